@@ -1,0 +1,145 @@
+"""The data set directory: file names and `manifest.json`, the one description that all parts read.
+
+A directory is a data set when it holds `manifest.json`; the file is written last.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipeline import records
+from pipeline.errors import UserError
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "validation", "test")
+MANIFEST = "manifest.json"
+LABELS = "labels.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file of a split."""
+
+    file: str  # name within the data set directory
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The shards of one split and how many drawings of each class they hold together."""
+
+    records: int
+    class_counts: dict[str, int]  # by label, in the order of the labels
+    shards: tuple[Shard, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says. Settings that only describe how the data came about are dicts."""
+
+    labels: tuple[str, ...]  # the position is the class index
+    image: dict[str, Any]  # height, width, encoding
+    splits: dict[str, Split]
+    rasterizer: dict[str, Any]
+    sampling: dict[str, Any]
+    inputs: list[dict[str, Any]]  # file, bytes
+    drawings: dict[str, int]  # read, rejected, …
+    rejects: dict[str, int]  # by reason
+    versions: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the content (labels and every record), wherever the directory lies."""
+        content = [*self.labels, *(s.sha256 for split in SPLITS for s in self.splits[split].shards)]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Raises ValueError, KeyError or TypeError for what is no manifest of this format."""
+        fields = json.loads(text)
+        if fields["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {fields['format_version']} is not {FORMAT_VERSION}")
+        fields["labels"] = tuple(fields["labels"])
+        fields["splits"] = {
+            name: Split(**{**split, "shards": tuple(Shard(**shard) for shard in split["shards"])})
+            for name, split in fields["splits"].items()
+        }
+        if set(fields["splits"]) != set(SPLITS):
+            raise ValueError(f"the splits are not {', '.join(SPLITS)}")
+        return cls(**fields)
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    return f"quickdraw-{split}.tfrecord-{index:05d}-of-{count:05d}"
+
+
+def read_manifest(directory: str) -> Manifest:
+    """The manifest of a data set directory.
+
+    Raises:
+      UserError: there is no such directory, it is no complete data set, or the file is damaged.
+    """
+    path = os.path.join(directory, MANIFEST)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Manifest.from_json(file.read())
+    except (FileNotFoundError, NotADirectoryError):
+        if not os.path.isdir(directory):
+            raise UserError(f"{directory}: no such directory") from None
+        raise UserError(
+            f"{directory}: no complete data set (no {MANIFEST}); python -m pipeline.main makes one"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a manifest of format {FORMAT_VERSION}: {error}") from None
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """The labels of a text file, one a line; the line number from 0 is the class index.
+
+    Raises:
+      UserError: the file cannot be read, is empty, or names a label twice.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            labels = tuple(line.strip() for line in file if line.strip())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text") from None
+    if not labels:
+        raise UserError(f"{path}: no labels in it")
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"{path}: label {label!r} stands there more than once")
+    return labels
+
+
+def read_examples(
+    directory: str, manifest: Manifest, split: str, shards: Sequence[Shard] | None = None
+) -> Iterator[records.Example]:
+    """The examples of a split in the order of its shards (all of them, or those given).
+
+    Raises:
+      UserError: a shard is missing or damaged.
+    """
+    for shard in manifest.splits[split].shards if shards is None else shards:
+        path = os.path.join(directory, shard.file)
+        try:
+            with open(path, "rb") as file:
+                for record in records.read_records(file, path):
+                    yield records.decode_example(record)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from None

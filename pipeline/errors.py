@@ -1,0 +1,9 @@
+"""The errors that a user sees as one line, and the exit statuses that go with them."""
+
+
+class UserError(Exception):
+    """What the user asked for cannot be done: a wrong flag, file or directory. Exit status 2."""
+
+
+class RunError(Exception):
+    """A run that started well and failed. Exit status 1."""
