@@ -1,0 +1,84 @@
+"""A line of progress every few seconds on a local run.
+
+Workers are processes of their own, so they append what they did to a file, a line a work item;
+a thread of the launching process adds it up. Remote runners have their own displays, which show
+the Beam counters; there the path is None and nothing is written.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from types import TracebackType
+
+from typing_extensions import Self
+
+INTERVAL_SECONDS = 5.0
+
+
+class Progress:
+    """Where the workers report to."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+
+    def add(self, **amounts: int) -> None:
+        """Reports work done; one small write to a file opened for appending is atomic."""
+        if self._path is None:
+            return
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, json.dumps(amounts).encode() + b"\n")
+        finally:
+            os.close(descriptor)
+
+
+class ProgressLines:
+    """Context manager: prints to standard error what the workers have done so far."""
+
+    def __init__(self, path: str, input_bytes: int) -> None:
+        self._path = path
+        self._input_bytes = input_bytes
+        self._start = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_SECONDS):
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        """The progress so far, as one line."""
+        totals: Counter[str] = Counter()
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                for line in file:
+                    totals.update(json.loads(line))
+        except FileNotFoundError:
+            pass  # no work item is done yet
+        seconds = time.monotonic() - self._start
+        share = totals["bytes_read"] / max(self._input_bytes, 1)
+        line = (
+            f"{seconds:5.0f} s  read {share:4.0%} of {self._input_bytes / 1e6:,.0f} MB, "
+            f"{totals['drawings_read']:,} drawings"
+        )
+        if totals["rejected"]:
+            line += f", {totals['rejected']:,} rejected"
+        if totals["shards_written"]:
+            line += f"; wrote {totals['drawings_written']:,} in {totals['shards_written']} shards"
+        return line

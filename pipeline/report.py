@@ -1,0 +1,70 @@
+"""What a finished run tells its user: the table, the warnings, the reason for a failure."""
+
+from collections.abc import Iterator
+
+from pipeline.dataset import SPLITS, Manifest
+from pipeline.publish import REJECTS, Summary
+from pipeline.sampling import PRIORITY, Quotas
+
+
+def table(summary: Summary, manifest: Manifest) -> str:
+    """What was read, kept and written of every category, and rejected for every reason."""
+    header = ("category", "read", "kept", *SPLITS)
+    rows = [
+        (
+            label,
+            summary.drawings.get("read", {}).get(label, 0),
+            summary.available[label],
+            *(manifest.splits[split].class_counts[label] for split in SPLITS),
+        )
+        for label in manifest.labels
+    ]
+    totals = [sum(column) for column in list(zip(*rows, strict=True))[1:]] if rows else []
+    lines = [_row(header, rows), *(_row(row, rows) for row in rows)]
+    if totals:
+        lines.append(_row(("total", *totals), rows))
+    lines.append("")
+    if other := summary.total("other_category"):
+        lines.append(f"{other:,} drawings of categories that are not in --labels were left out.")
+    for reason, count in summary.drawings.get("rejected", {}).items():
+        lines.append(f"{count:,} lines rejected: {reason}.")
+    shards = sum(len(manifest.splits[split].shards) for split in SPLITS)
+    size = sum(shard.bytes for split in SPLITS for shard in manifest.splits[split].shards)
+    lines.append(f"{shards} shards, {size / 1e6:,.1f} MB.")
+    return "\n".join(lines)
+
+
+def _row(row: tuple[object, ...], rows: list[tuple[object, ...]]) -> str:
+    width = max([len("category"), *(len(str(label)) for label, *_ in rows)])
+    name, *numbers = row
+    cells = [f"{cell:>11,}" if isinstance(cell, int) else f"{cell:>11}" for cell in numbers]
+    return f"{name:<{width}}" + "".join(cells)
+
+
+def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
+    """One line for every category that has too few drawings, and one for rejected lines."""
+    wanted = {"train": quotas.train, "validation": quotas.validation, "test": quotas.test}
+    for label, counts in summary.counts.items():
+        got = dict(zip(PRIORITY, counts, strict=True))
+        short = [
+            f"{split} has {got[split]:,} of {wanted[split]:,}"
+            for split in SPLITS
+            if wanted[split] is not None and got[split] < wanted[split]
+        ]
+        if wanted["train"] is None and got["train"] == 0:
+            short.append("none are left for train")
+        if short:
+            yield f"{label}: only {summary.available[label]:,} drawings; {', '.join(short)}"
+    if rejected := summary.total("rejected"):
+        yield f"{rejected:,} lines rejected ({summary.reject_fraction:.2%}), see {output}/{REJECTS}"
+
+
+def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:
+    """The one line for a run with more rejects than --max_reject_fraction."""
+    reasons = summary.drawings["rejected"]
+    most = max(reasons, key=lambda reason: reasons[reason])
+    return (
+        f"{summary.total('rejected'):,} lines rejected, {summary.reject_fraction:.2%} of all, more "
+        f"than --max_reject_fraction={allowed:g}; most often: {most} ({reasons[most]:,}); "
+        f"they are listed in {staging}/{REJECTS}"
+    )
