@@ -49,7 +49,9 @@ def parse_drawing(line: bytes) -> Drawing:
     elif key_id is not None and type(key_id) is not str:
         raise Reject("key_id is not a string")
     booleans = line.count(b"true") + line.count(b"false")
-    strokes = parse_strokes(fields.get("drawing"), may_hold_booleans=booleans > (recognized is not None))
+    strokes = parse_strokes(
+        fields.get("drawing"), may_hold_booleans=booleans > (recognized is not None)
+    )
     return Drawing(word or None, key_id or None, recognized, strokes)
 
 

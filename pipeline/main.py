@@ -6,21 +6,27 @@ Runs on all cores of this machine. Beam's own flags pass through: with --runner=
 FlinkRunner, SparkRunner or PortableRunner the same job runs there.
 """
 
+import _thread
 import argparse
 import difflib
 import logging
 import os
 import re
+import shlex
+import signal
 import sys
 import tempfile
+import threading
 import time
 
 import apache_beam as beam
+import grpc
 from absl import flags
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipeline import command, publish, report, sampling
+from pipeline import command, local_worker, publish, report, sampling
 from pipeline.dataset import Manifest, read_labels
 from pipeline.errors import RunError, UserError
 from pipeline.progress import Progress, ProgressLines
@@ -58,7 +64,9 @@ _MAX_REJECT_FRACTION = flags.DEFINE_float(
     upper_bound=1.0,
 )
 _OVERWRITE = flags.DEFINE_boolean(
-    "overwrite", False, "Replace the data set that the output directory holds, once this one is done."
+    "overwrite",
+    False,
+    "Replace the data set that the output directory holds, once this one is done.",
 )
 
 
@@ -109,32 +117,15 @@ def run(
     files = match_files(patterns)
     publish.refuse_existing(output, overwrite=overwrite)
     staging = publish.clear_staging(output)
-    options = options if options is not None else PipelineOptions([])
-    with tempfile.TemporaryDirectory() as local_directory:
-        local = options.view_as(StandardOptions).runner in (None, "DirectRunner")
-        progress_file = os.path.join(local_directory, "progress") if local else None
-        settings = PrepareSettings(
-            files=tuple(files),
-            staging=staging,
-            labels=labels,
-            quotas=quotas,
-            recognized_only=recognized_only,
-            progress=Progress(progress_file),
-        )
-        if progress_file:
-            with ProgressLines(progress_file, sum(file.bytes for file in files)):
-                _run_locally(settings, options)
-        else:
-            with beam.Pipeline(options=options) as pipeline:
-                prepare(pipeline, settings)
-    summary = publish.read_summary(staging)
-    if summary.reject_fraction > max_reject_fraction:
-        raise RunError(report.too_many_rejects(summary, max_reject_fraction, staging))
-    manifest = publish.publish(
-        output,
-        summary,
-        files,
-        {
+    settings = PrepareSettings(tuple(files), staging, labels, quotas, recognized_only)
+    try:
+        _run_job(settings, options if options is not None else PipelineOptions([]))
+        summary = publish.read_summary(staging)
+        if not summary.drawings.get("read"):
+            raise RunError(report.no_drawings(summary, files))
+        if summary.reject_fraction > max_reject_fraction:
+            raise RunError(report.too_many_rejects(summary, max_reject_fraction, staging))
+        sampling_settings = {
             "method": "hash",
             "hash": "blake2b-64",
             "hash_key": sampling.HASH_KEY.decode(),
@@ -142,36 +133,79 @@ def run(
             "validation_per_category": quotas.validation,
             "test_per_category": quotas.test,
             "recognized_only": recognized_only,
-        },
-    )
-    return summary, manifest
+        }
+        return summary, publish.publish(output, summary, files, sampling_settings)
+    except BaseException:  # Ctrl-C too
+        publish.discard_shards(staging)
+        raise
+
+
+def _run_job(settings: PrepareSettings, options: PipelineOptions) -> None:
+    """Runs the job where the flags say, by default on this machine."""
+    if options.view_as(StandardOptions).runner not in (None, "DirectRunner"):
+        with beam.Pipeline(options=options) as pipeline:
+            prepare(pipeline, settings)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        progress_file = os.path.join(directory, "progress")
+        input_bytes = sum(file.bytes for file in settings.files)
+        with ProgressLines(progress_file, input_bytes):
+            _run_locally(settings._replace(progress=Progress(progress_file)), options)
 
 
 def _run_locally(settings: PrepareSettings, options: PipelineOptions) -> None:
-    """Runs the job on this machine, on as many processes as --direct_num_workers says.
+    """Runs the job on this machine, in as many processes as --direct_num_workers says.
 
     Beam's runner for one machine is named explicitly: `DirectRunner` may fetch and start Prism.
-    It needs both the number of workers and the running mode to use more than one process.
     """
     direct = options.view_as(DirectOptions)
-    workers = direct.direct_num_workers = direct.direct_num_workers or len(os.sched_getaffinity(0))
-    direct.direct_running_mode = "in_memory" if workers == 1 else "multi_processing"
-    beam_log = logging.getLogger("apache_beam")
-    level = beam_log.level
-    beam_log.setLevel(logging.CRITICAL)  # it logs a worker's error with pages of traceback
+    direct.direct_num_workers = direct.direct_num_workers or len(os.sched_getaffinity(0))
+    environment = None  # this process
+    if direct.direct_num_workers > 1:
+        command_line = f"{shlex.quote(sys.executable)} -m {local_worker.__name__}"
+        environment = SubprocessSDKEnvironment.from_command_string(command_line)
+    dead_workers = _quiet_beam()
     try:
-        with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+        with beam.Pipeline(runner=FnApiRunner(environment), options=options) as pipeline:
             prepare(pipeline, settings)
-    except RuntimeError as error:  # what a worker raised, as text
-        raise RunError(_worker_message(str(error))) from error
-    finally:
-        beam_log.setLevel(level)
+    except (RunError, RuntimeError) as error:  # RuntimeError: a worker's traceback, as text
+        raise _own_error(error) from error
+    except KeyboardInterrupt:
+        if dead_workers:
+            raise RunError(f"a worker process died ({dead_workers[0]}); out of memory?") from None
+        raise
 
 
-def _worker_message(traceback: str) -> str:
-    """The message of our own error inside a worker's traceback, or the traceback's last line."""
-    own = re.findall(r"RunError: (.*?)(?: \[while running|$)", traceback, re.MULTILINE)
-    return own[-1] if own else traceback.strip().splitlines()[-1]
+def _quiet_beam() -> list[str]:
+    """Keeps Beam's pages of traceback off the screen, and ends the run when a worker dies.
+
+    Beam waits forever for a worker process that was killed. Here the main thread is interrupted
+    then, and the list that is returned says what died. All this lasts as long as the process:
+    Beam's threads end after its run.
+    """
+    dead_workers: list[str] = []
+
+    def on_thread_error(args: threading.ExceptHookArgs) -> None:
+        message = str(args.exc_value)
+        if isinstance(args.exc_value, grpc.RpcError):
+            pass  # the connection to a worker that is gone
+        elif not message.startswith("Worker subprocess exited"):
+            threading.__excepthook__(args)
+        elif not message.endswith(f" {-signal.SIGINT}"):  # that is Ctrl-C, which we get ourselves
+            dead_workers.append(message)
+            _thread.interrupt_main()
+
+    threading.excepthook = on_thread_error
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL + 1)
+    return dead_workers
+
+
+def _own_error(error: Exception) -> Exception:
+    """The RunError that a worker raised, without what Beam put around it; else `error` itself."""
+    name = f"{RunError.__module__}.{RunError.__name__}: "
+    text = name + str(error) if isinstance(error, RunError) else str(error)
+    messages = re.findall(rf"^{re.escape(name)}(.*?)(?: \[while running .*)?$", text, re.MULTILINE)
+    return RunError(messages[-1]) if messages else error
 
 
 def _train_quota(text: str) -> int | None:
@@ -186,7 +220,7 @@ def _beam_options(arguments: list[str]) -> PipelineOptions:
     """Beam's own flags; one that neither Beam nor this command knows is refused."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
+        options._add_argparse_args(parser)  # type: ignore[arg-type]
     try:
         _, unknown = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -196,7 +230,7 @@ def _beam_options(arguments: list[str]) -> PipelineOptions:
         close = difflib.get_close_matches(name, flags.FLAGS)
         hint = f"; did you mean --{close[0]}?" if close else " (--help lists the flags)"
         raise UserError(f"unknown flag or argument {unknown[0]}{hint}")
-    return PipelineOptions(arguments)
+    return PipelineOptions(["--direct_num_workers=0", *arguments])  # 0: all cores; Beam's own is 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The job leaves everything in `_incomplete/` inside the output directory. Only th
 outside of that; the manifest comes last and makes the directory a data set.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -33,7 +34,9 @@ class Summary(NamedTuple):
     counts: dict[str, list[int]]  # by label: drawings chosen for each split, in PRIORITY's order
     num_shards: list[int]  # in PRIORITY's order
     excluded: int  # drawings that another category keeps
-    drawings: dict[str, dict[str, int]]  # by kind (see transforms.ParseRange), by category or reason
+    drawings: dict[
+        str, dict[str, int]
+    ]  # by kind (see transforms.ParseRange), by category or reason
     shards: list[dict[str, Any]]  # transforms.WrittenShard
     reject_files: list[str]
 
@@ -64,6 +67,13 @@ def clear_staging(output: str) -> str:
     except OSError as error:  # BeamIOError is one
         raise UserError(f"cannot write to {output}: {_reason(error)}") from None
     return staging
+
+
+def discard_shards(staging: str) -> None:
+    """Deletes what a failed run has written; the list of its rejects stays."""
+    (match,) = FileSystems.match([FileSystems.join(staging, "quickdraw-*")])
+    with contextlib.suppress(OSError):  # a worker may still be renaming or deleting
+        FileSystems.delete([metadata.path for metadata in match.metadata_list])
 
 
 def read_summary(staging: str) -> Summary:
@@ -114,7 +124,7 @@ def _manifest(
     splits = {}
     for name in SPLITS:
         written = [shard for shard in summary.shards if shard["split"] == name]
-        written.sort(key=lambda shard: shard["index"])
+        written.sort(key=lambda shard: shard["shard_index"])
         splits[name] = Split(
             records=sum(shard["shard"]["records"] for shard in written),
             class_counts={

@@ -47,7 +47,8 @@ def encode_example(image: bytes, label: int, key_id: bytes) -> bytes:
     )  # map<string, Feature>
     features += _field(1, _field(1, b"key_id") + _field(2, _field(1, _field(1, key_id))))
     features += _field(
-        1, _field(1, b"label") + _field(2, _field(3, _field(1, _varint(label))))  # packed ints
+        1,
+        _field(1, b"label") + _field(2, _field(3, _field(1, _varint(label)))),  # packed ints
     )
     return _field(1, features)
 

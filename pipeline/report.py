@@ -1,10 +1,11 @@
 """What a finished run tells its user: the table, the warnings, the reason for a failure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline.dataset import SPLITS, Manifest
 from pipeline.publish import REJECTS, Summary
 from pipeline.sampling import PRIORITY, Quotas
+from pipeline.sources import InputFile
 
 
 def table(summary: Summary, manifest: Manifest) -> str:
@@ -26,6 +27,11 @@ def table(summary: Summary, manifest: Manifest) -> str:
     lines.append("")
     if other := summary.total("other_category"):
         lines.append(f"{other:,} drawings of categories that are not in --labels were left out.")
+    repeated = (
+        summary.total("read") - summary.total("not_recognized") - manifest.drawings["distinct"]
+    )
+    if repeated:
+        lines.append(f"{repeated:,} drawings stood there more than once and were kept once.")
     for reason, count in summary.drawings.get("rejected", {}).items():
         lines.append(f"{count:,} lines rejected: {reason}.")
     shards = sum(len(manifest.splits[split].shards) for split in SPLITS)
@@ -43,20 +49,32 @@ def _row(row: tuple[object, ...], rows: list[tuple[object, ...]]) -> str:
 
 def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
     """One line for every category that has too few drawings, and one for rejected lines."""
-    wanted = {"train": quotas.train, "validation": quotas.validation, "test": quotas.test}
+    wanted = {
+        "train": quotas.train if quotas.train is not None else 1,  # 'all', but of none
+        "validation": quotas.validation,
+        "test": quotas.test,
+    }
     for label, counts in summary.counts.items():
         got = dict(zip(PRIORITY, counts, strict=True))
         short = [
             f"{split} has {got[split]:,} of {wanted[split]:,}"
             for split in SPLITS
-            if wanted[split] is not None and got[split] < wanted[split]
+            if got[split] < wanted[split]
         ]
-        if wanted["train"] is None and got["train"] == 0:
-            short.append("none are left for train")
         if short:
             yield f"{label}: only {summary.available[label]:,} drawings; {', '.join(short)}"
     if rejected := summary.total("rejected"):
         yield f"{rejected:,} lines rejected ({summary.reject_fraction:.2%}), see {output}/{REJECTS}"
+
+
+def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
+    """The one line for an input without a single usable drawing."""
+    line = f"no drawings to use in the {len(files)} input files"
+    if other := summary.total("other_category"):
+        line += f"; the {other:,} in them are of categories that are not in --labels"
+    if rejected := summary.total("rejected"):
+        line += f"; {rejected:,} lines rejected: {', '.join(summary.drawings['rejected'])}"
+    return line
 
 
 def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:

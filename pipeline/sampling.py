@@ -43,10 +43,10 @@ class Selection:
 
     labels: tuple[str, ...]
     available: Mapping[str, int]  # by label: distinct drawings
-    bounds: Mapping[str, tuple[int, int, int]]  # by label: exclusive upper rank of each split
-    counts: Mapping[str, tuple[int, int, int]]  # by label: drawings in each split; PRIORITY's order
+    bounds: Mapping[str, Sequence[int]]  # by label: exclusive upper rank of each split
+    counts: Mapping[str, Sequence[int]]  # by label: drawings in each split; PRIORITY's order
     excluded: Mapping[str, np.ndarray]  # by label: ranks of drawings that another label keeps
-    num_shards: tuple[int, int, int]
+    num_shards: Sequence[int]  # of each split
 
     def splits_of(self, label: str, ranks: np.ndarray) -> np.ndarray:
         """[N] int64 ranks → [N] indices into PRIORITY, or UNUSED."""

@@ -29,7 +29,7 @@ class WrittenShard(NamedTuple):
     """A shard under its temporary name, to be renamed when the whole data set is there."""
 
     split: str
-    index: int
+    shard_index: int
     temporary_path: str
     shard: Shard
     label_counts: dict[int, int]
@@ -79,7 +79,7 @@ def write_shard(
                 label_counts[label] += 1
                 file.write(record)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise RunError(f"cannot write {directory}: {error.strerror or error}") from error
     shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
     return WrittenShard(split, index, path, shard, dict(label_counts))
 

@@ -38,7 +38,9 @@ def match_files(patterns: Sequence[str]) -> list[InputFile]:
     files: dict[str, int] = {}
     for pattern in patterns:
         if os.path.isdir(pattern):
-            raise UserError(f"--input: {pattern} is a directory; say which files: {pattern}/*.ndjson")
+            raise UserError(
+                f"--input: {pattern} is a directory; say which files: {pattern}/*.ndjson"
+            )
         try:
             (match,) = FileSystems.match([pattern])
         except (BeamIOError, ValueError) as error:

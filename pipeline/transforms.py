@@ -1,9 +1,8 @@
 """The Beam graph: byte ranges in, shards under temporary names and `summary.json` out."""
 
-import collections
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -39,7 +38,7 @@ class PrepareSettings(NamedTuple):
     labels: tuple[str, ...] | None  # None: the categories of the input, sorted
     quotas: Quotas
     recognized_only: bool
-    progress: Progress
+    progress: Progress = Progress(None)
 
 
 class Batch(NamedTuple):
@@ -159,9 +158,7 @@ class ParseRange(beam.DoFn):
                 drawing = parse_drawing(line)
             except Reject as reject:
                 counts["rejected", str(reject)] += 1
-                rejected = Rejected(
-                    byte_range.path, offset, str(reject), line[:_REJECT_HEAD_BYTES]
-                )
+                rejected = Rejected(byte_range.path, offset, str(reject), line[:_REJECT_HEAD_BYTES])
                 yield beam.pvalue.TaggedOutput("rejects", (byte_range.path, rejected))
                 continue
             category = drawing.word or file_category
@@ -213,12 +210,10 @@ class DistinctRanks(beam.DoFn):
     def __init__(self, bounded: int) -> None:
         self._bounded = bounded
 
-    def process(
-        self, bucket: tuple[int, Iterable[tuple[str, bytes]]]
-    ) -> Iterator[Any]:
+    def process(self, bucket: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
         by_category: defaultdict[str, list[bytes]] = defaultdict(list)
-        for category, ranks in bucket[1]:
-            by_category[category].append(ranks)
+        for category, category_ranks in bucket[1]:
+            by_category[category].append(category_ranks)
         names = sorted(by_category)
         distinct = [np.unique(np.frombuffer(b"".join(by_category[n]), np.int64)) for n in names]
         ranks = np.concatenate(distinct)
@@ -230,8 +225,7 @@ class DistinctRanks(beam.DoFn):
             own = ranks[first & (categories == index)]
             if excluded := ranks[~first & (categories == index)].tobytes():
                 yield beam.pvalue.TaggedOutput("excluded", (name, excluded))
-            lowest = sampling.lowest([own], self._bounded)
-            yield name, CategoryRanks(len(own), lowest.tobytes())
+            yield name, CategoryRanks(len(own), sampling.lowest([own], self._bounded).tobytes())
 
 
 class LowestRanks(beam.CombineFn):
@@ -349,7 +343,7 @@ def write_summary(
     reject_files: Iterable[str],
 ) -> None:
     """Writes what the launching process needs to complete the data set: see publish.Summary."""
-    by_kind: defaultdict[str, dict[str, int]] = collections.defaultdict(dict)
+    by_kind: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for (kind, name), number in sorted(counts.items()):
         by_kind[kind][name] = number
     summary = {
