@@ -40,6 +40,8 @@ def parse_drawing(line: bytes) -> Drawing:
     word = fields.get("word")
     if word is not None and type(word) is not str:
         raise Reject("word is not a string")
+    if word and not (word.isprintable() and word == word.strip()):
+        raise Reject("word is not one line of plain text")  # it becomes a line of labels.txt
     recognized = fields.get("recognized")
     if recognized is not None and type(recognized) is not bool:
         raise Reject("recognized is not true or false")
@@ -48,6 +50,8 @@ def parse_drawing(line: bytes) -> Drawing:
         key_id = str(key_id)
     elif key_id is not None and type(key_id) is not str:
         raise Reject("key_id is not a string")
+    if key_id is not None and len(key_id.encode()) > 255:
+        raise Reject("key_id is longer than 255 bytes")
     booleans = line.count(b"true") + line.count(b"false")
     strokes = parse_strokes(
         fields.get("drawing"), may_hold_booleans=booleans > (recognized is not None)

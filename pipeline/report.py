@@ -1,11 +1,14 @@
 """What a finished run tells its user: the table, the warnings, the reason for a failure."""
 
+import difflib
 from collections.abc import Iterator, Sequence
 
 from pipeline.dataset import SPLITS, Manifest
 from pipeline.publish import REJECTS, Summary
 from pipeline.sampling import PRIORITY, Quotas
 from pipeline.sources import InputFile
+
+_MAX_WARNINGS = 10  # of the same kind
 
 
 def table(summary: Summary, manifest: Manifest) -> str:
@@ -48,12 +51,13 @@ def _row(row: tuple[object, ...], rows: list[tuple[object, ...]]) -> str:
 
 
 def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
-    """One line for every category that has too few drawings, and one for rejected lines."""
+    """A line for each category that has too few drawings, and one for rejected lines."""
     wanted = {
         "train": quotas.train if quotas.train is not None else 1,  # 'all', but of none
         "validation": quotas.validation,
         "test": quotas.test,
     }
+    number_short = 0
     for label, counts in summary.counts.items():
         got = dict(zip(PRIORITY, counts, strict=True))
         short = [
@@ -61,8 +65,11 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
             for split in SPLITS
             if got[split] < wanted[split]
         ]
-        if short:
+        if short and (number_short := number_short + 1) <= _MAX_WARNINGS:
             yield f"{label}: only {summary.available[label]:,} drawings; {', '.join(short)}"
+    if number_short > _MAX_WARNINGS:
+        more = number_short - _MAX_WARNINGS
+        yield f"{more:,} more categories have too few drawings, see the table"
     if rejected := summary.total("rejected"):
         yield f"{rejected:,} lines rejected ({summary.reject_fraction:.2%}), see {output}/{REJECTS}"
 
@@ -75,6 +82,14 @@ def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
     if rejected := summary.total("rejected"):
         line += f"; {rejected:,} lines rejected: {', '.join(summary.drawings['rejected'])}"
     return line
+
+
+def unknown_label(label: str, summary: Summary) -> str:
+    """The one line for a label of --labels that no drawing has."""
+    seen = [*summary.drawings["read"], *summary.drawings.get("other_category", {})]
+    close = difflib.get_close_matches(label, seen, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"--labels: no drawing of category {label!r} in the input{hint}"
 
 
 def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:

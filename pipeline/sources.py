@@ -48,6 +48,8 @@ def match_files(patterns: Sequence[str]) -> list[InputFile]:
         if not match.metadata_list:
             raise UserError(f"--input: no file matches {pattern}")
         for metadata in match.metadata_list:
+            if os.path.exists(metadata.path) and not os.access(metadata.path, os.R_OK):
+                raise UserError(f"--input: no permission to read {metadata.path}")
             files[metadata.path] = metadata.size_in_bytes
     return [InputFile(path, files[path]) for path in sorted(files)]
 
@@ -66,7 +68,7 @@ def category_of(path: str) -> str:
     name = os.path.basename(path).split(".ndjson")[0]
     for prefix in _UPSTREAM_PREFIXES:
         name = name.removeprefix(prefix)
-    return name
+    return " ".join(name.split())  # one line, whatever the file system allows
 
 
 def read_range(byte_range: ByteRange) -> Iterator[tuple[int, bytes]]:

@@ -136,8 +136,8 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
 class ParseRange(beam.DoFn):
     """ByteRange → Batch; ranks: (bucket, (category, ranks)); counts: Counter; rejects: Rejected.
 
-    The counts are keyed ("read", category), ("not_recognized", category), ("other_category", ""),
-    ("rejected", reason).
+    The counts are keyed (kind, category), or ("rejected", reason); the kinds are "read",
+    "not_recognized" and "other_category".
     """
 
     def __init__(self, settings: PrepareSettings, num_buckets: int) -> None:
@@ -163,7 +163,7 @@ class ParseRange(beam.DoFn):
                 continue
             category = drawing.word or file_category
             if self._labels is not None and category not in self._labels:
-                counts["other_category", ""] += 1
+                counts["other_category", category] += 1
                 continue
             counts["read", category] += 1
             if self._recognized_only and not drawing.recognized:

@@ -1,0 +1,94 @@
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from pipeline.drawing import MAX_LINE_BYTES, Reject, parse_drawing
+from pipeline.strokes import MAX_POINTS, MAX_STROKES, unpack_strokes
+from tests.conftest import SQUARE
+
+
+def encode(**fields: Any) -> bytes:
+    return json.dumps({"word": "cat", "key_id": "1", "drawing": SQUARE, **fields}).encode()
+
+
+def reason(line: bytes) -> str:
+    with pytest.raises(Reject) as rejected:
+        parse_drawing(line)
+    return str(rejected.value)
+
+
+def test_every_real_simplified_drawing_is_accepted_with_its_points(sample: pathlib.Path) -> None:
+    for path in sorted((sample / "categories12").glob("*.ndjson")):
+        for line in path.read_bytes().splitlines():
+            fields = json.loads(line)
+            drawing = parse_drawing(line)
+            assert drawing.word == path.stem
+            assert drawing.key_id == fields.get("key_id")
+            assert drawing.recognized == fields.get("recognized")
+            lengths, points = unpack_strokes(drawing.strokes)
+            assert lengths.tolist() == [len(x) for x, _ in fields["drawing"]]
+            assert points[0].tolist() == [v for x, _ in fields["drawing"] for v in x]
+            assert points[1].tolist() == [v for _, y in fields["drawing"] for v in y]
+
+
+def test_real_raw_drawings_are_rejected_not_misread(sample: pathlib.Path) -> None:
+    line = (sample / "raw" / "car.ndjson").read_bytes().splitlines()[0]
+    assert reason(line) == "a stroke does not have exactly x and y"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"{", "not JSON"),
+        (b'{"drawing": [[[1],[2]]]', "not JSON"),
+        (b'{"word": "\xff", "drawing": [[[1],[2]]]}', "not UTF-8"),
+        (b"[" * 2000, "not JSON"),
+        (b"[1, 2]", "not a JSON object"),
+        (b"{}", "no field drawing"),
+        (encode(word=7), "word is not a string"),
+        (encode(word="a\nb"), "word is not one line of plain text"),
+        (encode(word=" cat"), "word is not one line of plain text"),
+        (encode(key_id=1.5), "key_id is not a string"),
+        (encode(key_id="k" * 256), "key_id is longer than 255 bytes"),
+        (encode(recognized="yes"), "recognized is not true or false"),
+        (encode(drawing=[]), "no strokes"),
+        (encode(drawing=7), "drawing is not a list of strokes"),
+        (encode(drawing={"x": 1}), "drawing is not a list of strokes"),
+        (encode(drawing=[5]), "a stroke is not a list of coordinate lists"),
+        (encode(drawing=[[3, 3]]), "a stroke is not a list of coordinate lists"),
+        (encode(drawing=[["ab", "cd"]]), "a stroke is not a list of coordinate lists"),
+        (encode(drawing=[[[1, 2]]]), "a stroke does not have exactly x and y"),
+        (encode(drawing=[[[1, 2], [1]]]), "x and y of a stroke differ in length"),
+        (encode(drawing=[[[], []]]), "a stroke has no points"),
+        (encode(drawing=[[[1, None], [1, 2]]]), "a coordinate is not a finite number"),
+        (encode(drawing=[[[1, True], [1, 2]]]), "a coordinate is not a finite number"),
+        (encode(drawing=[[[1, "2"], [1, 2]]]), "a coordinate is not a finite number"),
+        (encode(drawing=[[[1, 1e300], [1, 2]]]), "a coordinate is outside 0..255"),
+        (encode(drawing=[[[1, 256], [1, 2]]]), "a coordinate is outside 0..255"),
+        (encode(drawing=[[[1, -1], [1, 2]]]), "a coordinate is outside 0..255"),
+        (encode(drawing=[[[1, 2.5], [1, 2]]]), "a coordinate is not a whole number"),
+        (encode(drawing=[[[1], [1]]] * (MAX_STROKES + 1)), f"more than {MAX_STROKES} strokes"),
+        (encode(drawing=[[[1] * (MAX_POINTS + 1)] * 2]), f"more than {MAX_POINTS} points"),
+        (b" " * (MAX_LINE_BYTES + 1), "line longer than 4 MiB"),
+    ],
+)
+def test_a_line_without_a_usable_drawing_is_rejected_with_its_reason(
+    line: bytes, expected: str
+) -> None:
+    assert reason(line) == expected
+
+
+def test_what_is_unusual_but_sound_is_accepted() -> None:
+    whole_floats = encode(drawing=[[[1.0, 2], [3, 4.0]]])
+    assert unpack_strokes(parse_drawing(whole_floats).strokes)[1].tolist() == [[1, 2], [3, 4]]
+    long_stroke = encode(drawing=[[[1, 2] * 2500] * 2])
+    assert unpack_strokes(parse_drawing(long_stroke).strokes)[0].tolist() == [5000]
+    assert parse_drawing(encode(key_id=17)).key_id == "17"
+    assert parse_drawing(encode() + b"\r").word == "cat"
+
+
+def test_missing_fields_are_none() -> None:
+    drawing = parse_drawing(json.dumps({"drawing": SQUARE}).encode())
+    assert (drawing.word, drawing.key_id, drawing.recognized) == (None, None, None)

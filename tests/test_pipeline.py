@@ -1,0 +1,273 @@
+"""The pipeline end to end, from ndjson files to a data set directory."""
+
+import hashlib
+import json
+import pathlib
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import job, records, report, sources
+from pipeline.dataset import SPLITS, Manifest, read_examples, read_manifest
+from pipeline.errors import RunError, UserError
+from pipeline.rasterize import rasterize
+from pipeline.sampling import Quotas
+from tests.conftest import SQUARE, line
+
+Writer = Callable[[str, Sequence[str]], str]
+
+ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
+SMALL = Quotas(train=20, validation=10, test=5)
+
+
+def run(patterns: list[str], output: Any, **settings: Any) -> Manifest:
+    settings = {"quotas": SMALL, "options": ONE_WORKER, **settings}
+    return job.run(patterns=patterns, output=str(output), **settings)[1]
+
+
+def contents(directory: pathlib.Path) -> dict[str, str]:
+    """The checksum of every file of a data set that does not name its inputs."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.iterdir()
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def keys(directory: Any, manifest: Manifest, split: str) -> list[bytes]:
+    return [example.key_id for example in read_examples(str(directory), manifest, split)]
+
+
+def test_real_drawings_become_the_bitmaps_and_labels_they_should(
+    sample: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    manifest = run(
+        [f"{sample}/categories12/c*.ndjson"], tmp_path, quotas=Quotas(train=1500, validation=400)
+    )
+    assert manifest.labels == ("cake", "car", "cat")
+    assert (tmp_path / "labels.txt").read_text() == "cake\ncar\ncat\n"
+    assert manifest.splits["train"].class_counts == {"cake": 1500, "car": 1500, "cat": 1500}
+    assert manifest.splits["validation"].class_counts == {"cake": 400, "car": 400, "cat": 400}
+    expected: Counter[tuple[bytes, int]] = Counter()
+    for index, label in enumerate(manifest.labels):
+        for text in (sample / "categories12" / f"{label}.ndjson").read_text().splitlines():
+            bitmap = rasterize(json.loads(text)["drawing"])
+            expected[np.packbits(bitmap).tobytes(), index] += 1
+    found = Counter(
+        (example.image, example.label)
+        for split in SPLITS
+        for example in read_examples(str(tmp_path), manifest, split)
+    )
+    assert found == expected  # 1,500 + 400 are all of them
+
+
+def test_the_same_bytes_for_any_order_cutting_and_number_of_workers(
+    write_lines: Writer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [line("cat", n) for n in range(60)] + [line("sun", n) for n in range(100, 150)]
+    lines += [json.dumps({"word": "sun", "drawing": [[[n, 9], [1, 99]]]}) for n in range(50)]
+    whole = write_lines("whole/all.ndjson", lines)
+    run([whole], tmp_path / "first")
+
+    random.Random(1).shuffle(lines)
+    parts = [write_lines(f"parts/{n}.ndjson", lines[n::3]) for n in (2, 0, 1)]
+    run(parts, tmp_path / "second", options=PipelineOptions(["--direct_num_workers=2"]))
+
+    monkeypatch.setattr(sources.byte_ranges, "__defaults__", (500,))
+    run(parts, tmp_path / "third")
+
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+    assert contents(tmp_path / "first") == contents(tmp_path / "third")
+    first, second = (read_manifest(f"{tmp_path}/{name}") for name in ("first", "second"))
+    assert first.splits == second.splits
+    assert first.fingerprint == second.fingerprint
+
+
+def test_every_shard_is_as_its_manifest_says(write_lines: Writer, tmp_path: pathlib.Path) -> None:
+    lines = [line("cat", n) for n in range(3000)]
+    manifest = run([write_lines("cat.ndjson", lines)], tmp_path, quotas=Quotas(2500, 300, 100))
+    assert [len(manifest.splits[split].shards) for split in SPLITS] == [3, 1, 1]
+    for split in SPLITS:
+        for shard in manifest.splits[split].shards:
+            data = (tmp_path / shard.file).read_bytes()
+            assert len(data) == shard.bytes
+            assert hashlib.sha256(data).hexdigest() == shard.sha256
+            with open(tmp_path / shard.file, "rb") as file:
+                assert len(list(records.read_records(file, shard.file))) == shard.records
+    every_key = [key for split in SPLITS for key in keys(tmp_path, manifest, split)]
+    assert len(every_key) == len(set(every_key)) == 2900
+    assert not (tmp_path / "_incomplete").exists()
+
+
+def test_a_larger_training_quota_leaves_the_other_splits(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(100)])
+    small = run([path], tmp_path / "small")
+    large = run([path], tmp_path / "all", quotas=Quotas(None, SMALL.validation, SMALL.test))
+    assert large.splits["train"].records == 85
+    for split in ("validation", "test"):
+        assert large.splits[split] == small.splits[split]
+    small_keys = keys(tmp_path / "small", small, "train")
+    assert set(small_keys) < set(keys(tmp_path / "all", large, "train"))
+
+
+def test_no_drawing_is_in_two_splits_or_twice_in_one(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    cats = [line("cat", n) for n in range(60)]
+    changed = [line("cat", n, drawing=[*SQUARE, [[n], [n]]]) for n in range(60)]  # the same keys
+    suns = [line("sun", n) for n in range(30, 100)]  # 30 to 59 are keys of cats
+    keyless = [json.dumps({"word": "cat", "drawing": [[[n, 9], [1, 99]]]}) for n in range(20)]
+    path = write_lines("all.ndjson", cats + changed + suns + keyless * 2)
+    manifest = run([path], tmp_path, quotas=Quotas(None, 10, 5))
+    every_key = [key for split in SPLITS for key in keys(tmp_path, manifest, split)]
+    assert len(every_key) == len(set(every_key)) == 60 + 40 + 20
+    totals = {
+        label: sum(manifest.splits[split].class_counts[label] for split in SPLITS)
+        for label in manifest.labels
+    }
+    assert totals == {"cat": 80, "sun": 40}
+    assert manifest.splits["validation"].class_counts == {"cat": 10, "sun": 10}
+
+
+def test_quotas_are_exact_where_another_category_keeps_some_drawings(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    suns = [line("sun", n) for n in range(70)]
+    cats = [line("cat", n) for n in range(35)]  # the same keys: cats keep them, 35 suns are left
+    manifest = run([write_lines("all.ndjson", suns + cats)], tmp_path)
+    for split, quota in (("train", 20), ("validation", 10), ("test", 5)):
+        assert manifest.splits[split].class_counts == {"cat": quota, "sun": quota}
+
+
+def test_too_few_drawings_are_warned_of_with_the_numbers(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(20)])
+    summary, manifest = job.run(
+        patterns=[path], output=str(tmp_path / "data"), quotas=SMALL, options=ONE_WORKER
+    )
+    assert manifest.splits["validation"].records == 10
+    assert manifest.splits["test"].records == 5
+    assert manifest.splits["train"].records == 5
+    assert list(report.warnings(summary, SMALL, "data")) == [
+        "cat: only 20 drawings; train has 5 of 20"
+    ]
+
+
+def test_bad_lines_are_listed_counted_and_passed_over(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [line("cat", n) for n in range(99)]
+    lines.insert(50, '{"word": "cat"}')
+    lines.insert(7, "no JSON é")
+    path = write_lines("cat.ndjson", lines)
+    write_lines("dog.ndjson", [line("dog", n) for n in range(1000, 1100)])
+    manifest = run([f"{tmp_path}/*.ndjson"], tmp_path / "data", max_reject_fraction=0.02)
+    assert manifest.rejects == {"no field drawing": 1, "not JSON": 1}
+    assert manifest.drawings["read"] == 199
+    (reject_file,) = (tmp_path / "data" / "rejects").iterdir()
+    rejects = [json.loads(text) for text in reject_file.read_text().splitlines()]
+    assert [(r["file"], r["reason"], r["head"]) for r in rejects] == [
+        (path, "not JSON", "no JSON é"),
+        (path, "no field drawing", '{"word": "cat"}'),
+    ]
+    data = pathlib.Path(path).read_bytes()
+    for reject in rejects:
+        assert data[reject["byte_offset"] :].startswith(reject["head"].encode())
+
+
+def test_too_many_bad_lines_fail_the_run_and_leave_no_data_set(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(50)] + ["bad"] * 2)
+    with pytest.raises(RunError, match=r"2 lines rejected, 3.85% of all, .*not JSON \(2\)"):
+        run([path], tmp_path / "data")
+    with pytest.raises(UserError, match="no complete data set"):
+        read_manifest(str(tmp_path / "data"))
+    left = [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
+    assert not [p for p in left if "tfrecord" in p.name]
+    assert [p for p in left if "rejects" in p.name]
+    assert run([path], tmp_path / "data", max_reject_fraction=0.04).splits["train"].records == 20
+
+
+def test_a_data_set_is_not_overwritten_unless_asked_and_survives_a_failed_run(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    cats = write_lines("cat.ndjson", [line("cat", n) for n in range(2000)])
+    suns = write_lines("sun.ndjson", [line("sun", n) for n in range(50)])
+    bad = write_lines("bad.ndjson", ["bad"] * 50)
+    output = tmp_path / "data"
+    run([cats], output, quotas=Quotas(1900, 50))
+    before = contents(output)
+    with pytest.raises(UserError, match="holds a data set already; --overwrite"):
+        run([suns], output)
+    with pytest.raises(RunError, match="rejected"):
+        run([suns, bad], output, overwrite=True)
+    assert contents(output) == before
+    assert read_manifest(str(output)).labels == ("cat",)
+    manifest = run([suns], output, overwrite=True)
+    assert read_manifest(str(output)).labels == ("sun",)
+    names = {shard.file for split in SPLITS for shard in manifest.splits[split].shards}
+    assert {path.name for path in output.iterdir()} == {"manifest.json", "labels.txt", *names}
+
+
+def test_labels_choose_the_categories_and_their_indices(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [line(w, 100 * i + n) for i, w in enumerate(["ant", "cat", "sun"]) for n in range(40)]
+    path = write_lines("all.ndjson", lines)
+    manifest = run([path], tmp_path / "data", labels=("sun", "ant"))
+    assert manifest.labels == ("sun", "ant")
+    assert manifest.drawings["other_category"] == 40
+    for example in read_examples(str(tmp_path / "data"), manifest, "train"):
+        number = int(example.key_id) - 10**15
+        assert example.label == (0 if number >= 200 else 1)
+    with pytest.raises(UserError, match=r"no drawing of category 'catt'.*mean 'cat'"):
+        run([path], tmp_path / "other", labels=("sun", "catt"))
+
+
+def test_without_a_word_the_file_name_is_the_category(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [json.dumps({"key_id": str(n), "drawing": SQUARE}) for n in range(40)]
+    path = write_lines("full_simplified_sea turtle.ndjson", lines)
+    assert run([path], tmp_path / "data").labels == ("sea turtle",)
+
+
+def test_recognized_only_leaves_the_others_out(write_lines: Writer, tmp_path: pathlib.Path) -> None:
+    lines = [line("cat", n, recognized=n % 2 == 0) for n in range(100)]
+    lines += [line("cat", n) for n in range(200, 210)]
+    path = write_lines("cat.ndjson", lines)
+    manifest = run([path], tmp_path, quotas=Quotas(None, 10), recognized_only=True)
+    assert sum(manifest.splits[split].records for split in SPLITS) == 50
+    assert manifest.drawings["not_recognized"] == 60
+    assert all((int(key) - 10**15) % 2 == 0 for key in keys(tmp_path, manifest, "train"))
+
+
+def test_an_input_without_drawings_is_an_error(write_lines: Writer, tmp_path: pathlib.Path) -> None:
+    path = write_lines("cat.ndjson", [])
+    with pytest.raises(UserError, match="no drawings to use in the 1 input files"):
+        run([path], tmp_path / "data")
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
+def test_a_category_can_neither_leave_the_directory_nor_break_a_file(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    words = ["../../x", "/etc/passwd", "a\nb"]
+    lines = [line(w, 100 * i + n) for i, w in enumerate(words) for n in range(40)]
+    output = tmp_path / "a" / "b" / "data"
+    path = write_lines("in.ndjson", lines)
+    manifest = run([path], output, max_reject_fraction=0.5)
+    assert manifest.labels == ("../../x", "/etc/passwd")
+    assert manifest.rejects == {"word is not one line of plain text": 40}
+    assert (output / "labels.txt").read_text().splitlines() == ["../../x", "/etc/passwd"]
+    outside = {p for p in tmp_path.rglob("*") if p.is_file() and output not in p.parents}
+    assert outside == {pathlib.Path(path)}

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from pipeline import sampling
+from pipeline.sampling import PRIORITY, UNUSED, Quotas, select
+
+
+def ranks(number: int, seed: int = 0) -> np.ndarray:
+    return np.unique(np.random.default_rng(seed).integers(0, 1 << 62, number))
+
+
+def split_sets(found: np.ndarray, quotas: Quotas) -> dict[str, set[int]]:
+    selection = select(
+        {"cat": len(found)}, {"cat": sampling.lowest([found], quotas.bounded)}, {}, quotas, None
+    )
+    splits = selection.splits_of("cat", found)
+    return {name: set(found[splits == index].tolist()) for index, name in enumerate(PRIORITY)}
+
+
+def test_splits_have_exactly_their_quotas_and_share_nothing() -> None:
+    splits = split_sets(ranks(100), Quotas(train=40, validation=20, test=10))
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [40, 20, 10]
+    assert len(set.union(*splits.values())) == 70
+
+
+@pytest.mark.parametrize("train", [41, 70, 1000, None])
+def test_a_larger_training_quota_keeps_everything_that_was_chosen(train: int | None) -> None:
+    small = split_sets(ranks(100), Quotas(train=40, validation=20, test=10))
+    large = split_sets(ranks(100), Quotas(train=train, validation=20, test=10))
+    assert large["validation"] == small["validation"]
+    assert large["test"] == small["test"]
+    assert large["train"] > small["train"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0, (0, 0, 0)), (15, (15, 0, 0)), (25, (20, 5, 0)), (31, (20, 10, 1))]
+)
+@pytest.mark.parametrize("train", [40, None])
+def test_too_few_drawings_validate_first_then_test_then_train(
+    number: int, expected: tuple[int, int, int], train: int | None
+) -> None:
+    splits = split_sets(ranks(number), Quotas(train=train, validation=20, test=10))
+    assert tuple(len(splits[name]) for name in PRIORITY) == expected
+
+
+def test_the_highest_rank_can_be_chosen() -> None:
+    found = np.array([0, (1 << 62) - 1])
+    assert split_sets(found, Quotas(train=1, validation=1))["train"] == {(1 << 62) - 1}
+    assert split_sets(found, Quotas(train=None, validation=1))["train"] == {(1 << 62) - 1}
+
+
+def test_excluded_ranks_are_in_no_split() -> None:
+    found = ranks(50)
+    own = found[5:]
+    selection = select(
+        {"cat": len(own)}, {"cat": own[:20]}, {"cat": found[:5]}, Quotas(15, 5), None
+    )
+    splits = selection.splits_of("cat", found)
+    assert splits[:5].tolist() == [UNUSED] * 5
+    assert np.bincount(splits, minlength=4).tolist() == [5, 0, 15, 30]
+
+
+def test_class_indices_come_from_the_labels_or_the_sorted_categories() -> None:
+    available = {"sun": 1, "cat": 1, "ant": 1}
+    assert select(available, {}, {}, Quotas(), None).labels == ("ant", "cat", "sun")
+    assert select(available, {}, {}, Quotas(), ("sun", "ant")).labels == ("sun", "ant")
+
+
+def test_rank_depends_on_the_key_or_on_the_strokes_without_one() -> None:
+    assert sampling.rank_of("1", b"a") == sampling.rank_of("1", b"b") != sampling.rank_of("2", b"a")
+    assert sampling.rank_of(None, b"a") != sampling.rank_of(None, b"b")
+    assert sampling.rank_of("a", b"") != sampling.rank_of(None, b"a")
+    assert 0 <= sampling.rank_of("1", b"") < 1 << 62
+
+
+def test_order_is_independent_of_the_rank_and_distinct() -> None:
+    found = ranks(10_000)
+    orders = sampling.order_of(found)
+    assert len(np.unique(orders)) == len(found)
+    # The lowest ranks, which validate, are spread over all shards: each within 5 sigma of 1/16.
+    counts = np.bincount(sampling.shard_of(orders[:1600], 16), minlength=16)
+    assert abs(counts - 100).max() < 50
+
+
+def test_shards_follow_the_high_bits_of_the_order() -> None:
+    orders = np.array([0, (1 << 63) - 1, 1 << 63, (1 << 64) - 1], np.uint64)
+    assert sampling.shard_of(orders, 2).tolist() == [0, 0, 1, 1]
+    assert sampling.shard_of(orders, 5).tolist() == [0, 2, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("drawings", "shards"), [(0, 0), (1, 1), (1001, 2), (18_000, 16), (800_000, 16), (10**6, 20)]
+)
+def test_number_of_shards(drawings: int, shards: int) -> None:
+    assert sampling.num_shards_for(drawings) == shards

@@ -1,0 +1,84 @@
+import io
+import os
+import pathlib
+
+import pytest
+
+from pipeline import sources
+from pipeline.drawing import MAX_LINE_BYTES
+from pipeline.errors import RunError, UserError
+from pipeline.sources import ByteRange, InputFile
+
+LINES = [b"first", b"", b"the second", b"3", b"   ", b"x" * 40, b"last"]
+
+
+def read(path: pathlib.Path, range_bytes: int) -> list[tuple[int, bytes]]:
+    ranges = sources.byte_ranges([InputFile(str(path), path.stat().st_size)], range_bytes)
+    return [line for byte_range in ranges for line in sources.read_range(byte_range)]
+
+
+@pytest.mark.parametrize("newline", [b"\n", b""])
+def test_every_line_is_read_once_however_the_file_is_cut(
+    tmp_path: pathlib.Path, newline: bytes
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"\n".join(LINES) + newline)
+    expected = [line for line in LINES if line.strip()]
+    for range_bytes in range(1, path.stat().st_size + 2):
+        found = read(path, range_bytes)
+        assert [line for _, line in found] == expected
+        assert all(path.read_bytes()[at:].startswith(line) for at, line in found)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"\xef\xbb\xbffirst\nsecond")
+    assert read(path, 100) == [(3, b"first"), (9, b"second")]
+
+
+def test_a_very_long_line_is_read_only_as_far_as_it_takes_to_reject_it() -> None:
+    file = io.BytesIO(b"x" * (3 * MAX_LINE_BYTES) + b"\nnext\n")
+    ((position, line),) = sources._read_lines(file, 0, 100)
+    assert position == 0
+    assert MAX_LINE_BYTES < len(line) < MAX_LINE_BYTES + (1 << 16)
+    assert list(sources._read_lines(file, 100, 2 * MAX_LINE_BYTES)) == []
+
+
+def test_globs_are_sorted_and_each_file_is_taken_once(tmp_path: pathlib.Path) -> None:
+    for name in ("b.ndjson", "a.ndjson", "c.txt"):
+        (tmp_path / name).write_text(name)
+    files = sources.match_files([f"{tmp_path}/b*", f"{tmp_path}/*.ndjson"])
+    assert files == [(f"{tmp_path}/a.ndjson", 8), (f"{tmp_path}/b.ndjson", 8)]
+
+
+def test_what_matches_nothing_or_is_a_directory_is_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UserError, match=r"no file matches .*/\*\.ndjson"):
+        sources.match_files([f"{tmp_path}/*.ndjson"])
+    with pytest.raises(UserError, match="is a directory"):
+        sources.match_files([str(tmp_path)])
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.ndjson").write_text("x")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    with pytest.raises(UserError, match=r"no permission to read .*/secret\.ndjson"):
+        sources.match_files([f"{tmp_path}/*.ndjson"])
+
+
+def test_a_file_that_vanished_is_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(RunError, match=r"cannot read .*gone: No such file"):
+        list(sources.read_range(ByteRange(f"{tmp_path}/gone", 0, 10)))
+
+
+@pytest.mark.parametrize(
+    ("path", "category"),
+    [
+        ("a/b/cat.ndjson", "cat"),
+        ("full_simplified_The Eiffel Tower.ndjson", "The Eiffel Tower"),
+        ("gs://bucket/full_raw_t-shirt.ndjson", "t-shirt"),
+    ],
+)
+def test_category_of_a_file(path: str, category: str) -> None:
+    assert sources.category_of(path) == category
