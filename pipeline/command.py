@@ -1,32 +1,47 @@
 """How every `python -m …` of this project starts and ends: flags, one-line errors, exit status."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags
 
 from pipeline.errors import RunError, UserError
 
 
-def run(main: Callable[[list[str]], None], *, pass_unknown_flags: bool = False) -> None:
+def run(
+    main: Callable[[list[str]], None],
+    *,
+    takes_arguments: bool = False,
+    pass_unknown_flags: bool = False,
+) -> None:
     """Parses the flags, calls `main(argv)` and exits the process.
 
     `argv` holds what is left after the flags were taken out, the program's name first. Errors are
     one line on standard error; the exit status is 2 for what the user got wrong (flags, files,
     directories), 1 for a run that failed, 130 for Ctrl-C.
 
+    A command defines its flags in a function that it calls only when it is run: modules of several
+    commands, which share names of flags, can then be imported together.
+
     Args:
       main: the command.
-      pass_unknown_flags: hand unknown flags to `main` in `argv` instead of refusing them.
+      takes_arguments: whether words that are no flags are left to `main`; else they are refused.
+      pass_unknown_flags: whether unknown flags are left to `main`, too.
     """
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
-            return flags.FLAGS(argv, known_only=pass_unknown_flags)
+            left = flags.FLAGS(argv, known_only=pass_unknown_flags)
         except flags.Error as error:
-            fail(f"{error} (--help lists the flags)", 2)
-            raise AssertionError("not reached") from None
+            missing = re.match(r"flag --(\w+)=None: ", str(error))
+            text = f"--{missing[1]} is needed" if missing else str(error).rstrip(".")
+            fail(f"{text} (--help lists the flags)", 2)
+        if left[1:] and not (takes_arguments or pass_unknown_flags):
+            fail(f"{left[1]!r} is no flag (--help lists the flags)", 2)
+        return left
 
     def run_main(argv: list[str]) -> None:
         try:
@@ -45,7 +60,7 @@ def run(main: Callable[[list[str]], None], *, pass_unknown_flags: bool = False) 
     app.run(run_main, flags_parser=parse_flags)
 
 
-def fail(message: str, status: int) -> None:
+def fail(message: str, status: int) -> NoReturn:
     """Prints `message` as one line on standard error and exits with `status`."""
     print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
     sys.exit(status)

@@ -19,63 +19,63 @@ from pipeline.dataset import read_labels
 from pipeline.errors import UserError
 from pipeline.sampling import Quotas
 
-_INPUT = flags.DEFINE_list("input", None, "Globs of simplified ndjson files, with commas between.")
-_OUTPUT = flags.DEFINE_string("output", None, "Directory to write the data set to.")
-_LABELS = flags.DEFINE_string(
-    "labels",
-    None,
-    "File with one label a line; the line number from 0 is the class index, drawings of other "
-    "categories are left out. Default: all categories of the input, sorted.",
-)
-_TRAIN = flags.DEFINE_string(
-    "train_per_category",
-    "2000",
-    "Training drawings of each category, or 'all' that the other splits leave.",
-)
-_VALIDATION = flags.DEFINE_integer(
-    "validation_per_category", 1000, "Validation drawings of each category.", lower_bound=0
-)
-_TEST = flags.DEFINE_integer(
-    "test_per_category", 0, "Test drawings of each category.", lower_bound=0
-)
-_RECOGNIZED_ONLY = flags.DEFINE_boolean(
-    "recognized_only", False, "Use only drawings that Google's own model recognized in the game."
-)
-_MAX_REJECT_FRACTION = flags.DEFINE_float(
-    "max_reject_fraction",
-    0.01,
-    "Fail if more than this share of the lines holds no usable drawing.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
-_OVERWRITE = flags.DEFINE_boolean(
-    "overwrite",
-    False,
-    "Replace the data set that the output directory holds, once this one is done.",
-)
+
+def define_flags() -> None:
+    flags.DEFINE_list(
+        "input", None, "Globs of simplified ndjson files, with commas between.", required=True
+    )
+    flags.DEFINE_string("output", None, "Directory to write the data set to.", required=True)
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "File with one label a line; the line number from 0 is the class index, drawings of other "
+        "categories are left out. Default: all categories of the input, sorted.",
+    )
+    flags.DEFINE_string(
+        "train_per_category",
+        "2000",
+        "Training drawings of each category, or 'all' that the other splits leave.",
+    )
+    flags.DEFINE_integer(
+        "validation_per_category", 1000, "Validation drawings of each category.", lower_bound=0
+    )
+    flags.DEFINE_integer("test_per_category", 0, "Test drawings of each category.", lower_bound=0)
+    flags.DEFINE_boolean(
+        "recognized_only", False, "Use only drawings that Google's model recognized in the game."
+    )
+    flags.DEFINE_float(
+        "max_reject_fraction",
+        0.01,
+        "Fail if more than this share of the lines holds no usable drawing.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_boolean(
+        "overwrite", False, "Replace the data set in the output directory, once this one is done."
+    )
 
 
 def main(argv: list[str]) -> None:
-    if not _INPUT.value or not _OUTPUT.value:
-        raise UserError("--input and --output are needed (--help lists the flags)")
+    args = flags.FLAGS
     options = _beam_options(argv[1:])
-    quotas = Quotas(_train_quota(_TRAIN.value), _VALIDATION.value, _TEST.value)
-    labels = read_labels(_LABELS.value) if _LABELS.value else None
+    quotas = Quotas(
+        _train_quota(args.train_per_category), args.validation_per_category, args.test_per_category
+    )
     start = time.monotonic()
     summary, manifest = job.run(
-        patterns=_INPUT.value,
-        output=_OUTPUT.value,
+        patterns=args.input,
+        output=args.output,
         quotas=quotas,
-        labels=labels,
-        recognized_only=_RECOGNIZED_ONLY.value,
-        max_reject_fraction=_MAX_REJECT_FRACTION.value,
-        overwrite=_OVERWRITE.value,
+        labels=read_labels(args.labels) if args.labels else None,
+        recognized_only=args.recognized_only,
+        max_reject_fraction=args.max_reject_fraction,
+        overwrite=args.overwrite,
         options=options,
     )
     print(report.table(summary, manifest))
-    for warning in report.warnings(summary, quotas, _OUTPUT.value):
+    for warning in report.warnings(summary, quotas, args.output):
         print("warning:", warning, file=sys.stderr)
-    print(f"Wrote {_OUTPUT.value} in {time.monotonic() - start:.0f} s.")
+    print(f"Wrote {args.output} in {time.monotonic() - start:.0f} s.")
 
 
 def _train_quota(text: str) -> int | None:
@@ -104,4 +104,5 @@ def _beam_options(arguments: list[str]) -> PipelineOptions:
 
 
 if __name__ == "__main__":
+    define_flags()
     command.run(main, pass_unknown_flags=True)

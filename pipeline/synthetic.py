@@ -338,15 +338,7 @@ def write_drawings(directory: Path, count: int, seed: int) -> None:
         raise UserError(f"--output={directory}: cannot write there: {error.strerror}") from None
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise UserError(f"{argv[1]}: not a flag of this command (--help lists the flags)")
-    directory, count = Path(flags.FLAGS.output), flags.FLAGS.drawings_per_category
-    write_drawings(directory, count, flags.FLAGS.seed)
-    print(f"{len(CATEGORIES)} categories of {count:,} drawings in {directory}")
-
-
-if __name__ == "__main__":  # flags too: importing this module must not take `--output` from others
+def define_flags() -> None:
     flags.DEFINE_string("output", None, "Directory to write to.", required=True)
     flags.DEFINE_integer(
         "drawings_per_category",
@@ -363,4 +355,14 @@ if __name__ == "__main__":  # flags too: importing this module must not take `--
         lower_bound=0,
         upper_bound=10**5 - 1,
     )
+
+
+def main(argv: list[str]) -> None:
+    directory, count = Path(flags.FLAGS.output), flags.FLAGS.drawings_per_category
+    write_drawings(directory, count, flags.FLAGS.seed)
+    print(f"{len(CATEGORIES)} categories of {count:,} drawings in {directory}")
+
+
+if __name__ == "__main__":
+    define_flags()
     command.run(main)

@@ -60,7 +60,7 @@ def test_prints_a_table_warnings_and_nothing_else(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--input and --output are needed"),
+        ([], "--input is needed"),
         (["--input=none-*.ndjson"], "no file matches none-*.ndjson"),
         (["--train_per_categry=7"], "did you mean --train_per_category?"),
         (["--train_per_category=some"], "--train_per_category: a whole number or 'all'"),
