@@ -1,0 +1,74 @@
+"""From shards to batches: what comes, in which order, and what is refused."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline import dataset, records
+from tests.trainer_data import images_in_files, write_dataset
+from trainer.input_pipeline import evaluation_batches, training_batches, unpack_bitmaps
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("data"))
+    return directory, write_dataset(directory, train=90, validation=23, shards=4)
+
+
+def epoch_images(data, seed, epoch, batch_size=8):
+    batches = training_batches(*data, batch_size, seed=seed, epoch=epoch)
+    return [row.tobytes() for batch in batches for row in batch.images.numpy()]
+
+
+def test_an_epoch_holds_every_example_once(data):
+    images = epoch_images(data, seed=1, epoch=1)
+    assert sorted(images) == sorted(images_in_files(*data, "train"))
+    assert images != images_in_files(*data, "train")
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(data):
+    first = epoch_images(data, seed=1, epoch=1)
+    assert epoch_images(data, seed=1, epoch=1, batch_size=50) == first
+    others = [epoch_images(data, *key) for key in ((1, 2), (2, 1), (2, 2))]
+    assert len({tuple(images) for images in [first, *others]}) == 4
+
+
+def test_labels_stay_with_their_images(data):
+    directory, manifest = data
+    labels = {
+        example.image: example.label
+        for example in dataset.read_examples(directory, manifest, "train")
+    }
+    for batch in training_batches(directory, manifest, 8, seed=1, epoch=1):
+        for image, label in zip(batch.images.numpy(), batch.labels.numpy(), strict=True):
+            assert labels[image.tobytes()] == label
+
+
+def test_evaluation_follows_the_files(data):
+    batches = list(evaluation_batches(*data, "validation", 8))
+    images = [row.tobytes() for batch in batches for row in batch.images.numpy()]
+    assert images == images_in_files(*data, "validation")
+    assert [len(batch.labels) for batch in batches] == [8, 8, 7]
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 8])
+def test_batches_are_padded_for_the_replicas_by_examples_of_no_weight(data, replicas):
+    for batch in evaluation_batches(*data, "validation", 10, replicas=replicas):
+        weights = batch.weights.numpy()
+        assert len(weights) == len(batch.labels) == len(batch.images)
+        assert len(weights) % replicas == 0
+        real = weights > 0
+        assert 0 <= len(weights) - real.sum() < replicas
+        np.testing.assert_array_equal(weights[real], np.float32(1) / np.float32(real.sum()))
+        assert not real[real.sum() :].any()
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_unpacking_restores_the_bitmaps(data, dtype):
+    packed = images_in_files(*data, "train")
+    unpacked = unpack_bitmaps(
+        tf.constant(np.stack([np.frombuffer(image, np.uint8) for image in packed])), dtype
+    )
+    assert unpacked.dtype == dtype
+    expected = np.stack([records.unpack_bitmap(image) for image in packed])[..., np.newaxis]
+    np.testing.assert_array_equal(tf.cast(unpacked, tf.uint8), expected)

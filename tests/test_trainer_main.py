@@ -1,0 +1,85 @@
+"""The commands as a user runs them: output, one-line errors, exit status."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.trainer_data import write_dataset
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    write_dataset(directory, train=40, validation=12)
+    return directory
+
+
+def run(module, *arguments, stdin=""):
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_training_and_predicting_as_the_readme_says(data, tmp_path):
+    run_dir = tmp_path / "run"
+    flags = (f"--dataset={data}", f"--run_dir={run_dir}", "--experiment=demo", "--batch_size=20")
+    result = run("trainer.main", *flags, "--epochs=1")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "demo (small and quick, not one of the study's)" in result.stdout
+    assert "3 classes, 40 training and 12 validation drawings" in result.stdout
+    assert "epoch 1/1  step 2/2" in result.stdout
+    assert "images/s" in result.stdout
+    assert "last epoch 1: top-1" in result.stdout
+    assert str(run_dir) in result.stdout.splitlines()[-1]
+
+    drawing = json.dumps({"word": "cat", "key_id": "1", "drawing": [[[0, 200], [0, 100]]]})
+    result = run(
+        "trainer.predict", f"--run_dir={run_dir}", "--top=2", "-", stdin=drawing + "\nbad\n"
+    )
+    assert result.returncode == 1
+    answer, bad = map(json.loads, result.stdout.splitlines())
+    assert (answer["key_id"], answer["word"], len(answer["predictions"])) == ("1", "cat", 2)
+    assert bad == {"error": "not JSON"}
+    assert result.stderr.splitlines() == [
+        "standard input:2: not JSON",
+        "error: 1 of the lines could not be classified",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--run_dir=r",), "--dataset is needed"),
+        (("--dataset=d",), "--run_dir is needed"),
+        (("--dataset=d", "--run_dir=r", "--experiment=E2_9"), "no experiment 'E2_9'; did you mean"),
+        (("--dataset=d", "--run_dir=r", "--epochs=0"), "--epochs=0"),
+        (("--dataset=d", "--run_dir=r", "--precision=int8"), "--precision=int8"),
+        (("--dataset=d", "--run_dir=r", "more"), "'more' is no flag"),
+    ],
+)
+def test_wrong_flags_are_one_line_and_status_2(flags, message):
+    result = run("trainer.main", *flags)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_a_directory_without_a_data_set_is_one_line_and_status_2(tmp_path):
+    result = run("trainer.main", f"--dataset={tmp_path}", f"--run_dir={tmp_path / 'run'}")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"{tmp_path}: no complete data set" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_is_there_without_waiting_for_tensorflow():
+    result = run("trainer.main", "--help")
+    for flag in ("dataset", "run_dir", "experiment", "epochs", "batch_size", "precision", "seed"):
+        assert f"--{flag}:" in result.stdout

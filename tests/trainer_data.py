@@ -1,0 +1,106 @@
+"""What the trainer's tests share: tiny data sets, a tiny experiment, four logical devices."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline import dataset, records
+from trainer.experiments import Architecture, Block, Experiment, Layer
+
+# Must come before TensorFlow starts, so all of a process's tests have them; the first is the
+# one that everything runs on where nothing else is said.
+DEVICES = ["CPU:0", "CPU:1", "CPU:2", "CPU:3"]
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration() for _ in DEVICES],
+)
+
+LABELS = ("cat", "cake", "car")
+
+
+def tiny_experiment(dropout_rate: float = 0.2) -> Experiment:
+    """Every kind of stage, a few thousand parameters."""
+    block = Block((((1, 1),), ((1, 1), (1, 3), (3, 1))), filters=4, scale=0.2, repeat=1)
+    architecture = Architecture(
+        stem=((Layer((3, 3), 4, 4, "valid"), Layer((3, 3), 8, 2, "valid")),),
+        block_a=block,
+        reduction_a=((4,), (4, 4, 4)),
+        block_b=block,
+        reduction_b=((4, 4),),
+        block_c=block,
+        dropout_rate=dropout_rate,
+    )
+    return Experiment("tiny", architecture)
+
+
+def bitmap(label: int, rng: np.random.Generator) -> np.ndarray:
+    """[85, 85] uint8: noise and, for each class elsewhere, a bar."""
+    pixels = (rng.random((85, 85)) < 0.05).astype(np.uint8)
+    row = 10 + 25 * label + int(rng.integers(10))
+    pixels[row : row + 6, 10:75] = 1
+    return pixels
+
+
+def write_dataset(
+    directory: os.PathLike[str] | str,
+    train: int = 50,
+    validation: int = 23,
+    shards: int = 3,
+    encoding: str = "packed",
+    seed: int = 0,
+) -> dataset.Manifest:
+    """A data set directory; an example's key_id is `split-number`, in the order of the files."""
+    os.makedirs(directory, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    splits = {
+        split: _write_split(directory, split, count, shards, rng)
+        for split, count in (("train", train), ("validation", validation), ("test", 0))
+    }
+    manifest = dataset.Manifest(
+        labels=LABELS,
+        image={"height": 85, "width": 85, "encoding": encoding},
+        splits=splits,
+        rasterizer={},
+        sampling={},
+        inputs=[],
+        drawings={},
+        rejects={},
+        versions={},
+    )
+    with open(os.path.join(directory, dataset.MANIFEST), "w", encoding="utf-8") as file:
+        file.write(manifest.to_json())
+    return manifest
+
+
+def _write_split(
+    directory: os.PathLike[str] | str, split: str, count: int, shards: int, rng: np.random.Generator
+) -> dataset.Split:
+    labels = [number % len(LABELS) for number in range(count)]
+    written = []
+    parts = np.array_split(np.arange(count), shards) if count else []
+    for index, numbers in enumerate(parts):
+        data = b"".join(
+            records.frame_record(
+                records.encode_example(
+                    records.pack_bitmap(bitmap(labels[number], rng)),
+                    labels[number],
+                    f"{split}-{number}".encode(),
+                )
+            )
+            for number in numbers
+        )
+        name = dataset.shard_name(split, index, shards)
+        with open(os.path.join(directory, name), "wb") as file:
+            file.write(data)
+        digest = hashlib.sha256(data).hexdigest()
+        written.append(dataset.Shard(name, len(numbers), len(data), digest))
+    counts = {label: labels.count(index) for index, label in enumerate(LABELS)}
+    return dataset.Split(count, counts, tuple(written))
+
+
+def images_in_files(directory: str, manifest: dataset.Manifest, split: str) -> Sequence[bytes]:
+    """The packed images of a split, in the order of its files."""
+    return [example.image for example in dataset.read_examples(directory, manifest, split)]

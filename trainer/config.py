@@ -1,0 +1,46 @@
+"""What a training run is told, and how config.json keeps it. No TensorFlow here."""
+
+import dataclasses
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from pipeline.dataset import Manifest
+from trainer.experiments import Experiment
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # as Keras names them
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What to train on what. The defaults are the study's recipe."""
+
+    dataset: str  # directory
+    run_dir: str
+    experiment: Experiment
+    epochs: int = 12
+    batch_size: int = 100  # over all replicas
+    learning_rate: float = 1e-3  # Adam's, the rest of it as TensorFlow sets it
+    precision: str = "auto"  # or one of PRECISIONS
+    seed: int = 0  # of weights, dropout and order
+
+
+def describe_run(config: TrainConfig, precision: str, manifest: Manifest) -> dict[str, Any]:
+    """The content of config.json; `precision` is what "auto" came to."""
+    return {
+        "experiment": config.experiment.name,
+        "architecture": config.experiment.architecture.describe(),
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "seed": config.seed,
+        "precision": precision,
+        "dataset": os.path.abspath(config.dataset),
+        "dataset_fingerprint": manifest.fingerprint,
+        "labels": list(manifest.labels),
+        "versions": {
+            "python": platform.python_version(),
+            **{library: version(library) for library in ("tensorflow", "keras", "numpy")},
+        },
+    }

@@ -1,0 +1,51 @@
+"""What the machine offers: precision and replicas."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+def choose_precision() -> str:
+    """The fastest of `config.PRECISIONS` that the hardware computes natively."""
+    gpus = tf.config.list_physical_devices("GPU")
+    capabilities = [
+        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        for gpu in gpus
+    ]
+    return precision_for(capabilities, _cpu_flags())
+
+
+def precision_for(gpu_capabilities: Sequence[tuple[int, int]], cpu_flags: set[str]) -> str:
+    """The rule of `choose_precision`.
+
+    Args:
+      gpu_capabilities: the CUDA compute capability of each GPU, (major, minor); the oldest decides.
+      cpu_flags: the CPU's flags as Linux names them.
+    """
+    if gpu_capabilities:
+        major, _ = min(gpu_capabilities)
+        if major >= 8:  # Ampere on: bfloat16 tensor cores, no loss scaling needed
+            return "mixed_bfloat16"
+        return "mixed_float16" if major == 7 else "float32"  # Volta, Turing: float16 ones only
+    return "mixed_bfloat16" if cpu_flags & {"amx_bf16", "avx512_bf16"} else "float32"
+
+
+def training_devices() -> list[str]:
+    """The GPUs, or the CPU where there are none."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return [device.name for device in gpus or tf.config.list_logical_devices("CPU")[:1]]
+
+
+def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:
+    """One replica on each of several devices; for a single one TensorFlow's default strategy."""
+    if len(devices) > 1:
+        return tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.get_strategy()
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return {flag for line in file if line.startswith("flags") for flag in line.split()}
+    except OSError:  # not Linux
+        return set()

@@ -1,0 +1,30 @@
+"""Importing TensorFlow without its start-up messages."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from absl import logging
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keeps what is imported inside from writing to standard error.
+
+    TensorFlow's C++ code writes there before it reads TF_CPP_MIN_LOG_LEVEL, so the file itself is
+    put aside. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    standard_error = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(logging.WARNING)  # of TensorFlow's Python code
+        os.dup2(standard_error, 2)
+        os.close(standard_error)

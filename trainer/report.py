@@ -1,0 +1,88 @@
+"""What a run tells on its way: lines on the screen, metrics.jsonl and TensorBoard."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline.dataset import Manifest
+from trainer import run_directory
+from trainer.config import TrainConfig
+from trainer.meter import Totals
+from trainer.run_directory import State
+
+
+class Report:
+    """Reports of one run."""
+
+    def __init__(self, config: TrainConfig, manifest: Manifest) -> None:
+        self._config = config
+        self._manifest = manifest
+        self._steps_per_epoch = math.ceil(manifest.splits["train"].records / config.batch_size)
+        directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
+        self._events = tf.summary.create_file_writer(directory)
+
+    def start(self, parameters: int, precision: str, devices: Sequence[str], state: State) -> None:
+        """What is trained on what."""
+        config, splits = self._config, self._manifest.splits
+        names = [device.rpartition("device:")[2] for device in devices]
+        print(
+            f"experiment  {config.experiment.name} ({config.experiment.change}), "
+            f"{parameters:,} parameters\n"
+            f"data set    {config.dataset}: {len(self._manifest.labels)} classes, "
+            f"{splits['train'].records:,} training and "
+            f"{splits['validation'].records:,} validation drawings\n"
+            f"training    {config.epochs} epochs of {self._steps_per_epoch:,} steps, "
+            f"batch {config.batch_size}, learning rate {config.learning_rate:g}, "
+            f"seed {config.seed}\n"
+            f"computing   {precision} on {', '.join(names)}\n"
+            f"run         {config.run_dir}"
+            + (f", resumed after epoch {state.epoch}" if state.epoch else ""),
+            flush=True,
+        )
+
+    def interval(self, epoch: int, step: int, totals: Totals) -> None:
+        """Some steps of an epoch; `step` is the last of them, counted over all epochs."""
+        metrics = _training_metrics(totals) | {"learning_rate": self._config.learning_rate}
+        self._write("step", epoch, step, metrics)
+        step_of_epoch = step - (epoch - 1) * self._steps_per_epoch
+        images_left = (self._config.epochs * self._steps_per_epoch - step) * self._config.batch_size
+        minutes_left = images_left / totals.images_per_second / 60  # without validation
+        print(
+            f"epoch {epoch}/{self._config.epochs}  step {step_of_epoch}/{self._steps_per_epoch}  "
+            f"loss {totals.loss:.4f}  accuracy {totals.accuracy:.4f}  "
+            f"{totals.images_per_second:,.0f} images/s  "
+            f"{totals.input_wait_share:.1%} waiting for input  {minutes_left:.0f} min left",
+            flush=True,
+        )
+
+    def epoch(self, state: State, trained: Totals) -> None:
+        """A finished epoch with its validation."""
+        metrics = {key: values[-1] for key, values in state.history.items()}
+        self._write("epoch", state.epoch, state.step, _training_metrics(trained) | metrics)
+        self._events.flush()
+        is_best = state.best == state.last
+        print(
+            f"epoch {state.epoch}/{self._config.epochs}  loss {metrics['loss']:.4f}  "
+            f"accuracy {metrics['accuracy']:.4f}  validation loss {metrics['val_loss']:.4f}  "
+            f"accuracy {metrics['val_accuracy']:.4f}{'  (best)' if is_best else ''}",
+            flush=True,
+        )
+
+    def _write(self, kind: str, epoch: int, step: int, metrics: dict[str, Any]) -> None:
+        line = {"kind": kind, "step": step, "epoch": epoch} | metrics
+        run_directory.append_metrics(self._config.run_dir, line)
+        with self._events.as_default(step):
+            for name, value in metrics.items():
+                tf.summary.scalar(f"{kind}/{name}", value)
+
+
+def _training_metrics(totals: Totals) -> dict[str, float]:
+    return {
+        "loss": totals.loss,
+        "accuracy": totals.accuracy,
+        "images_per_second": totals.images_per_second,
+        "input_wait_share": totals.input_wait_share,
+    }

@@ -1,0 +1,205 @@
+"""The run directory: file names, and what its JSON files hold. No TensorFlow here.
+
+`checkpoints/state.json` is the one truth about how far a run is: it is replaced in one step after
+the checkpoint that it names is complete, and history.json and evaluation.json are written from it.
+A run killed anywhere is continued from what it says.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from typing import Any
+
+from pipeline.errors import RunError, UserError
+
+CONFIG = "config.json"
+HISTORY = "history.json"
+METRICS = "metrics.jsonl"
+EVALUATION = "evaluation.json"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+STATE = os.path.join(CHECKPOINTS, "state.json")
+
+HISTORY_KEYS = ("accuracy", "loss", "val_accuracy", "val_loss")
+
+# What a run cannot change on its way, and how an error calls it.
+_IDENTITY = {
+    "experiment": "--experiment",
+    "architecture": "the experiment's architecture",
+    "batch_size": "--batch_size",
+    "learning_rate": "--learning_rate",
+    "seed": "--seed",
+    "precision": "--precision",
+    "dataset_fingerprint": "the content of --dataset",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint after an epoch and what its weights achieve."""
+
+    name: str  # of the files in checkpoints/, without their endings
+    epoch: int  # from 1
+    evaluation: dict[str, Any]  # see trainer.metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """How far a run is."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps, over all epochs
+    history: dict[str, list[float]] = dataclasses.field(
+        default_factory=lambda: {key: [] for key in HISTORY_KEYS}
+    )
+    last: Checkpoint | None = None
+    best: Checkpoint | None = None  # by validation accuracy, the first of equals
+
+
+def open_run(run_dir: str, config: dict[str, Any]) -> State:
+    """Makes the run directory, or continues the one that is there.
+
+    Args:
+      run_dir: the directory.
+      config: what config.json is to hold.
+
+    Raises:
+      UserError: the directory belongs to another configuration or data set, or is no run's.
+    """
+    try:
+        os.makedirs(run_dir, exist_ok=True)
+        if os.path.exists(os.path.join(run_dir, CONFIG)):
+            _check_identity(run_dir, read_config(run_dir), config)
+        elif os.listdir(run_dir):
+            raise UserError(f"{run_dir}: not empty and no run directory (no {CONFIG})")
+        state = read_state(run_dir)
+        config = config | {"epochs": max(config["epochs"], state.epoch)}
+        write_json(os.path.join(run_dir, CONFIG), config)
+        os.makedirs(os.path.join(run_dir, CHECKPOINTS), exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{error.filename or run_dir}: {error.strerror}") from None
+    _publish(run_dir, state)
+    _trim_metrics(run_dir, state.step)
+    return state
+
+
+def read_config(run_dir: str) -> dict[str, Any]:
+    """The content of config.json.
+
+    Raises:
+      UserError: it is not there, or no JSON object.
+    """
+    path = os.path.join(run_dir, CONFIG)
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{run_dir}: no run directory (no {CONFIG})") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return config
+
+
+def read_state(run_dir: str) -> State:
+    """How far the run is; a new one has finished no epoch.
+
+    Raises:
+      RunError: the file is damaged.
+    """
+    path = os.path.join(run_dir, STATE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            fields = json.load(file)
+        for key in ("last", "best"):
+            fields[key] = Checkpoint(**fields[key])
+        return State(**fields)
+    except FileNotFoundError:
+        return State()
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged: {error}") from None
+
+
+def commit(run_dir: str, state: State) -> None:
+    """Makes `state`, whose checkpoints are complete, the run's, and deletes other checkpoints."""
+    write_json(os.path.join(run_dir, STATE), dataclasses.asdict(state))
+    _publish(run_dir, state)
+    kept = {checkpoint.name for checkpoint in (state.last, state.best) if checkpoint}
+    directory = os.path.join(run_dir, CHECKPOINTS)
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if name == os.path.basename(STATE) or name.partition(".")[0] in kept:
+            continue
+        if os.path.isdir(
+            path
+        ):  # TensorFlow's, where a run was killed in the middle of a checkpoint
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
+
+
+def append_metrics(run_dir: str, metrics: dict[str, Any]) -> None:
+    """Adds a line to metrics.jsonl."""
+    with open(os.path.join(run_dir, METRICS), "a", encoding="utf-8") as file:
+        file.write(json.dumps(metrics) + "\n")
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes a JSON file as a whole: a reader, or a kill, never meets half of it."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[[-+.,eE\d\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    temporary = f"{path}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _check_identity(run_dir: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+    differences = []
+    for key, name in _IDENTITY.items():
+        if there.get(key) != here[key]:
+            is_short = isinstance(here[key], int | float) or key in ("experiment", "precision")
+            values = f" ({there.get(key)} there, {here[key]} here)" if is_short else ""
+            differences.append(name + values)
+    if differences:
+        raise UserError(
+            f"{run_dir}: belongs to another run, which differs in {', '.join(differences)}; "
+            "choose another --run_dir"
+        )
+
+
+def _publish(run_dir: str, state: State) -> None:
+    """Writes the files that are derived from the state."""
+    write_json(os.path.join(run_dir, HISTORY), state.history)
+    if state.last and state.best:
+        evaluation = {
+            "split": "validation",
+            "checkpoint": "last",
+            "epoch": state.last.epoch,
+            **state.last.evaluation,
+            "best": {"epoch": state.best.epoch, **state.best.evaluation},
+        }
+        write_json(os.path.join(run_dir, EVALUATION), evaluation)
+
+
+def _trim_metrics(run_dir: str, step: int) -> None:
+    """Drops lines beyond `step`, which are written again, and one cut off by a kill."""
+    path = os.path.join(run_dir, METRICS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.readlines()
+    except FileNotFoundError:
+        return
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != lines:
+        temporary = f"{path}.tmp"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.writelines(kept)
+        os.replace(temporary, path)
