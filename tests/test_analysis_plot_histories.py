@@ -1,0 +1,188 @@
+"""The plot of histories: the right numbers, all told, nothing on top of anything else."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from analysis.plot_histories import best_epoch, plot_histories, spread
+from analysis.runs import Run, read_run
+from tests.analysis_data import HISTORY, run_command, write_dataset, write_run
+
+
+def make_runs(count, epochs=12, name="E{}"):
+    """Runs like real ones: all curves end close together."""
+    rng = np.random.default_rng(0)
+    runs = []
+    for i in range(count):
+        decay = np.exp(-np.arange(epochs) / 2)
+        history = {
+            "accuracy": (0.92 - (0.6 + 0.1 * rng.random()) * decay).tolist(),
+            "val_accuracy": (0.9 + 0.01 * rng.random() - 0.4 * decay).tolist(),
+            "loss": (0.3 + (2 + rng.random()) * decay).tolist(),
+            "val_loss": (0.4 + 0.02 * rng.random() + 1.5 * decay).tolist(),
+        }
+        runs.append(Run(f"runs/{i}", {"experiment": name.format(i), "labels": ["a", "b"]}, history))
+    return runs
+
+
+def lines(axes):
+    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_one_run_shows_training_and_validation_of_accuracy_and_loss():
+    figure = plot_histories([Run("r", {"experiment": "E3_8", "labels": ["a"] * 12}, HISTORY)])
+    accuracy, loss = figure.axes
+    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == (
+        "epoch",
+        "accuracy (share of drawings)",
+    )
+    assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss (cross-entropy, nats)")
+    for axes, keys in ((accuracy, ("accuracy", "val_accuracy")), (loss, ("loss", "val_loss"))):
+        for key in keys:
+            line = lines(axes)[f"E3_8 {key}"]
+            assert line.get_xdata().tolist() == [1, 2, 3, 4]
+            assert line.get_ydata().tolist() == HISTORY[key]
+            assert (line.get_linestyle() == "-") == key.startswith("val_")
+    assert "E3_8 on 12 categories" in [text.get_text() for text in figure.texts]
+
+
+def test_the_best_validation_value_and_its_epoch_are_marked_and_told():
+    figure = plot_histories([Run("r", {"experiment": "E3_8", "labels": ["a"]}, HISTORY)])
+    for axes, (epoch, value) in zip(figure.axes, ((3, 0.66), (3, 0.83)), strict=True):
+        assert texts(axes) == ["E3_8", f"{value:.3f} at epoch {epoch}"]
+        dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
+        assert [(dot.get_xdata()[0], dot.get_ydata()[0]) for dot in dots] == [(epoch, value)]
+
+
+def test_of_equal_values_the_first_epoch_is_the_best():
+    assert best_epoch([0.1, 0.5, 0.5], "accuracy") == (2, 0.5)
+    assert best_epoch([0.5, 0.1, 0.1], "loss") == (2, 0.1)
+
+
+def boxes_of_texts(figure):
+    """(text, box in pixels) of every text that is drawn."""
+    FigureCanvasAgg(figure).draw()
+    drawn = [*figure.texts, *figure.legends[0].get_texts()]
+    for axes in figure.axes:
+        drawn += [*axes.texts, axes._left_title]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = axis.get_view_interval()
+            drawn.append(axis.label)
+            drawn += [
+                tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+            ]
+    return [(text.get_text(), text.get_window_extent()) for text in drawn]
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 8, 20])
+@pytest.mark.parametrize("name", ["E{}", "a directory with a long name, number {}"])
+def test_no_text_lies_on_another_or_on_a_panel_or_outside(count, name):
+    figure = plot_histories(make_runs(count, name=name))
+    boxes = boxes_of_texts(figure)
+    assert {"epoch", "Loss" if count <= 7 else "Validation loss", "0.6"} <= {
+        text for text, _ in boxes
+    }
+    for (text, box), (other, other_box) in itertools.combinations(boxes, 2):
+        assert not box.overlaps(other_box), f"{text!r} lies on {other!r}"
+    for text, box in boxes:
+        assert box.min.min() >= 0, text
+        assert (box.max <= figure.bbox.max).all(), text
+        assert not any(box.overlaps(axes.bbox) for axes in figure.axes), text
+
+
+def test_many_runs_get_panels_for_training_and_for_validation():
+    runs = make_runs(20)
+    figure = plot_histories(runs)
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == [
+        "Validation accuracy",
+        "Training accuracy",
+        "Validation loss",
+        "Training loss",
+    ]
+    for axes, key in zip(
+        figure.axes, ("val_accuracy", "accuracy", "val_loss", "loss"), strict=True
+    ):
+        assert set(lines(axes)) == {f"E{i} {key}" for i in range(20)}
+        assert lines(axes)["E7 " + key].get_ydata().tolist() == runs[7].history[key]
+    colours = {line.get_color() for line in lines(figure.axes[0]).values()}
+    assert len(colours) == 20
+
+
+def test_labels_stand_in_the_order_in_which_the_curves_end():
+    runs = make_runs(20)
+    axes = plot_histories(runs).axes[0]
+    names = [text for text in axes.texts if text.get_text().startswith("E")]
+    by_height = [text.get_text() for text in sorted(names, key=lambda text: text.get_position()[1])]
+    ends = {run.experiment: run.history["val_accuracy"][-1] for run in runs}
+    assert by_height == sorted(ends, key=ends.__getitem__)
+
+
+def test_runs_may_differ_in_length():
+    long, short = make_runs(2)
+    short = dataclasses.replace(short, history={k: v[:1] for k, v in short.history.items()})
+    axes = plot_histories([long, short]).axes[0]
+    assert lines(axes)["E0 val_accuracy"].get_xdata().tolist() == list(range(1, 13))
+    assert lines(axes)["E1 val_accuracy"].get_xdata().tolist() == [1]
+    assert axes.get_xlim() == (1, 12)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 12, 100])
+def test_epochs_are_whole_numbers(epochs):
+    axes = plot_histories(make_runs(1, epochs)).axes[0]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert 1 <= len(ticks) <= 9
+    assert all(tick == int(tick) for tick in ticks)
+
+
+def test_the_title_tells_how_many_drawings_there_were_if_the_data_set_is_still_there(tmp_path):
+    counts = {"cat": 3, "car": 2}
+    manifest = write_dataset(tmp_path / "data", counts)
+    config = {"dataset": str(tmp_path / "data"), "dataset_fingerprint": manifest.fingerprint}
+    run_dir = write_run(tmp_path / "run", labels=list(counts), **config)
+
+    def title():
+        return plot_histories([read_run(run_dir)]).texts[0].get_text()
+
+    assert title() == "E3_8 on 2 categories, 5 training and 2 validation drawings"
+    write_dataset(tmp_path / "data", {"cat": 4, "car": 2})  # another one in its place
+    assert title() == "E3_8 on 2 categories"
+
+
+def test_spreading_keeps_order_distance_and_bounds_and_moves_nothing_needlessly():
+    assert spread([1, 5, 9], 2, 10) == [1, 5, 9]
+    assert spread([5, 5, 5], 2, 10) == pytest.approx([3, 5, 7])
+    assert spread([0, 0.5, 9], 2, 10) == pytest.approx([0, 2, 9])
+    assert spread([10, 10], 2, 10) == pytest.approx([8, 10])
+    crowded = spread(sorted(np.random.default_rng(0).random(20) * 10), 0.5, 10)
+    assert min(np.diff(crowded)) >= 0.5 - 1e-9
+    assert crowded[0] >= 0
+    assert crowded[-1] <= 10 + 1e-9
+
+
+def test_the_command_writes_both_pictures(tmp_path):
+    run_dirs = ",".join(write_run(tmp_path / name) for name in ("first", "second"))
+    outputs = [tmp_path / "plots" / f"histories.{extension}" for extension in ("png", "svg")]
+    result = run_command(
+        "analysis.plot_histories", f"--run_dir={run_dirs}", f"--output={outputs[0]},{outputs[1]}"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"wrote {outputs[0]}, {outputs[1]}\n"
+    assert all(output.stat().st_size > 10_000 for output in outputs)
+
+
+def test_a_damaged_run_is_one_line_and_status_2(tmp_path):
+    run_dir = write_run(tmp_path / "run")
+    (tmp_path / "run" / "history.json").write_text("{}")
+    result = run_command("analysis.plot_histories", f"--run_dir={run_dir}", "--output=x.png")
+    assert result.returncode == 2
+    path = tmp_path / "run" / "history.json"
+    assert result.stderr == f"error: {path}: damaged: accuracy is not a list of numbers\n"
