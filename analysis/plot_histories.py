@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis import figures
-from analysis.runs import Run, count_drawings, read_run, run_names
+from analysis.runs import Run, read_run, run_names
 from pipeline import command
 
 # With more runs training and validation get panels of their own, and the colours become a scale.
@@ -235,15 +235,12 @@ def _draw_heading(figure: Figure, curves: Sequence[Curve]) -> None:
 
 
 def _data(runs: Sequence[Run]) -> str:
-    """What the runs learned from, as far as it is known."""
-    text = f"{_range([len(run.labels) for run in runs])} categories"
-    known = [counts for run in runs if (counts := count_drawings(run))]
-    if len(known) < len(runs):
-        return text
+    """What the runs learned from."""
+    categories = _range([len(run.labels) for run in runs])
     training, validation = (
-        _range([counts[split] for counts in known]) for split in ("train", "validation")
+        _range([run.drawings[split] for run in runs]) for split in ("train", "validation")
     )
-    return f"{text}, {training} training and {validation} validation drawings"
+    return f"{categories} categories, {training} training and {validation} validation drawings"
 
 
 def _range(numbers: Sequence[int]) -> str:

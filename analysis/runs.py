@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import dataset
 from pipeline.errors import UserError
 from trainer import run_directory
 
@@ -27,6 +26,11 @@ class Run:
     @property
     def labels(self) -> list[str]:
         return self.config["labels"]
+
+    @property
+    def drawings(self) -> dict[str, int]:
+        """Of each split that the run learned from or was validated on."""
+        return self.config["drawings"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +76,9 @@ def read_run(directory: str) -> Run:
     """
     config = run_directory.read_config(directory)
     path = os.path.join(directory, run_directory.CONFIG)
-    if not isinstance(config.get("experiment"), str) or not isinstance(config.get("labels"), list):
-        raise UserError(f"{path}: damaged: no experiment or labels in it")
+    for key, kind in (("experiment", str), ("labels", list), ("drawings", dict)):
+        if not isinstance(config.get(key), kind):
+            raise UserError(f"{path}: damaged: no {key} in it")
     return Run(directory, config, _read_history(directory))
 
 
@@ -121,17 +126,6 @@ def run_names(runs: Sequence[Run]) -> list[str]:
             for name, distinction in zip(names, distinctions, strict=True)
         ]
     return names
-
-
-def count_drawings(run: Run) -> dict[str, int] | None:
-    """The drawings of each split that the run learned from; None if they are there no longer."""
-    try:
-        manifest = dataset.read_manifest(run.config["dataset"])
-    except (KeyError, UserError):
-        return None
-    if manifest.fingerprint != run.config.get("dataset_fingerprint"):
-        return None
-    return {name: split.records for name, split in manifest.splits.items()}
 
 
 def _read_history(directory: str) -> dict[str, list[float]]:

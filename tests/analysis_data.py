@@ -76,7 +76,8 @@ def write_run(
 ) -> str:
     """A run directory with configuration and history; its path."""
     directory.mkdir(parents=True, exist_ok=True)
-    config = {"experiment": "E3_8", "epochs": 4, "labels": list(labels), **config}
+    drawings = {"train": 6, "validation": 3}
+    config = {"experiment": "E3_8", "epochs": 4, "drawings": drawings, "labels": [*labels]} | config
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (directory / "history.json").write_text(json.dumps(history), encoding="utf-8")
     return str(directory)

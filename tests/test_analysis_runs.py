@@ -24,7 +24,7 @@ def test_a_run_that_is_still_going_on_is_read_as_far_as_it_is(tmp_path):
     [
         ("config.json", None, "no run directory (no config.json)"),
         ("config.json", "{", "config.json: not JSON"),
-        ("config.json", '{"experiment": "E1"}', "config.json: damaged: no experiment or labels"),
+        ("config.json", '{"experiment": "E1"}', "config.json: damaged: no labels in it"),
         ("history.json", None, "history.json: No such file"),
         ("history.json", '{"accuracy": [0.', "history.json: damaged: not JSON"),
         ("history.json", "[]", "history.json: damaged: not a JSON object"),

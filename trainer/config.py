@@ -38,6 +38,7 @@ def describe_run(config: TrainConfig, precision: str, manifest: Manifest) -> dic
         "precision": precision,
         "dataset": os.path.abspath(config.dataset),
         "dataset_fingerprint": manifest.fingerprint,
+        "drawings": {name: manifest.splits[name].records for name in ("train", "validation")},
         "labels": list(manifest.labels),
         "versions": {
             "python": platform.python_version(),
