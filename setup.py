@@ -8,6 +8,7 @@ setup(
     description="From Quick, Draw! strokes to a trained Inception-ResNet classifier.",
     license="Apache-2.0",
     packages=["pipeline", "trainer", "analysis"],
+    package_data={"pipeline": ["labels/*.txt"]},
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1",
@@ -15,12 +16,21 @@ setup(
         "google-crc32c>=1.5",  # TFRecord checksums, in C
         "numpy>=2.0",
         "opencv-python-headless>=4.10",  # the desktop wheel needs libGL, which slim images lack
-        "orjson>=3.10",  # parses a drawing 3.5 times faster than json
+        "orjson>=3.10",  # parses a drawing several times faster than json
+        "requests>=2.31",  # of the download
+        "tqdm>=4.66",
     ],
     extras_require={
         "trainer": ["tensorflow>=2.20", "tensorboard>=2.20"],
         "analysis": ["matplotlib>=3.9"],
         "gcp": ["apache-beam[gcp]"],
-        "dev": ["mypy>=1.15", "pytest>=8", "ruff>=0.11"],
+        "dev": [
+            "hypothesis>=6",
+            "mypy>=1.15",
+            "psutil>=6",  # the benchmark watches memory with it
+            "pytest>=8",
+            "ruff>=0.11",
+            "tensorflow-datasets>=4.9.8",  # a test opens data sets with it
+        ],
     },
 )

@@ -25,6 +25,7 @@ def read_bitmaps(
     Raises:
       UserError: a shard is missing or damaged.
     """
+    decode = records.DECODERS[manifest.image["encoding"]]
     counts = manifest.splits[split].class_counts
     missing = {  # class index -> how many bitmaps are still to be found
         manifest.labels.index(label): min(per_category, counts[label])
@@ -34,7 +35,7 @@ def read_bitmaps(
     found: dict[str, list[np.ndarray]] = {label: [] for label in categories}
     for example in dataset.read_examples(directory, manifest, split):
         if example.label in missing:
-            found[manifest.labels[example.label]].append(records.unpack_bitmap(example.image))
+            found[manifest.labels[example.label]].append(decode(example.image))
             missing[example.label] -= 1
             if not missing[example.label]:
                 del missing[example.label]

@@ -5,9 +5,10 @@ A directory is a data set when it holds `manifest.json`; the file is written las
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipeline import records
@@ -82,18 +83,41 @@ def shard_name(split: str, index: int, count: int) -> str:
     return f"quickdraw-{split}.tfrecord-{index:05d}-of-{count:05d}"
 
 
-def read_manifest(directory: str) -> Manifest:
+def is_remote(path: str) -> bool:
+    """Whether a path is not this machine's, but gs://… or the like."""
+    return "://" in path
+
+
+def read_file(path: str) -> bytes:
+    """The content of a file, on this machine or where Beam can read.
+
+    Raises:
+      OSError: it cannot be read; FileNotFoundError if there is none.
+      UserError: a package is missing that reads such paths.
+    """
+    if is_remote(path):
+        from pipeline import storage  # imports Beam, a second that other paths need not wait for
+
+        return storage.read_file(path)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def read_manifest(directory: str, read_file: Callable[[str], bytes] = read_file) -> Manifest:
     """The manifest of a data set directory.
+
+    Args:
+      directory: the directory.
+      read_file: reads it, raising what `read_file` above does.
 
     Raises:
       UserError: there is no such directory, it is no complete data set, or the file is damaged.
     """
     path = os.path.join(directory, MANIFEST)
     try:
-        with open(path, encoding="utf-8") as file:
-            return Manifest.from_json(file.read())
+        return Manifest.from_json(read_file(path).decode())
     except (FileNotFoundError, NotADirectoryError):
-        if not os.path.isdir(directory):
+        if not is_remote(directory) and not os.path.isdir(directory):
             raise UserError(f"{directory}: no such directory") from None
         raise UserError(
             f"{directory}: no complete data set (no {MANIFEST}); python -m pipeline.main makes one"
@@ -136,9 +160,9 @@ def read_examples(
     for shard in manifest.splits[split].shards if shards is None else shards:
         path = os.path.join(directory, shard.file)
         try:
-            with open(path, "rb") as file:
-                for record in records.read_records(file, path):
-                    yield records.decode_example(record)
+            data = read_file(path)  # at most 50,000 records, 50 MB
+            for record in records.read_records(io.BytesIO(data), path):
+                yield records.decode_example(record)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from None
         except ValueError as error:

@@ -1,17 +1,23 @@
-"""One line of simplified ndjson → a validated Drawing, or a Reject that says why not."""
+"""A line of ndjson or a binary record → a validated Drawing, or a Reject that says why not.
+
+A line is simplified or raw, which shows in its strokes: raw ones are x, y and time, simplified
+ones x and y. Raw drawings are simplified here, so that all are alike from here on.
+"""
 
 import math
+import struct
 from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.simplify import MAX_SAMPLES, simplify
 from pipeline.strokes import MAX_POINTS, MAX_STROKES, pack_strokes
 
 MAX_LINE_BYTES = 4 << 20  # longer lines are rejected unread; real ones stay below 100 kB
 
 
 class Reject(ValueError):  # noqa: N818 - not an error of the program
-    """A line that holds no usable drawing. The message is the reason, one of a few fixed texts."""
+    """What holds no usable drawing. The message is the reason, one of a few fixed texts."""
 
 
 class Drawing(NamedTuple):
@@ -24,7 +30,7 @@ class Drawing(NamedTuple):
 
 
 def parse_drawing(line: bytes) -> Drawing:
-    """Parses one line of a simplified ndjson file; fields other than Drawing's are ignored.
+    """Parses one line of an ndjson file; fields other than Drawing's are ignored.
 
     Raises:
       Reject: the line is not a JSON object with a valid `drawing`.
@@ -59,15 +65,56 @@ def parse_drawing(line: bytes) -> Drawing:
     return Drawing(word or None, key_id or None, recognized, strokes)
 
 
+# key_id, country, recognized, timestamp, number of strokes; then of each stroke the number of
+# points, and a byte a point of x and of y. In 0..255 by its type: the simplified format.
+_BINARY_HEADER = struct.Struct("<Q2sbIH")
+_BINARY_LENGTH = struct.Struct("<H")
+
+
+def parse_binary(data: bytes, start: int) -> tuple[Drawing, int]:
+    """Parses the record of upstream's binary format that starts at `start`.
+
+    Returns:
+      The drawing, which has no word, and where the next record starts.
+
+    Raises:
+      IndexError: `data` ends before the record does.
+      Reject: no strokes, one without points, or more than the limits.
+    """
+    position = start + _BINARY_HEADER.size
+    if position > len(data):
+        raise IndexError
+    key_id, _, recognized, _, count = _BINARY_HEADER.unpack_from(data, start)
+    _check_strokes(count)
+    xs, ys = [], []
+    points = 0
+    for _ in range(count):
+        y_start = position + 2
+        if y_start > len(data):
+            raise IndexError
+        (length,) = _BINARY_LENGTH.unpack_from(data, position)
+        points += length
+        if not length:
+            raise Reject("a stroke has no points")
+        _check_points(points)
+        x_start, y_start = y_start, y_start + length
+        position = y_start + length
+        xs.append(data[x_start:y_start])
+        ys.append(data[y_start:position])
+    if position > len(data):
+        raise IndexError
+    return Drawing(None, str(key_id), bool(recognized), pack_strokes(xs, ys)), position
+
+
 def parse_strokes(strokes: Any, *, may_hold_booleans: bool = True) -> bytes:
-    """Validates strokes as parsed from JSON, [[x, …], [y, …]] each, and packs them.
+    """Validates strokes as parsed from JSON and packs them, raw ones simplified.
 
     Args:
-      strokes: the value of the field `drawing`.
+      strokes: the value of the field `drawing`: [[x, …], [y, …]] a stroke, or [x, y, time].
       may_hold_booleans: whether `true` or `false` may stand among the coordinates.
 
     Raises:
-      Reject: not strokes of whole numbers in 0..255, or more of them than the limits.
+      Reject: no strokes, other coordinates than the format allows, or more than the limits.
     """
     xs: list[bytes] = []
     ys: list[bytes] = []
@@ -81,13 +128,21 @@ def parse_strokes(strokes: Any, *, may_hold_booleans: bool = True) -> bytes:
             ys.append(bytes(y))
     except (TypeError, ValueError):
         xs, ys = _parse_strokes_slowly(strokes)
-    if not xs:
-        raise Reject("no strokes")
-    if len(xs) > MAX_STROKES:
-        raise Reject(f"more than {MAX_STROKES} strokes")
-    if sum(map(len, xs)) > MAX_POINTS:
-        raise Reject(f"more than {MAX_POINTS} points")
+    _check_strokes(len(xs))
+    _check_points(sum(map(len, xs)))
     return pack_strokes(xs, ys)
+
+
+def _check_strokes(count: int) -> None:
+    if not count:
+        raise Reject("no strokes")
+    if count > MAX_STROKES:
+        raise Reject(f"more than {MAX_STROKES} strokes")
+
+
+def _check_points(count: int) -> None:
+    if count > MAX_POINTS:
+        raise Reject(f"more than {MAX_POINTS} points")
 
 
 def _parse_strokes_slowly(strokes: Any) -> tuple[list[bytes], list[bytes]]:
@@ -96,20 +151,38 @@ def _parse_strokes_slowly(strokes: Any) -> tuple[list[bytes], list[bytes]]:
         raise Reject("no field drawing")
     if type(strokes) is not list:
         raise Reject("drawing is not a list of strokes")
-    xs, ys = [], []
     for stroke in strokes:
         if type(stroke) is not list or any(type(axis) is not list for axis in stroke):
             raise Reject("a stroke is not a list of coordinate lists")
-        if len(stroke) != 2:
-            raise Reject("a stroke does not have exactly x and y")
-        x, y = stroke
-        if len(x) != len(y):
-            raise Reject("x and y of a stroke differ in length")
-        if not x:
+        if len(stroke) not in (2, 3):
+            raise Reject("a stroke is not x and y, nor x, y and time")
+        if len({len(axis) for axis in stroke}) > 1:
+            raise Reject("the coordinate lists of a stroke differ in length")
+        if not stroke[0]:
             raise Reject("a stroke has no points")
-        xs.append(bytes(map(_coordinate, x)))
-        ys.append(bytes(map(_coordinate, y)))
+    kinds = {len(stroke) for stroke in strokes}
+    if len(kinds) > 1:
+        raise Reject("some strokes have times and some have none")
+    if kinds == {3}:
+        strokes = _simplify_raw(strokes)
+    xs = [bytes(map(_coordinate, stroke[0])) for stroke in strokes]
+    ys = [bytes(map(_coordinate, stroke[1])) for stroke in strokes]
     return xs, ys
+
+
+def _simplify_raw(strokes: list[list[list[Any]]]) -> list[list[list[int]]]:
+    """`strokes`: [x, y, time] each, coordinates of any size and sign."""
+    _check_strokes(len(strokes))
+    _check_points(sum(len(x) for x, _, _ in strokes))
+    for x, y, _ in strokes:
+        if not set(map(type, x)) | set(map(type, y)) <= {int, float}:
+            raise Reject("a coordinate is not a finite number")
+        if not all(map(math.isfinite, x)) or not all(map(math.isfinite, y)):
+            raise Reject("a coordinate is not a finite number")
+    try:
+        return simplify(strokes)
+    except ValueError:
+        raise Reject(f"more than {MAX_SAMPLES} pixels of ink") from None
 
 
 def _coordinate(value: Any) -> int:

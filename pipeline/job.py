@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline import publish, report, sampling
@@ -22,7 +23,9 @@ def run(
     output: str,
     quotas: Quotas,
     labels: tuple[str, ...] | None = None,
+    sampling_method: str = "hash",
     recognized_only: bool = False,
+    image_encoding: str = "packed",
     max_reject_fraction: float = 0.01,
     overwrite: bool = False,
     options: PipelineOptions | None = None,
@@ -38,12 +41,24 @@ def run(
       RunError: the job failed, or rejected more than `max_reject_fraction` of the lines. No data
         set was written, and one that was there before still is.
     """
+    if sampling_method == "first" and quotas.train is None:
+        raise UserError("--sampling=first needs a number for --train_per_category, not 'all'")
+    options = options if options is not None else PipelineOptions([])
+    FileSystems.set_options(options)  # whose credentials, for example
     files = match_files(patterns)
     publish.refuse_existing(output, overwrite=overwrite)
     staging = publish.clear_staging(output)
-    settings = PrepareSettings(tuple(files), staging, labels, quotas, recognized_only)
+    settings = PrepareSettings(
+        files=tuple(files),
+        staging=staging,
+        labels=labels,
+        quotas=quotas,
+        sampling=sampling_method,
+        recognized_only=recognized_only,
+        image_encoding=image_encoding,
+    )
     try:
-        _run_job(settings, options if options is not None else PipelineOptions([]))
+        _run_job(settings, options)
         summary = publish.read_summary(staging)
         if not summary.drawings.get("read"):
             raise UserError(report.no_drawings(summary, files))
@@ -53,15 +68,15 @@ def run(
             if label not in summary.drawings["read"]:
                 raise UserError(report.unknown_label(label, summary))
         sampling_settings = {
-            "method": "hash",
-            "hash": "blake2b-64",
+            "method": sampling_method,
+            "hash": "blake2b",
             "hash_key": sampling.HASH_KEY.decode(),
             "train_per_category": "all" if quotas.train is None else quotas.train,
             "validation_per_category": quotas.validation,
             "test_per_category": quotas.test,
             "recognized_only": recognized_only,
         }
-        return summary, publish.publish(output, summary, files, sampling_settings)
+        return summary, publish.publish(output, summary, files, sampling_settings, image_encoding)
     except BaseException:  # Ctrl-C too
         publish.discard_shards(staging)
         raise

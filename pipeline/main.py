@@ -17,12 +17,17 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline import command, job, report
 from pipeline.dataset import read_labels
 from pipeline.errors import UserError
-from pipeline.sampling import Quotas
+from pipeline.records import ENCODERS
+from pipeline.sampling import PRIORITY, Quotas
 
 
 def define_flags() -> None:
     flags.DEFINE_list(
-        "input", None, "Globs of simplified ndjson files, with commas between.", required=True
+        "input",
+        None,
+        "Globs of files, with commas between: simplified or raw ndjson, or upstream's .bin, also "
+        "as .gz or .bz2.",
+        required=True,
     )
     flags.DEFINE_string("output", None, "Directory to write the data set to.", required=True)
     flags.DEFINE_string(
@@ -40,8 +45,22 @@ def define_flags() -> None:
         "validation_per_category", 1000, "Validation drawings of each category.", lower_bound=0
     )
     flags.DEFINE_integer("test_per_category", 0, "Test drawings of each category.", lower_bound=0)
+    flags.DEFINE_enum(
+        "sampling",
+        "hash",
+        list(PRIORITY),
+        "hash: an unbiased choice, the same in any order of the input. first: the first drawings "
+        "of each category train, the next validate, the next test, as in the study; files that are "
+        "named for their category are read only as far as that needs.",
+    )
     flags.DEFINE_boolean(
         "recognized_only", False, "Use only drawings that Google's model recognized in the game."
+    )
+    flags.DEFINE_enum(
+        "image_encoding",
+        "packed",
+        list(ENCODERS),
+        "Bitmaps as packed bits, 904 bytes, which the trainer reads, or as PNG of one bit a pixel.",
     )
     flags.DEFINE_float(
         "max_reject_fraction",
@@ -67,7 +86,9 @@ def main(argv: list[str]) -> None:
         output=args.output,
         quotas=quotas,
         labels=read_labels(args.labels) if args.labels else None,
+        sampling_method=args.sampling,
         recognized_only=args.recognized_only,
+        image_encoding=args.image_encoding,
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         options=options,

@@ -12,13 +12,11 @@ import platform
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline import rasterize, records
-from pipeline.dataset import LABELS, MANIFEST, SPLITS, Manifest, Shard, Split
+from pipeline import rasterize, records, storage, tfds_metadata
+from pipeline.dataset import LABELS, MANIFEST, SPLITS, Manifest, Shard, Split, is_remote
 from pipeline.errors import RunError, UserError
-from pipeline.sampling import PRIORITY
 from pipeline.sources import InputFile
 from pipeline.transforms import SUMMARY
 
@@ -30,13 +28,10 @@ class Summary(NamedTuple):
     """What a finished job reports; written by transforms.write_summary."""
 
     labels: list[str]
+    splits: list[str]  # in the order in which they took their drawings
     available: dict[str, int]  # by label: distinct drawings
-    counts: dict[str, list[int]]  # by label: drawings chosen for each split, in PRIORITY's order
-    num_shards: list[int]  # in PRIORITY's order
-    excluded: int  # drawings that another category keeps
-    drawings: dict[
-        str, dict[str, int]
-    ]  # by kind (see transforms.ParseRange), by category or reason
+    counts: dict[str, list[int]]  # by label: drawings chosen for each of `splits`
+    drawings: dict[str, dict[str, int]]  # by kind (see transforms.Parse), by category or reason
     shards: list[dict[str, Any]]  # transforms.WrittenShard
     reject_files: list[str]
 
@@ -51,9 +46,14 @@ class Summary(NamedTuple):
 
 def refuse_existing(output: str, *, overwrite: bool) -> None:
     """Raises UserError where `output` holds a data set already and may not lose it."""
+    storage.check_path(output)
     if os.path.isfile(output):
         raise UserError(f"--output: {output} is a file, not a directory")
-    if _exists(output, MANIFEST) and not overwrite:
+    try:
+        exists = FileSystems.exists(FileSystems.join(output, MANIFEST))
+    except (*storage.ERRORS, ValueError) as error:
+        raise UserError(f"--output: {output}: {storage.reason(error)}") from None
+    if exists and not overwrite:
         raise UserError(f"{output} holds a data set already; --overwrite replaces it")
 
 
@@ -61,26 +61,28 @@ def clear_staging(output: str) -> str:
     """Empties and makes `<output>/_incomplete`, which a killed run may have left; returns it."""
     staging = FileSystems.join(output, STAGING)
     try:
-        if FileSystems.exists(staging):
-            FileSystems.delete([staging])
+        storage.delete_directory(staging)
         FileSystems.mkdirs(staging)
-    except OSError as error:  # BeamIOError is one
-        raise UserError(f"cannot write to {output}: {_reason(error)}") from None
+        if is_remote(output):  # where making a directory does nothing, this shows who may write
+            _write(staging, MANIFEST, "")
+    except storage.ERRORS as error:
+        raise UserError(f"cannot write to {output}: {storage.reason(error)}") from None
     return staging
 
 
 def discard_shards(staging: str) -> None:
     """Deletes what a failed run has written; the list of its rejects stays."""
-    (match,) = FileSystems.match([FileSystems.join(staging, "quickdraw-*")])
-    with contextlib.suppress(OSError):  # a worker may still be renaming or deleting
+    with contextlib.suppress(*storage.ERRORS):  # a worker may still be renaming or deleting
+        (match,) = FileSystems.match([FileSystems.join(staging, "quickdraw-*")])
         FileSystems.delete([metadata.path for metadata in match.metadata_list])
 
 
 def read_summary(staging: str) -> Summary:
-    with FileSystems.open(
-        FileSystems.join(staging, SUMMARY), compression_type=CompressionTypes.UNCOMPRESSED
-    ) as file:
-        return Summary(**json.loads(file.read()))
+    path = FileSystems.join(staging, SUMMARY)
+    try:
+        return Summary(**json.loads(storage.read_file(path)))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
 
 
 def publish(
@@ -88,13 +90,14 @@ def publish(
     summary: Summary,
     files: Sequence[InputFile],
     sampling_settings: dict[str, Any],
+    image_encoding: str,
 ) -> Manifest:
     """Makes `output` a data set of what the job left in its staging directory.
 
     Raises:
       RunError: the job lost drawings, or a file cannot be renamed or written.
     """
-    manifest = _manifest(summary, files, sampling_settings)
+    manifest = _manifest(summary, files, sampling_settings, image_encoding)
     _check_counts(summary, manifest)
     staging = FileSystems.join(output, STAGING)
     try:
@@ -109,17 +112,23 @@ def publish(
                 [FileSystems.join(output, REJECTS, name) for name in summary.reject_files],
             )
         _write(output, LABELS, "".join(f"{label}\n" for label in manifest.labels))
+        for name, text in tfds_metadata.metadata_files(manifest).items():
+            _write(output, name, text)
         temporary = FileSystems.join(staging, MANIFEST)
         _write(staging, MANIFEST, manifest.to_json())
         FileSystems.rename([temporary], [FileSystems.join(output, MANIFEST)])
-        FileSystems.delete([staging])
-    except OSError as error:
-        raise RunError(f"cannot complete the data set in {output}: {_reason(error)}") from error
+        storage.delete_directory(staging)
+    except storage.ERRORS as error:
+        reason = storage.reason(error)
+        raise RunError(f"cannot complete the data set in {output}: {reason}") from error
     return manifest
 
 
 def _manifest(
-    summary: Summary, files: Sequence[InputFile], sampling_settings: dict[str, Any]
+    summary: Summary,
+    files: Sequence[InputFile],
+    sampling_settings: dict[str, Any],
+    image_encoding: str,
 ) -> Manifest:
     splits = {}
     for name in SPLITS:
@@ -135,17 +144,25 @@ def _manifest(
         )
     return Manifest(
         labels=tuple(summary.labels),
-        image={"height": records.IMAGE_SIZE, "width": records.IMAGE_SIZE, "encoding": "packed"},
+        image={
+            "height": records.IMAGE_SIZE,
+            "width": records.IMAGE_SIZE,
+            "encoding": image_encoding,
+        },
         splits=splits,
         rasterizer=rasterize.SETTINGS,
         sampling=sampling_settings,
         inputs=[{"file": file.path, "bytes": file.bytes} for file in files],
         drawings={
-            "read": summary.total("read"),
-            "other_category": summary.total("other_category"),
-            "not_recognized": summary.total("not_recognized"),
-            "distinct": sum(summary.available.values()),
-            "rejected": summary.total("rejected"),
+            kind: summary.total(kind)
+            for kind in (
+                "read",  # of the labels
+                "other_category",
+                "not_recognized",
+                "repeated",  # the same drawing was there before
+                "other_strokes",  # a drawing of the same key was there before
+                "rejected",
+            )
         },
         rejects=summary.drawings.get("rejected", {}),
         versions={
@@ -165,7 +182,7 @@ def _manifest(
 
 def _check_counts(summary: Summary, manifest: Manifest) -> None:
     """Raises RunError unless every category has in every split what was chosen for it."""
-    for position, split in enumerate(PRIORITY):
+    for position, split in enumerate(summary.splits):
         written = manifest.splits[split]
         for label, counts in summary.counts.items():
             if written.class_counts[label] != counts[position]:
@@ -184,22 +201,10 @@ def _remove_data_set(output: str) -> None:
 
 
 def _write(directory: str, name: str, text: str) -> None:
-    path = FileSystems.join(directory, name)
-    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+    with storage.create_file(FileSystems.join(directory, name)) as file:
         file.write(text.encode())
 
 
 def _mkdirs(path: str) -> None:
     if not FileSystems.exists(path):
         FileSystems.mkdirs(path)
-
-
-def _exists(directory: str, name: str) -> bool:
-    try:
-        return FileSystems.exists(FileSystems.join(directory, name))
-    except (BeamIOError, ValueError) as error:
-        raise UserError(f"{directory}: {error}") from None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+import cv2
 import google_crc32c
 import numpy as np
 
@@ -22,7 +23,7 @@ PACKED_BYTES = (IMAGE_SIZE * IMAGE_SIZE + 7) // 8  # 904
 class Example(NamedTuple):
     """What one record holds."""
 
-    image: bytes  # 904 bytes: numpy.packbits of the 85×85 pixels, row by row
+    image: bytes  # 904 bytes: numpy.packbits of the 85×85 pixels, row by row; or a PNG
     label: int  # class index
     key_id: bytes
 
@@ -36,6 +37,24 @@ def unpack_bitmap(image: bytes) -> np.ndarray:
     """904 bytes → [85, 85] uint8 of 0 and 1, the inverse of `pack_bitmap`."""
     bits = np.unpackbits(np.frombuffer(image, np.uint8), count=IMAGE_SIZE * IMAGE_SIZE)
     return bits.reshape(IMAGE_SIZE, IMAGE_SIZE)
+
+
+def encode_png(bitmap: np.ndarray) -> bytes:
+    """[85, 85] uint8 of 0 and 1 → a PNG of one bit a pixel, ink white: readers see 0 and 255."""
+    return cv2.imencode(".png", bitmap, (cv2.IMWRITE_PNG_BILEVEL, 1))[1].tobytes()
+
+
+def decode_png(image: bytes) -> np.ndarray:
+    """The inverse of `encode_png`; raises ValueError where that is no PNG."""
+    bitmap = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if bitmap is None:
+        raise ValueError("not a PNG")
+    return np.asarray(bitmap, np.uint8) // 255
+
+
+# By the name that the manifest has for them.
+ENCODERS = {"packed": pack_bitmap, "png": encode_png}
+DECODERS = {"packed": unpack_bitmap, "png": decode_png}
 
 
 def encode_example(image: bytes, label: int, key_id: bytes) -> bytes:

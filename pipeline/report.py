@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.dataset import SPLITS, Manifest
 from pipeline.publish import REJECTS, Summary
-from pipeline.sampling import PRIORITY, Quotas
+from pipeline.sampling import Quotas
 from pipeline.sources import InputFile
 
 _MAX_WARNINGS = 10  # of the same kind
@@ -30,11 +30,10 @@ def table(summary: Summary, manifest: Manifest) -> str:
     lines.append("")
     if other := summary.total("other_category"):
         lines.append(f"{other:,} drawings of categories that are not in --labels were left out.")
-    repeated = (
-        summary.total("read") - summary.total("not_recognized") - manifest.drawings["distinct"]
-    )
-    if repeated:
+    if repeated := summary.total("repeated"):
         lines.append(f"{repeated:,} drawings stood there more than once and were kept once.")
+    if other_strokes := summary.total("other_strokes"):
+        lines.append(f"{other_strokes:,} drawings had the key of another one and were left out.")
     for reason, count in summary.drawings.get("rejected", {}).items():
         lines.append(f"{count:,} lines rejected: {reason}.")
     shards = sum(len(manifest.splits[split].shards) for split in SPLITS)
@@ -59,7 +58,7 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
     }
     number_short = 0
     for label, counts in summary.counts.items():
-        got = dict(zip(PRIORITY, counts, strict=True))
+        got = dict(zip(summary.splits, counts, strict=True))
         short = [
             f"{split} has {got[split]:,} of {wanted[split]:,}"
             for split in SPLITS

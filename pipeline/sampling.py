@@ -1,11 +1,16 @@
-"""Which drawings go to which split and shard: a function of the drawings alone.
+"""Which drawings go to which split and shard.
 
-Every drawing has an identity, its key_id, or its strokes where it has no key_id. A keyed hash of
-the identity is its *rank*. In every category the drawings of lowest rank validate, the next test,
-the next train; so a larger training quota leaves validation and test as they are. A second hash,
-mixed from the rank, is its *order*: the shard (high bits) and the place in it.
+Every drawing has an *identity*, a keyed hash of its key_id, or of its strokes where it has none,
+and in its category a *rank*. The splits take the drawings of lowest rank, one split after the
+other. What the rank is, is the sampling method:
 
-Nothing depends on the order or the cutting-up of the input, or on the number of workers.
+- hash: the identity itself. An unbiased choice that depends on the drawings alone, not on the order
+  or cutting-up of the input nor on other files. Validation takes its drawings first, then test,
+  then training, so that a larger training quota leaves the other two as they were.
+- first: the place in the input, as the study chose. Training comes first.
+
+A second hash, mixed from the identity, is a drawing's *order*: the shard (high bits) and the place
+in it.
 """
 
 import dataclasses
@@ -17,10 +22,10 @@ import numpy as np
 
 HASH_KEY = b"quickdraw"  # another key draws another sample
 _RANK_BITS = 62  # so that every bound, the highest rank + 1 too, fits an int64
+_OFFSET_BITS = 40  # of a rank by place: files of up to a terabyte, four million of them
 
-# In this order the splits take their drawings.
-PRIORITY = ("validation", "test", "train")
-UNUSED = len(PRIORITY)
+# In this order the splits take their drawings, by method.
+PRIORITY = {"hash": ("validation", "test", "train"), "first": ("train", "validation", "test")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,9 @@ class Quotas:
     train: int | None = 2000
     validation: int = 1000
     test: int = 0
+
+    def of(self, split: str) -> int | None:
+        return dataclasses.asdict(self)[split]
 
     @property
     def bounded(self) -> int:
@@ -42,34 +50,42 @@ class Selection:
     """The choice for a whole data set: what the second pass needs to place every drawing."""
 
     labels: tuple[str, ...]
+    splits: tuple[str, ...]  # in the order in which they take their drawings
     available: Mapping[str, int]  # by label: distinct drawings
     bounds: Mapping[str, Sequence[int]]  # by label: exclusive upper rank of each split
-    counts: Mapping[str, Sequence[int]]  # by label: drawings in each split; PRIORITY's order
-    excluded: Mapping[str, np.ndarray]  # by label: ranks of drawings that another label keeps
+    counts: Mapping[str, Sequence[int]]  # by label: drawings in each split
+    excluded: Mapping[str, np.ndarray]  # by label: ranks of drawings that are kept elsewhere
     num_shards: Sequence[int]  # of each split
 
     def splits_of(self, label: str, ranks: np.ndarray) -> np.ndarray:
-        """[N] int64 ranks → [N] indices into PRIORITY, or UNUSED."""
-        splits = np.searchsorted(np.asarray(self.bounds[label]), ranks, side="right")
+        """[N] int64 ranks → [N] indices into `splits`, or len(splits) for those not chosen."""
+        chosen = np.searchsorted(np.asarray(self.bounds[label]), ranks, side="right")
         if label in self.excluded:
-            splits[np.isin(ranks, self.excluded[label])] = UNUSED
-        return splits
+            chosen[np.isin(ranks, self.excluded[label])] = len(self.splits)
+        return chosen
 
 
-def rank_of(key_id: str | None, strokes: bytes) -> int:
-    """The rank of a drawing: 62 bits of a keyed BLAKE2b of its identity."""
-    identity = b"key:" + key_id.encode() if key_id else b"strokes:" + strokes
-    digest = hashlib.blake2b(identity, digest_size=8, key=HASH_KEY).digest()
+def identity_of(key_id: str | None, strokes: bytes) -> int:
+    """62 bits of a keyed BLAKE2b of the key_id, or of the strokes where there is none."""
+    content = b"key:" + key_id.encode() if key_id else b"strokes:" + strokes
+    digest = hashlib.blake2b(content, digest_size=8, key=HASH_KEY).digest()
     return int.from_bytes(digest, "little") >> (64 - _RANK_BITS)
 
 
-def order_of(ranks: np.ndarray) -> np.ndarray:
-    """[N] int64 ranks → [N] uint64, independent of a rank's size, distinct for distinct ranks.
+def rank_by_place(file_index: int, byte_offset: int) -> int:
+    """The rank of a drawing by its place in the input."""
+    return file_index << _OFFSET_BITS | byte_offset
+
+
+def order_of(identities: np.ndarray) -> np.ndarray:
+    """[N] int64 identities → [N] uint64, as random, distinct for distinct identities.
+
+    Splits are intervals of the identity; intervals of its order are shards of any split.
 
     This is the finalizer of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
     number generators").
     """
-    x = ranks.astype(np.uint64)
+    x = identities.astype(np.uint64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -98,44 +114,51 @@ def lowest(arrays: Iterable[np.ndarray], limit: int) -> np.ndarray:
 
 
 def select(
+    method: str,
+    quotas: Quotas,
+    labels: Sequence[str] | None,
     available: Mapping[str, int],
     lowest_ranks: Mapping[str, np.ndarray],
     excluded: Mapping[str, np.ndarray],
-    quotas: Quotas,
-    labels: Sequence[str] | None,
 ) -> Selection:
     """Fixes the splits of every category.
 
     Args:
-      available: by category, the number of distinct drawings.
-      lowest_ranks: by category, its `quotas.bounded` lowest distinct ranks, ascending.
-      excluded: by category, the ranks of drawings that stand in another category too, which
-        keeps them.
+      method: hash or first.
       quotas: drawings a category and split.
       labels: the labels in the order of their class indices; None: the sorted categories.
+      available: by category, the number of distinct drawings.
+      lowest_ranks: by category, its `quotas.bounded` lowest distinct ranks, ascending.
+      excluded: by category, the ranks of drawings that are kept elsewhere.
     """
     names = tuple(labels) if labels is not None else tuple(sorted(available))
-    bounds, counts = {}, {}
+    bounds: dict[str, list[int]] = {}
+    counts: dict[str, list[int]] = {}
     for label in names:
-        count = available.get(label, 0)
         ranks = lowest_ranks.get(label, np.empty(0, np.int64))
-        validation = min(quotas.validation, count)
-        test = min(quotas.test, count - validation)
-        train = count - validation - test
-        if quotas.train is not None:
-            train = min(quotas.train, train)
-        ends = (validation, validation + test, validation + test + train)
-        bounds[label] = tuple(
-            1 << _RANK_BITS if end > len(ranks) else int(ranks[end - 1]) + 1 if end else 0
-            for end in ends
-        )
-        counts[label] = (validation, test, train)
+        left = available.get(label, 0)
+        taken, bounds[label], counts[label] = 0, [], []
+        for split in PRIORITY[method]:
+            quota = quotas.of(split)
+            count = left if quota is None else min(quota, left)
+            left -= count
+            taken += count
+            counts[label].append(count)
+            bounds[label].append(_upper_bound(ranks, taken))
     totals = [sum(split_counts) for split_counts in zip(*counts.values(), strict=True)]
     return Selection(
         labels=names,
+        splits=PRIORITY[method],
         available={label: available.get(label, 0) for label in names},
         bounds=bounds,
         counts=counts,
         excluded=excluded,
-        num_shards=tuple(num_shards_for(total) for total in totals or (0, 0, 0)),
+        num_shards=[num_shards_for(total) for total in totals or (0, 0, 0)],
     )
+
+
+def _upper_bound(ranks: np.ndarray, taken: int) -> int:
+    """The bound above which none of the first `taken` ranks lies; the highest beyond the ranks."""
+    if taken > len(ranks):
+        return 1 << _RANK_BITS
+    return int(ranks[taken - 1]) + 1 if taken else 0

@@ -56,13 +56,19 @@ def unpack_entry(entry: bytes) -> tuple[bytes, bytes]:
 
 
 def write_shard(
-    directory: str, name: str, split: str, index: int, placed: Iterable[Placed]
+    directory: str,
+    name: str,
+    split: str,
+    index: int,
+    placed: Iterable[Placed],
+    image_encoding: str = "packed",
 ) -> WrittenShard:
     """Writes the TFRecord file of a shard under a temporary name in `directory`.
 
     Raises:
       RunError: the file cannot be written.
     """
+    encode = records.ENCODERS[image_encoding]
     # Every attempt has a name of its own: a runner may try a shard twice, even at the same time.
     path = FileSystems.join(directory, f"{name}.{uuid.uuid4().hex}")
     checksum = hashlib.sha256()
@@ -72,7 +78,7 @@ def write_shard(
         with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             for label, entry in _in_order(list(placed)):
                 key_id, strokes = unpack_entry(entry)
-                image = records.pack_bitmap(rasterize_packed(strokes))
+                image = encode(rasterize_packed(strokes))
                 record = records.frame_record(records.encode_example(image, label, key_id))
                 checksum.update(record)
                 size += len(record)

@@ -1,21 +1,28 @@
-"""The input files: globs → files → byte ranges → lines.
+"""The input files: globs → files → work items → lines or records, each once.
 
-A work item is a byte range of a file; a line belongs to the range in which it starts. So however
-the files are cut up, every line is read exactly once.
+A work item is a byte range of an ndjson file; a line belongs to the range in which it starts, so
+however the files are cut up, every line is read exactly once. Compressed and binary files cannot
+be entered in the middle: they are one work item each, read as a stream.
 """
 
+import bz2
+import gzip
 import os
+import zlib
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.drawing import MAX_LINE_BYTES
+from pipeline import storage
+from pipeline.drawing import MAX_LINE_BYTES, Drawing, Reject, parse_binary, parse_drawing
 from pipeline.errors import RunError, UserError
 
 RANGE_BYTES = 8 << 20  # about 20,000 drawings: many ranges for every core, few elements for Beam
+_CHUNK_BYTES = 1 << 20  # read at once
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UPSTREAM_PREFIXES = ("full_simplified_", "full_raw_", "full_binary_")
+_COMPRESSIONS = (".gz", ".bz2")
 
 
 class InputFile(NamedTuple):
@@ -23,10 +30,24 @@ class InputFile(NamedTuple):
     bytes: int
 
 
-class ByteRange(NamedTuple):
-    path: str
-    start: int
-    end: int  # exclusive
+class WorkItem(NamedTuple):
+    """A part of a file, in bytes of the file; `end` is None for all that follows."""
+
+    file: InputFile
+    start: int = 0
+    end: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        return (self.file.bytes if self.end is None else self.end) - self.start
+
+
+class Found(NamedTuple):
+    """What stood at one place of a file."""
+
+    byte_offset: int  # after decompression
+    drawing: Drawing | Reject
+    head: bytes  # of the line or record
 
 
 def match_files(patterns: Sequence[str]) -> list[InputFile]:
@@ -37,14 +58,15 @@ def match_files(patterns: Sequence[str]) -> list[InputFile]:
     """
     files: dict[str, int] = {}
     for pattern in patterns:
+        storage.check_path(pattern)
         if os.path.isdir(pattern):
             raise UserError(
                 f"--input: {pattern} is a directory; say which files: {pattern}/*.ndjson"
             )
         try:
             (match,) = FileSystems.match([pattern])
-        except (BeamIOError, ValueError) as error:
-            raise UserError(f"--input: {pattern}: {error}") from None
+        except (*storage.ERRORS, ValueError) as error:
+            raise UserError(f"--input: {pattern}: {storage.reason(error)}") from None
         if not match.metadata_list:
             raise UserError(f"--input: no file matches {pattern}")
         for metadata in match.metadata_list:
@@ -54,67 +76,123 @@ def match_files(patterns: Sequence[str]) -> list[InputFile]:
     return [InputFile(path, files[path]) for path in sorted(files)]
 
 
-def byte_ranges(files: Sequence[InputFile], range_bytes: int = RANGE_BYTES) -> list[ByteRange]:
-    """Cuts every file into ranges of at most `range_bytes`; an empty file has none."""
-    return [
-        ByteRange(file.path, start, min(start + range_bytes, file.bytes))
-        for file in files
-        for start in range(0, file.bytes, range_bytes)
-    ]
+def work_items(
+    files: Sequence[InputFile], range_bytes: int = RANGE_BYTES, *, whole_files: bool = False
+) -> list[WorkItem]:
+    """Ranges of at most `range_bytes`; whole files if asked or where they cannot be cut."""
+    items = []
+    for file in files:
+        if whole_files or _is_compressed(file.path) or _is_binary(file.path):
+            items.append(WorkItem(file))
+        else:
+            starts = range(0, file.bytes, range_bytes)
+            items += [WorkItem(file, at, min(at + range_bytes, file.bytes)) for at in starts]
+    return items
 
 
 def category_of(path: str) -> str:
-    """The category that a file's name states: without upstream's prefix and the extension."""
-    name = os.path.basename(path).split(".ndjson")[0]
+    """The category that a file's name states: without upstream's prefix and the extensions."""
+    name = os.path.basename(path)
+    for extension in (*_COMPRESSIONS, ".ndjson", ".bin"):
+        name = name.removesuffix(extension)
     for prefix in _UPSTREAM_PREFIXES:
         name = name.removeprefix(prefix)
     return " ".join(name.split())  # one line, whatever the file system allows
 
 
-def read_range(byte_range: ByteRange) -> Iterator[tuple[int, bytes]]:
-    """The lines that start in a range, blank ones left out: (byte offset in the file, line).
+def read_drawings(item: WorkItem) -> Iterator[Found]:
+    """What stands in a work item, in the order of the file; blank lines are left out.
 
     Raises:
-      RunError: the file cannot be read (any more).
+      RunError: the file cannot be read (any more), or its compressed data ends early.
     """
+    path = item.file.path
     try:
-        with FileSystems.open(
-            byte_range.path, compression_type=CompressionTypes.UNCOMPRESSED
-        ) as file:
-            yield from _read_lines(file, byte_range.start, byte_range.end)
-    except OSError as error:  # BeamIOError is one
-        raise RunError(f"cannot read {byte_range.path}: {error.strerror or error}") from error
+        with _open(path) as file:
+            yield from _read_binary(file) if _is_binary(path) else _read_ndjson(file, item)
+    except (*storage.ERRORS, EOFError, zlib.error) as error:
+        raise RunError(f"cannot read {path}: {storage.reason(error)}") from error
 
 
-def _read_lines(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    # One byte before the range tells whether a line starts at its first byte.
-    position = max(start - 1, 0)
-    file.seek(position)
-    data = file.read(end - position)
-    if start > 0:
-        newline = data.find(b"\n")
-        if newline < 0:
-            return  # the inside of a very long line
-        data = data[newline + 1 :]
-        position += newline + 1
-    elif data.startswith(b"\xef\xbb\xbf"):  # a byte order mark
-        data = data[3:]
-        position = 3
-    *lines, last = data.split(b"\n")
-    if last:
-        last += _rest_of_line(file, MAX_LINE_BYTES + 1 - len(last))
-    for line in (*lines, last):
-        if line and not line.isspace():
-            yield position, line
-        position += len(line) + 1
+def read_lines(
+    file: BinaryIO, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """The lines that start in a range: (byte offset, line), blank ones left out.
+
+    Of a line longer than MAX_LINE_BYTES only the beginning is returned, a little more than that.
+    """
+    # From one byte before the range on, which tells whether a line starts at its first byte.
+    position = max(start - 1, 0)  # of the line at hand
+    if position:
+        file.seek(position)
+    is_inside = start > 0  # of a line that does not count
+    rest = b""
+    while end is None or position < end:
+        chunk = file.read(_CHUNK_BYTES)
+        *lines, rest = (rest + chunk).split(b"\n")
+        if not chunk:
+            lines, rest = [rest], b""
+        for line in lines:
+            if end is not None and position >= end:
+                return
+            if not is_inside and line and not line.isspace():
+                yield position, line
+            is_inside = False
+            position += len(line) + 1
+        if not chunk:
+            return
+        if len(rest) > MAX_LINE_BYTES:
+            if not is_inside and (end is None or position < end):
+                yield position, rest
+            is_inside = True
+            position += len(rest)
+            rest = b""
 
 
-def _rest_of_line(file: BinaryIO, limit: int) -> bytes:
-    """Reads up to the next newline, the file's end, or about `limit` bytes: enough to reject it."""
-    rest = bytearray()
-    while len(rest) < limit and (chunk := file.read(1 << 14)):
-        head, newline, _ = chunk.partition(b"\n")
-        rest += head
-        if newline:
-            break
-    return bytes(rest)
+def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
+    for offset, line in read_lines(file, item.start, item.end):
+        if offset == 0:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        try:
+            yield Found(offset, parse_drawing(line), line)
+        except Reject as reject:
+            yield Found(offset, reject, line)
+
+
+def _read_binary(file: BinaryIO) -> Iterator[Found]:
+    """The records of an upstream `.bin` file. Nothing marks where one starts, so what follows a
+    record that cannot be measured is lost: it is one Reject with the rest of the file."""
+    data = b""
+    data_offset = 0  # in the file
+    start = 0  # of the record at hand, in data
+    while True:
+        try:
+            drawing, end = parse_binary(data, start)
+            yield Found(data_offset + start, drawing, data[start:end])
+            start = end
+        except Reject as reject:
+            yield Found(data_offset + start, reject, data[start:])
+            return
+        except IndexError:  # more data needed
+            chunk = file.read(_CHUNK_BYTES)
+            data, data_offset, start = data[start:] + chunk, data_offset + start, 0
+            if not chunk:
+                if data:
+                    yield Found(data_offset, Reject("the binary record ends early"), data)
+                return
+
+
+def _open(path: str) -> BinaryIO:
+    file = storage.open_file(path)
+    # Beam would decompress too, but takes a file that ends early for complete.
+    if path.endswith(".gz"):
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    return cast(BinaryIO, bz2.BZ2File(file)) if path.endswith(".bz2") else file
+
+
+def _is_compressed(path: str) -> bool:
+    return path.endswith(_COMPRESSIONS)
+
+
+def _is_binary(path: str) -> bool:
+    return path.endswith((".bin", *(f".bin{extension}" for extension in _COMPRESSIONS)))

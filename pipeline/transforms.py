@@ -1,4 +1,4 @@
-"""The Beam graph: byte ranges in, shards under temporary names and `summary.json` out."""
+"""The Beam graph: work items in, shards under temporary names and `summary.json` out."""
 
 import json
 from collections import Counter, defaultdict
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import cv2
+import google_crc32c
 import numpy as np
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -15,18 +16,19 @@ from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
 from pipeline import sampling
 from pipeline.dataset import shard_name
-from pipeline.drawing import Reject, parse_drawing
+from pipeline.drawing import Drawing, Reject
 from pipeline.errors import RunError
 from pipeline.progress import Progress
-from pipeline.sampling import PRIORITY, UNUSED, Quotas, Selection
+from pipeline.sampling import Quotas, Selection
 from pipeline.shards import Placed, WrittenShard, pack_entry, write_shard
-from pipeline.sources import ByteRange, InputFile, byte_ranges, category_of, read_range
+from pipeline.sources import InputFile, WorkItem, category_of, read_drawings, work_items
 
 SUMMARY = "summary.json"
 _REJECT_HEAD_BYTES = 200  # how much of a rejected line is kept to recognise it by
-_BYTES_PER_BUCKET = 256 << 20  # of input: about 600,000 ranks, 5 MB, meet in one bucket
-# A range hands on this many more of a category's lowest ranks than the quotas ask for, to make up
-# for drawings that another category turns out to keep.
+_BYTES_PER_BUCKET = 256 << 20  # of input: about 600,000 identities, 12 MB, meet in one bucket
+_BATCH_DRAWINGS = 20_000  # of one category: about 2 MB of strokes
+# A batch hands on this many more of a category's lowest ranks than the quotas ask for, to make up
+# for drawings that turn out to be kept elsewhere.
 _SPARE_RANKS = 1_000
 
 
@@ -35,31 +37,43 @@ class PrepareSettings(NamedTuple):
 
     files: tuple[InputFile, ...]
     staging: str  # directory
-    labels: tuple[str, ...] | None  # None: the categories of the input, sorted
-    quotas: Quotas
-    recognized_only: bool
+    labels: tuple[str, ...] | None = None  # None: the categories of the input, sorted
+    quotas: Quotas = Quotas()
+    sampling: str = "hash"  # or first
+    recognized_only: bool = False
+    image_encoding: str = "packed"  # or png
     progress: Progress = Progress(None)
 
 
 class Batch(NamedTuple):
-    """Drawings of one category from one range."""
+    """Drawings of one category from one work item."""
 
     category: str
+    identities: bytes  # [N] int64
     ranks: bytes  # [N] int64
     entries: list[bytes]  # [N], see shards.pack_entry
 
 
+class Marks(NamedTuple):
+    """What tells the drawings of a batch apart, without their strokes."""
+
+    category: str
+    identities: bytes  # [N] int64
+    ranks: bytes  # [N] int64
+    checksums: bytes  # [N] uint32, of the strokes
+
+
 class Rejected(NamedTuple):
-    """A line that held no usable drawing."""
+    """What held no usable drawing."""
 
     path: str
     byte_offset: int
     reason: str
-    head: bytes  # the first bytes of the line
+    head: bytes  # the first bytes of the line or record
 
 
 class CategoryRanks(NamedTuple):
-    """What a bucket of ranks says about one category."""
+    """What a bucket of identities says about one category."""
 
     drawings: int  # distinct
     lowest: bytes  # [≤ bounded] int64, ascending
@@ -67,44 +81,38 @@ class CategoryRanks(NamedTuple):
 
 def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
     """Adds the whole job to `pipeline`; its result is `<staging>/summary.json`."""
-    ranges = byte_ranges(settings.files)
+    # The first drawings of a file are found by reading it from its beginning.
+    items = work_items(settings.files, whole_files=settings.sampling == "first")
     input_bytes = sum(file.bytes for file in settings.files)
     num_buckets = max(16, input_bytes // _BYTES_PER_BUCKET)
+    bounded = settings.quotas.bounded
 
     parsed = (
         pipeline
-        | "Ranges" >> beam.Create(ranges, reshuffle=False)
-        | "Spread" >> beam.Reshuffle()  # ByteRange
+        | "Items" >> beam.Create(items, reshuffle=False)
+        | "Spread" >> beam.Reshuffle()  # WorkItem
         | "Parse"
-        >> beam.ParDo(ParseRange(settings, num_buckets)).with_outputs(
-            "ranks", "counts", "rejects", main="batches"
+        >> beam.ParDo(Parse(settings, num_buckets)).with_outputs(
+            "marks", "counts", "rejects", main="batches"
         )
     )
-    # First pass, over ranks alone: which drawings are distinct, and where each split ends.
-    resolved = (
-        parsed.ranks  # (bucket, (category, ranks))
-        | "ByRank" >> beam.GroupByKey()  # (bucket, [(category, ranks)])
+    # First pass, without strokes: which drawings are distinct, and where each split ends.
+    distinct = (
+        parsed.marks  # (bucket, Marks)
+        | "ByIdentity" >> beam.GroupByKey()  # (bucket, [Marks])
         | "Distinct"
-        >> beam.ParDo(DistinctRanks(settings.quotas.bounded)).with_outputs(
-            "excluded", main="categories"
-        )
+        >> beam.ParDo(Distinct(bounded)).with_outputs("excluded", "counts", main="categories")
     )
     lowest_ranks = (
-        resolved.categories  # (category, CategoryRanks)
-        | "Lowest" >> beam.CombinePerKey(LowestRanks(settings.quotas.bounded))
+        distinct.categories  # (category, CategoryRanks)
+        | "Lowest" >> beam.CombinePerKey(LowestRanks(bounded))
     )
     selection = (
         pipeline
         | "Once" >> beam.Create([None])
         | "Select"
-        >> beam.Map(
-            make_selection,
-            AsList(lowest_ranks),
-            AsList(resolved.excluded),
-            settings.quotas,
-            settings.labels,
-        )  # Selection
-    )
+        >> beam.Map(make_selection, settings, AsList(lowest_ranks), AsList(distinct.excluded))
+    )  # Selection
     # Second pass: strokes to their shards, and shards to files.
     shards = (
         parsed.batches  # Batch
@@ -117,7 +125,11 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
         | "ByFile" >> beam.GroupByKey()  # (path, [Rejected])
         | "WriteRejects" >> beam.Map(write_rejects, settings.staging, settings.files)  # name
     )
-    counts = parsed.counts | "Count" >> beam.CombineGlobally(sum_counters)  # Counter
+    counts = (
+        (parsed.counts, distinct.counts)
+        | "AllCounts" >> beam.Flatten()  # Counter
+        | "Count" >> beam.CombineGlobally(sum_counters)
+    )
     _ = (
         pipeline
         | "Last" >> beam.Create([None])
@@ -133,8 +145,24 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
     )
 
 
-class ParseRange(beam.DoFn):
-    """ByteRange → Batch; ranks: (bucket, (category, ranks)); counts: Counter; rejects: Rejected.
+class Drawings:
+    """Drawings of one category, collected for a batch."""
+
+    def __init__(self) -> None:
+        self.identities: list[int] = []
+        self.ranks: list[int] = []
+        self.checksums: list[int] = []
+        self.entries: list[bytes] = []
+
+    def add(self, identity: int, rank: int, drawing: Drawing) -> None:
+        self.identities.append(identity)
+        self.ranks.append(rank)
+        self.checksums.append(google_crc32c.value(drawing.strokes))
+        self.entries.append(pack_entry(drawing))
+
+
+class Parse(beam.DoFn):
+    """WorkItem → Batch; marks: (bucket, Marks); counts: Counter; rejects: (path, Rejected).
 
     The counts are keyed (kind, category), or ("rejected", reason); the kinds are "read",
     "not_recognized" and "other_category".
@@ -143,23 +171,27 @@ class ParseRange(beam.DoFn):
     def __init__(self, settings: PrepareSettings, num_buckets: int) -> None:
         self._labels = None if settings.labels is None else frozenset(settings.labels)
         self._recognized_only = settings.recognized_only
-        self._bounded = settings.quotas.train is not None
+        self._by_place = settings.sampling == "first"
+        self._file_indices = {file.path: index for index, file in enumerate(settings.files)}
+        # How many of the lowest ranks of a batch can be chosen.
         self._limit = settings.quotas.bounded + _SPARE_RANKS
+        self._wanted = settings.quotas.bounded
+        self._is_limited = settings.quotas.train is not None
         self._num_buckets = num_buckets
         self._progress = settings.progress
 
-    def process(self, byte_range: ByteRange) -> Iterator[Any]:
+    def process(self, item: WorkItem) -> Iterator[Any]:
+        path = item.file.path
         counts: Counter[tuple[str, str]] = Counter()
-        ranks: defaultdict[str, list[int]] = defaultdict(list)
-        entries: defaultdict[str, list[bytes]] = defaultdict(list)
-        file_category = category_of(byte_range.path)
-        for offset, line in read_range(byte_range):
-            try:
-                drawing = parse_drawing(line)
-            except Reject as reject:
-                counts["rejected", str(reject)] += 1
-                rejected = Rejected(byte_range.path, offset, str(reject), line[:_REJECT_HEAD_BYTES])
-                yield beam.pvalue.TaggedOutput("rejects", (byte_range.path, rejected))
+        batches: defaultdict[str, Drawings] = defaultdict(Drawings)
+        file_category = category_of(path)
+        first_rank = sampling.rank_by_place(self._file_indices[path], 0)
+        seen: set[int] = set()  # of the file's own category
+        for byte_offset, drawing, head in read_drawings(item):
+            if isinstance(drawing, Reject):
+                counts["rejected", str(drawing)] += 1
+                rejected = Rejected(path, byte_offset, str(drawing), head[:_REJECT_HEAD_BYTES])
+                yield beam.pvalue.TaggedOutput("rejects", (path, rejected))
                 continue
             category = drawing.word or file_category
             if self._labels is not None and category not in self._labels:
@@ -169,63 +201,88 @@ class ParseRange(beam.DoFn):
             if self._recognized_only and not drawing.recognized:
                 counts["not_recognized", category] += 1
                 continue
-            ranks[category].append(sampling.rank_of(drawing.key_id, drawing.strokes))
-            entries[category].append(pack_entry(drawing))
-        for category, category_ranks in ranks.items():
-            yield from self._category(category, np.array(category_ranks), entries[category])
+            identity = sampling.identity_of(drawing.key_id, drawing.strokes)
+            rank = first_rank + byte_offset if self._by_place else identity
+            batch = batches[category]
+            batch.add(identity, rank, drawing)
+            if self._by_place and category == file_category:
+                seen.add(identity)
+                if len(seen) == self._wanted:
+                    break  # the rest of the file is not needed
+            if len(batch.ranks) >= _BATCH_DRAWINGS:
+                yield from self._emit(category, batches.pop(category))
+        for category, batch in batches.items():
+            yield from self._emit(category, batch)
         yield beam.pvalue.TaggedOutput("counts", counts)
-        self._count(counts, byte_range)
+        self._count(counts, item)
 
-    def _category(self, category: str, ranks: np.ndarray, entries: list[bytes]) -> Iterator[Any]:
-        buckets = ranks % self._num_buckets
+    def _emit(self, category: str, drawings: Drawings) -> Iterator[Any]:
+        identities = np.array(drawings.identities)
+        ranks = np.array(drawings.ranks)
+        checksums = np.array(drawings.checksums, np.uint32)
+        entries = drawings.entries
+        buckets = identities % self._num_buckets
         for bucket in np.unique(buckets).tolist():
-            in_bucket = (category, ranks[buckets == bucket].tobytes())
-            yield beam.pvalue.TaggedOutput("ranks", (bucket, in_bucket))
-        if self._bounded and len(ranks) > self._limit:
-            # Higher ranks of this range cannot be chosen: their strokes go no further.
+            chosen = buckets == bucket
+            columns = (column[chosen].tobytes() for column in (identities, ranks, checksums))
+            yield beam.pvalue.TaggedOutput("marks", (bucket, Marks(category, *columns)))
+        if self._is_limited and len(ranks) > self._limit:
+            # Higher ranks of this batch cannot be chosen: their strokes go no further.
             highest = np.partition(ranks, self._limit - 1)[self._limit - 1]
             kept = np.flatnonzero(ranks <= highest)
-            ranks, entries = ranks[kept], [entries[i] for i in kept.tolist()]
-        yield Batch(category, ranks.tobytes(), entries)
+            identities, ranks = identities[kept], ranks[kept]
+            entries = [entries[i] for i in kept.tolist()]
+        yield Batch(category, identities.tobytes(), ranks.tobytes(), entries)
 
-    def _count(self, counts: Counter[tuple[str, str]], byte_range: ByteRange) -> None:
+    def _count(self, counts: Counter[tuple[str, str]], item: WorkItem) -> None:
         totals: Counter[str] = Counter()
         for (kind, _), number in counts.items():
             totals[kind] += number
         for kind, number in totals.items():
             Metrics.counter("pipeline", kind).inc(number)
         self._progress.add(
-            bytes_read=byte_range.end - byte_range.start,
+            bytes_read=item.bytes,
             drawings_read=totals["read"] + totals["other_category"],
             rejected=totals["rejected"],
         )
 
 
-class DistinctRanks(beam.DoFn):
-    """(bucket, [(category, ranks)]) → (category, CategoryRanks); excluded: (category, ranks).
+class Distinct(beam.DoFn):
+    """(bucket, [Marks]) → (category, CategoryRanks); excluded: (category, ranks); counts: Counter.
 
-    A drawing that stands in several categories belongs to the first of them in the alphabet.
+    Of marks of one identity the one of lowest rank is kept; where the rank is the identity, the
+    one whose category comes first in the alphabet. Which of the same category's strokes are kept
+    then, if they differ, is for `shards.write_shard` to say. The counts are "repeated", drawings
+    that were there before, and "other_strokes", the same key with other strokes.
     """
 
     def __init__(self, bounded: int) -> None:
         self._bounded = bounded
 
-    def process(self, bucket: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
-        by_category: defaultdict[str, list[bytes]] = defaultdict(list)
-        for category, category_ranks in bucket[1]:
-            by_category[category].append(category_ranks)
-        names = sorted(by_category)
-        distinct = [np.unique(np.frombuffer(b"".join(by_category[n]), np.int64)) for n in names]
-        ranks = np.concatenate(distinct)
-        categories = np.repeat(np.arange(len(names)), [len(r) for r in distinct])
-        # np.unique finds the first of equal values, which is the first category's.
-        first = np.zeros(len(ranks), bool)
-        first[np.unique(ranks, return_index=True)[1]] = True
+    def process(self, bucket: tuple[int, Iterable[Marks]]) -> Iterator[Any]:
+        marks = list(bucket[1])
+        names = sorted({mark.category for mark in marks})
+        identities = np.concatenate([np.frombuffer(m.identities, np.int64) for m in marks])
+        ranks = np.concatenate([np.frombuffer(m.ranks, np.int64) for m in marks])
+        checksums = np.concatenate([np.frombuffer(m.checksums, np.uint32) for m in marks])
+        counts = [len(m.identities) // 8 for m in marks]
+        categories = np.repeat([names.index(m.category) for m in marks], counts)
+        order = np.lexsort((categories, ranks, identities))
+        identities, ranks, categories = identities[order], ranks[order], categories[order]
+        is_kept = np.diff(identities, prepend=-1) != 0
+        keeper = np.flatnonzero(is_kept)[np.cumsum(is_kept) - 1]  # [N], of each one's identity
+        is_elsewhere = (ranks != ranks[keeper]) | (categories != categories[keeper])
         for index, name in enumerate(names):
-            own = ranks[first & (categories == index)]
-            if excluded := ranks[~first & (categories == index)].tobytes():
+            is_own = categories == index
+            if excluded := np.unique(ranks[is_own & is_elsewhere]).tobytes():
                 yield beam.pvalue.TaggedOutput("excluded", (name, excluded))
+            own = ranks[is_own & is_kept]
             yield name, CategoryRanks(len(own), sampling.lowest([own], self._bounded).tobytes())
+        drawings = np.unique(np.stack((identities, checksums[order])), axis=1)
+        other_strokes = drawings.shape[1] - int(is_kept.sum())
+        repeated = len(identities) - drawings.shape[1]
+        dropped = {("repeated", ""): repeated, ("other_strokes", ""): other_strokes}
+        yield beam.pvalue.TaggedOutput("counts", Counter(dropped))
 
 
 class LowestRanks(beam.CombineFn):
@@ -253,37 +310,36 @@ class LowestRanks(beam.CombineFn):
 
 def make_selection(
     _: None,
+    settings: PrepareSettings,
     categories: Sequence[tuple[str, CategoryRanks]],
     excluded: Sequence[tuple[str, bytes]],
-    quotas: Quotas,
-    labels: Sequence[str] | None,
 ) -> Selection:
     """What the buckets found, as the Selection; see sampling.select."""
     excluded_ranks: defaultdict[str, list[bytes]] = defaultdict(list)
     for category, ranks in excluded:
         excluded_ranks[category].append(ranks)
     return sampling.select(
+        settings.sampling,
+        settings.quotas,
+        settings.labels,
         available={category: found.drawings for category, found in categories},
         lowest_ranks={c: np.frombuffer(found.lowest, np.int64) for c, found in categories},
         excluded={c: np.frombuffer(b"".join(r), np.int64) for c, r in excluded_ranks.items()},
-        quotas=quotas,
-        labels=labels,
     )
 
 
 def place(batch: Batch, selection: Selection) -> Iterator[tuple[tuple[str, int], Placed]]:
     """Batch → ((split, shard index), Placed) for every shard that gets some of its drawings."""
-    ranks = np.frombuffer(batch.ranks, np.int64)
-    splits = selection.splits_of(batch.category, ranks)
+    splits = selection.splits_of(batch.category, np.frombuffer(batch.ranks, np.int64))
+    orders = sampling.order_of(np.frombuffer(batch.identities, np.int64))
     label = selection.labels.index(batch.category)
-    orders = sampling.order_of(ranks)
-    for split in range(UNUSED):
-        in_split = np.flatnonzero(splits == split)
-        shards = sampling.shard_of(orders[in_split], selection.num_shards[split])
+    for index, split in enumerate(selection.splits):
+        in_split = np.flatnonzero(splits == index)
+        shards = sampling.shard_of(orders[in_split], selection.num_shards[index])
         for shard in np.unique(shards).tolist():
             chosen = in_split[shards == shard]
             entries = [batch.entries[i] for i in chosen.tolist()]
-            yield (PRIORITY[split], shard), Placed(label, orders[chosen].tobytes(), entries)
+            yield (split, shard), Placed(label, orders[chosen].tobytes(), entries)
 
 
 class WriteShard(beam.DoFn):
@@ -291,6 +347,7 @@ class WriteShard(beam.DoFn):
 
     def __init__(self, settings: PrepareSettings) -> None:
         self._staging = settings.staging
+        self._image_encoding = settings.image_encoding
         self._progress = settings.progress
 
     def setup(self) -> None:
@@ -300,9 +357,9 @@ class WriteShard(beam.DoFn):
         self, element: tuple[tuple[str, int], Iterable[Placed]], selection: Selection
     ) -> Iterator[WrittenShard]:
         (split, index), placed = element
-        num_shards = selection.num_shards[PRIORITY.index(split)]
+        num_shards = selection.num_shards[selection.splits.index(split)]
         name = shard_name(split, index, num_shards)
-        written = write_shard(self._staging, name, split, index, placed)
+        written = write_shard(self._staging, name, split, index, placed, self._image_encoding)
         Metrics.counter("pipeline", f"written_{split}").inc(written.shard.records)
         self._progress.add(shards_written=1, drawings_written=written.shard.records)
         yield written
@@ -348,10 +405,9 @@ def write_summary(
         by_kind[kind][name] = number
     summary = {
         "labels": selection.labels,
+        "splits": selection.splits,
         "available": selection.available,
         "counts": selection.counts,
-        "num_shards": selection.num_shards,
-        "excluded": sum(map(len, selection.excluded.values())),
         "drawings": by_kind,
         "shards": [
             {**written._asdict(), "shard": written.shard.__dict__} for written in sorted(shards)

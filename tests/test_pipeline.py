@@ -1,9 +1,12 @@
 """The pipeline end to end, from ndjson files to a data set directory."""
 
+import bz2
+import gzip
 import hashlib
 import json
 import pathlib
 import random
+import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,7 +81,7 @@ def test_the_same_bytes_for_any_order_cutting_and_number_of_workers(
     parts = [write_lines(f"parts/{n}.ndjson", lines[n::3]) for n in (2, 0, 1)]
     run(parts, tmp_path / "second", options=PipelineOptions(["--direct_num_workers=2"]))
 
-    monkeypatch.setattr(sources.byte_ranges, "__defaults__", (500,))
+    monkeypatch.setattr(sources.work_items, "__defaults__", (500,))
     run(parts, tmp_path / "third")
 
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
@@ -215,7 +218,9 @@ def test_a_data_set_is_not_overwritten_unless_asked_and_survives_a_failed_run(
     manifest = run([suns], output, overwrite=True)
     assert read_manifest(str(output)).labels == ("sun",)
     names = {shard.file for split in SPLITS for shard in manifest.splits[split].shards}
-    assert {path.name for path in output.iterdir()} == {"manifest.json", "labels.txt", *names}
+    tfds_files = {"dataset_info.json", "features.json", "label.labels.txt"}
+    expected = {"manifest.json", "labels.txt", *tfds_files, *names}
+    assert {path.name for path in output.iterdir()} == expected
 
 
 def test_labels_choose_the_categories_and_their_indices(
@@ -249,6 +254,138 @@ def test_recognized_only_leaves_the_others_out(write_lines: Writer, tmp_path: pa
     assert sum(manifest.splits[split].records for split in SPLITS) == 50
     assert manifest.drawings["not_recognized"] == 60
     assert all((int(key) - 10**15) % 2 == 0 for key in keys(tmp_path, manifest, "train"))
+
+
+def test_the_first_drawings_of_each_category_in_the_order_of_the_input(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    one = [line("cat", n) for n in (5, 3, 9, 9, 1)]  # one of them twice
+    other = [line("cat", n) for n in (7, 2, 8, 4, 6, 10, 11)]
+    suns = [line("sun", n) for n in range(200, 190, -1)]
+    write_lines("a/cats.ndjson", one)
+    write_lines("b/cats.ndjson", other)
+    write_lines("c/all.ndjson", suns)
+    manifest = run(
+        [f"{tmp_path}/*/*.ndjson"],
+        tmp_path / "data",
+        quotas=Quotas(train=5, validation=2, test=1),
+        sampling_method="first",
+    )
+    numbers = {
+        split: {int(key) - 10**15 for key in keys(tmp_path / "data", manifest, split)}
+        for split in SPLITS
+    }
+    assert numbers == {
+        "train": {5, 3, 9, 1, 7, 200, 199, 198, 197, 196},
+        "validation": {2, 8, 195, 194},
+        "test": {4, 193},
+    }
+    assert manifest.drawings["repeated"] == 1
+
+
+def test_only_as_much_of_a_category_s_file_is_read_as_its_first_drawings_need(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [line("cat", n) for n in range(40)]
+    path = write_lines("full_simplified_cat.ndjson", [*lines, "what follows is not read"])
+    manifest = run([path], tmp_path / "data", sampling_method="first", max_reject_fraction=0)
+    assert manifest.drawings["read"] == 35
+    assert [manifest.splits[split].records for split in SPLITS] == [20, 10, 5]
+    with pytest.raises(UserError, match="--sampling=first needs a number"):
+        run([path], tmp_path / "all", sampling_method="first", quotas=Quotas(train=None))
+
+
+def test_repeated_drawings_and_keys_are_counted_and_kept_once_in_any_order(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [line("cat", n) for n in range(40)]
+    again = [lines[3], lines[3], lines[8]]
+    others = [line("cat", n, drawing=[[[n, 200], [7, 7]]]) for n in (8, 20)]
+    one = write_lines("one.ndjson", [*lines, *again, *others])
+    other = write_lines("other.ndjson", [*others, *reversed(lines), *again])
+    manifest = run([one], tmp_path / "one")
+    assert manifest.drawings["repeated"] == 3
+    assert manifest.drawings["other_strokes"] == 2
+    run([other], tmp_path / "other")
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+
+
+def binary_record(key_id: int, strokes: list[list[list[int]]]) -> bytes:
+    data = struct.pack("<Q2sbIH", key_id, b"SE", 1, 1490443018, len(strokes))
+    for x, y in strokes:
+        data += struct.pack("<H", len(x)) + bytes(x) + bytes(y)
+    return data
+
+
+@pytest.mark.parametrize("name", ["sun.ndjson.gz", "sun.ndjson.bz2", "sun.bin", "sun.bin.gz"])
+@pytest.mark.parametrize("sampling_method", ["hash", "first"])
+def test_every_format_gives_the_same_data_set(
+    name: str, sampling_method: str, write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [line("sun", n) for n in range(50)]
+    plain = write_lines("sun.ndjson", lines)
+    data = pathlib.Path(plain).read_bytes()
+    if ".bin" in name:
+        drawings = [json.loads(text) for text in lines]
+        data = b"".join(binary_record(int(d["key_id"]), d["drawing"]) for d in drawings)
+    compress = {".gz": gzip.compress, ".bz2": bz2.compress}.get(pathlib.Path(name).suffix, bytes)
+    (tmp_path / name).write_bytes(compress(data))
+    run([plain], tmp_path / "plain", sampling_method=sampling_method)
+    run([f"{tmp_path}/{name}"], tmp_path / "other", sampling_method=sampling_method)
+    assert contents(tmp_path / "plain") == contents(tmp_path / "other")
+
+
+def test_raw_drawings_become_the_same_data_set_as_their_simplified_ones(
+    sample: pathlib.Path, write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    pairs = [json.loads(text) for text in (sample / "raw_simplified_pairs.ndjson").open()][:100]
+    for kind in ("raw", "simplified"):
+        lines = [json.dumps({"key_id": p["key_id"], "drawing": p[kind]}) for p in pairs]
+        path = write_lines(f"{kind}/doodle.ndjson", lines)
+        manifest = run([path], tmp_path / f"{kind}-data", quotas=Quotas(None, 10))
+        assert manifest.splits["train"].records == 90
+    assert contents(tmp_path / "raw-data") == contents(tmp_path / "simplified-data")
+
+
+@pytest.mark.parametrize("name", ["cat.ndjson.gz", "cat.bin.bz2"])
+def test_a_compressed_file_that_ends_early_fails_the_run(name: str, tmp_path: pathlib.Path) -> None:
+    data = b"".join(binary_record(n, SQUARE) for n in range(50))
+    if name.startswith("cat.nd"):
+        data = "\n".join(line("cat", n) for n in range(50)).encode()
+    compressed = gzip.compress(data) if name.endswith("gz") else bz2.compress(data)
+    (tmp_path / name).write_bytes(compressed[:-20])
+    with pytest.raises(RunError, match=f"cannot read .*{name}: Compressed file ended"):
+        run([f"{tmp_path}/{name}"], tmp_path / "data")
+
+
+def test_a_binary_record_that_ends_early_is_a_reject(tmp_path: pathlib.Path) -> None:
+    data = b"".join(binary_record(n, SQUARE) for n in range(50))
+    (tmp_path / "cat.bin").write_bytes(data[:-3])
+    manifest = run([f"{tmp_path}/cat.bin"], tmp_path / "data", max_reject_fraction=0.02)
+    assert manifest.rejects == {"the binary record ends early": 1}
+    assert manifest.drawings["read"] == 49
+    (reject_file,) = (tmp_path / "data" / "rejects").iterdir()
+    assert json.loads(reject_file.read_text())["byte_offset"] == len(data) // 50 * 49
+
+
+def test_png_holds_the_same_bitmaps_in_one_bit_a_pixel(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(40)])
+    packed = run([path], tmp_path / "packed")
+    png = run([path], tmp_path / "png", image_encoding="png")
+    pairs = zip(
+        read_examples(f"{tmp_path}/packed", packed, "train"),
+        read_examples(f"{tmp_path}/png", png, "train"),
+        strict=True,
+    )
+    for one, other in pairs:
+        assert other.image.startswith(b"\x89PNG")
+        assert other.image[24] == 1  # bit depth
+        assert (one.label, one.key_id) == (other.label, other.key_id)
+        np.testing.assert_array_equal(
+            records.unpack_bitmap(one.image), records.decode_png(other.image)
+        )
 
 
 def test_an_input_without_drawings_is_an_error(write_lines: Writer, tmp_path: pathlib.Path) -> None:

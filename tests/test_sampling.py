@@ -2,19 +2,18 @@ import numpy as np
 import pytest
 
 from pipeline import sampling
-from pipeline.sampling import PRIORITY, UNUSED, Quotas, select
+from pipeline.sampling import Quotas, select
 
 
 def ranks(number: int, seed: int = 0) -> np.ndarray:
     return np.unique(np.random.default_rng(seed).integers(0, 1 << 62, number))
 
 
-def split_sets(found: np.ndarray, quotas: Quotas) -> dict[str, set[int]]:
-    selection = select(
-        {"cat": len(found)}, {"cat": sampling.lowest([found], quotas.bounded)}, {}, quotas, None
-    )
+def split_sets(found: np.ndarray, quotas: Quotas, method: str = "hash") -> dict[str, set[int]]:
+    lowest = sampling.lowest([found], quotas.bounded)
+    selection = select(method, quotas, None, {"cat": len(found)}, {"cat": lowest}, {})
     splits = selection.splits_of("cat", found)
-    return {name: set(found[splits == index].tolist()) for index, name in enumerate(PRIORITY)}
+    return {name: set(found[splits == i].tolist()) for i, name in enumerate(selection.splits)}
 
 
 def test_splits_have_exactly_their_quotas_and_share_nothing() -> None:
@@ -40,7 +39,7 @@ def test_too_few_drawings_validate_first_then_test_then_train(
     number: int, expected: tuple[int, int, int], train: int | None
 ) -> None:
     splits = split_sets(ranks(number), Quotas(train=train, validation=20, test=10))
-    assert tuple(len(splits[name]) for name in PRIORITY) == expected
+    assert tuple(len(splits[name]) for name in ("validation", "test", "train")) == expected
 
 
 def test_the_highest_rank_can_be_chosen() -> None:
@@ -53,24 +52,44 @@ def test_excluded_ranks_are_in_no_split() -> None:
     found = ranks(50)
     own = found[5:]
     selection = select(
-        {"cat": len(own)}, {"cat": own[:20]}, {"cat": found[:5]}, Quotas(15, 5), None
+        "hash", Quotas(15, 5), None, {"cat": len(own)}, {"cat": own[:20]}, {"cat": found[:5]}
     )
     splits = selection.splits_of("cat", found)
-    assert splits[:5].tolist() == [UNUSED] * 5
+    assert splits[:5].tolist() == [3] * 5
     assert np.bincount(splits, minlength=4).tolist() == [5, 0, 15, 30]
 
 
 def test_class_indices_come_from_the_labels_or_the_sorted_categories() -> None:
     available = {"sun": 1, "cat": 1, "ant": 1}
-    assert select(available, {}, {}, Quotas(), None).labels == ("ant", "cat", "sun")
-    assert select(available, {}, {}, Quotas(), ("sun", "ant")).labels == ("sun", "ant")
+    by_name = select("hash", Quotas(), None, available, {}, {})
+    assert by_name.labels == ("ant", "cat", "sun")
+    as_given = select("hash", Quotas(), ("sun", "ant"), available, {}, {})
+    assert as_given.labels == ("sun", "ant")
 
 
-def test_rank_depends_on_the_key_or_on_the_strokes_without_one() -> None:
-    assert sampling.rank_of("1", b"a") == sampling.rank_of("1", b"b") != sampling.rank_of("2", b"a")
-    assert sampling.rank_of(None, b"a") != sampling.rank_of(None, b"b")
-    assert sampling.rank_of("a", b"") != sampling.rank_of(None, b"a")
-    assert 0 <= sampling.rank_of("1", b"") < 1 << 62
+def test_by_place_the_first_train_the_next_validate_the_next_test() -> None:
+    splits = split_sets(np.arange(100), Quotas(train=40, validation=20, test=10), "first")
+    assert splits["train"] == set(range(40))
+    assert splits["validation"] == set(range(40, 60))
+    assert splits["test"] == set(range(60, 70))
+
+
+def test_ranks_by_place_ascend_with_the_file_and_the_offset_in_it() -> None:
+    places = [(0, 0), (0, 1), (0, 10**12), (1, 0), (10**6, 5)]
+    ranks = [sampling.rank_by_place(*place) for place in places]
+    assert ranks == sorted(set(ranks))
+    assert ranks[-1] < 1 << 62
+
+
+def test_identity_depends_on_the_key_or_on_the_strokes_without_one() -> None:
+    assert (
+        sampling.identity_of("1", b"a")
+        == sampling.identity_of("1", b"b")
+        != sampling.identity_of("2", b"a")
+    )
+    assert sampling.identity_of(None, b"a") != sampling.identity_of(None, b"b")
+    assert sampling.identity_of("a", b"") != sampling.identity_of(None, b"a")
+    assert 0 <= sampling.identity_of("1", b"") < 1 << 62
 
 
 def test_order_is_independent_of_the_rank_and_distinct() -> None:

@@ -7,14 +7,17 @@ import pytest
 from pipeline import sources
 from pipeline.drawing import MAX_LINE_BYTES
 from pipeline.errors import RunError, UserError
-from pipeline.sources import ByteRange, InputFile
+from pipeline.sources import InputFile, WorkItem
 
 LINES = [b"first", b"", b"the second", b"3", b"   ", b"x" * 40, b"last"]
 
 
 def read(path: pathlib.Path, range_bytes: int) -> list[tuple[int, bytes]]:
-    ranges = sources.byte_ranges([InputFile(str(path), path.stat().st_size)], range_bytes)
-    return [line for byte_range in ranges for line in sources.read_range(byte_range)]
+    found = []
+    with path.open("rb") as file:
+        for item in sources.work_items([InputFile(str(path), path.stat().st_size)], range_bytes):
+            found += sources.read_lines(file, item.start, item.end)
+    return found
 
 
 @pytest.mark.parametrize("newline", [b"\n", b""])
@@ -30,18 +33,22 @@ def test_every_line_is_read_once_however_the_file_is_cut(
         assert all(path.read_bytes()[at:].startswith(line) for at, line in found)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"\xef\xbb\xbffirst\nsecond")
-    assert read(path, 100) == [(3, b"first"), (9, b"second")]
+def test_a_line_longer_than_a_chunk_is_read_whole_and_those_after_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_CHUNK_BYTES", 7)
+    test_every_line_is_read_once_however_the_file_is_cut(tmp_path, b"\n")
 
 
-def test_a_very_long_line_is_read_only_as_far_as_it_takes_to_reject_it() -> None:
-    file = io.BytesIO(b"x" * (3 * MAX_LINE_BYTES) + b"\nnext\n")
-    ((position, line),) = sources._read_lines(file, 0, 100)
-    assert position == 0
-    assert MAX_LINE_BYTES < len(line) < MAX_LINE_BYTES + (1 << 16)
-    assert list(sources._read_lines(file, 100, 2 * MAX_LINE_BYTES)) == []
+def test_a_very_long_line_is_read_in_bounded_memory_and_costs_only_itself() -> None:
+    file = io.BytesIO(b"first\n" + b"x" * (5 * MAX_LINE_BYTES) + b"\nnext\n")
+    first, (position, line), last = sources.read_lines(file)
+    assert first == (0, b"first")
+    assert position == 6
+    assert MAX_LINE_BYTES < len(line) < MAX_LINE_BYTES + (2 << 20)
+    assert last == (5 * MAX_LINE_BYTES + 7, b"next")
+    assert list(sources.read_lines(file, 100, 2 * MAX_LINE_BYTES)) == []
+    assert list(sources.read_lines(file, 100, 6 * MAX_LINE_BYTES)) == [last]
 
 
 def test_globs_are_sorted_and_each_file_is_taken_once(tmp_path: pathlib.Path) -> None:
@@ -68,8 +75,8 @@ def test_a_file_that_may_not_be_read_is_named(
 
 
 def test_a_file_that_vanished_is_named(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(RunError, match=r"cannot read .*gone: No such file"):
-        list(sources.read_range(ByteRange(f"{tmp_path}/gone", 0, 10)))
+    with pytest.raises(RunError, match=r"cannot read .*gone\.ndjson: No such file"):
+        list(sources.read_drawings(WorkItem(InputFile(f"{tmp_path}/gone.ndjson", 10))))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +85,9 @@ def test_a_file_that_vanished_is_named(tmp_path: pathlib.Path) -> None:
         ("a/b/cat.ndjson", "cat"),
         ("full_simplified_The Eiffel Tower.ndjson", "The Eiffel Tower"),
         ("gs://bucket/full_raw_t-shirt.ndjson", "t-shirt"),
+        ("full_binary_sea turtle.bin", "sea turtle"),
+        ("cat.ndjson.gz", "cat"),
+        ("cat.bin.bz2", "cat"),
     ],
 )
 def test_category_of_a_file(path: str, category: str) -> None:

@@ -137,7 +137,7 @@ def _top_classes(
 ) -> list[dict[str, Any]]:
     """`probabilities`: [classes]. Of equal ones the class of lower index comes first."""
     order = np.argsort(-probabilities, kind="stable")[:top]
-    return [{"label": labels[i], "probability": float(probabilities[i])} for i in order]
+    return [{"label": labels[i], "probability": round(float(probabilities[i]), 4)} for i in order]
 
 
 def _parse_lines(file: BinaryIO, name: str) -> Iterator[Line]:

@@ -1,0 +1,144 @@
+"""Measures the pipeline against the study's plain loop: make bench-pipeline DATA=DIR
+
+Repeats the drawings of DIR, with new keys, to as many as are asked for, and prints from one run:
+the wall time a drawing of the plain loop and of ours with one worker and with two, and how the peak
+memory of all processes grows with the number of drawings.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import orjson
+import psutil
+from absl import flags
+
+from pipeline import command
+from pipeline.sources import category_of, match_files
+
+_SAMPLE_SECONDS = 0.05  # between two looks at the memory
+
+
+class Measured(NamedTuple):
+    seconds: float
+    peak_bytes: int  # resident memory, all processes together
+
+
+def plain_loop(directory: str) -> int:
+    """The study's way: one line at a time, one call a segment; returns the number of bitmaps."""
+    bitmaps = []
+    for path in sorted(Path(directory).iterdir()):
+        with path.open() as file:
+            for line in file:
+                strokes = json.loads(line)["drawing"]
+                xs = [x for stroke in strokes for x in stroke[0]]
+                ys = [y for stroke in strokes for y in stroke[1]]
+                left = int((262 - (max(xs) - min(xs))) / 2)
+                top = int((262 - (max(ys) - min(ys))) / 2)
+                canvas = np.zeros((262, 262), np.uint8)
+                for x, y in strokes:
+                    for i in range(len(x) - 1):
+                        start = (x[i] + left, y[i] + top)
+                        end = (x[i + 1] + left, y[i + 1] + top)
+                        cv2.line(canvas, start, end, 1, 5)
+                bitmaps.append(cv2.resize(canvas, (85, 85), interpolation=cv2.INTER_LINEAR))
+    return len(bitmaps)
+
+
+def repeat_drawings(patterns: list[str], directory: str, count: int) -> None:
+    """Writes at least `count` drawings with keys of their own, a file a category."""
+    files = match_files(patterns)
+    lines = [(category_of(file.path), Path(file.path).read_bytes().splitlines()) for file in files]
+    repetitions = -(-count // sum(len(of_file) for _, of_file in lines))
+    key = 10**15
+    for category, of_file in lines:
+        with open(os.path.join(directory, f"{category}.ndjson"), "wb") as output:
+            for _ in range(repetitions):
+                for line in of_file:
+                    fields = orjson.loads(line)
+                    fields["key_id"] = str(key := key + 1)
+                    output.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def measure(arguments: list[str]) -> Measured:
+    """Runs a Python command and watches the memory of it and of its children."""
+    start = time.perf_counter()
+    process = psutil.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    peak_bytes = 0
+    while process.poll() is None:
+        peak_bytes = max(peak_bytes, _resident_bytes(process))
+        time.sleep(_SAMPLE_SECONDS)
+    if process.returncode:
+        raise SystemExit(process.returncode)  # it has said why
+    return Measured(time.perf_counter() - start, peak_bytes)
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            total += each.memory_info().rss
+        except psutil.NoSuchProcess:
+            pass  # it has ended just now
+    return total
+
+
+def _ours(directory: str, workers: int) -> Measured:
+    with tempfile.TemporaryDirectory() as output:
+        return measure(
+            [
+                *("-m", "pipeline.main", f"--input={directory}/*.ndjson", f"--output={output}"),
+                *("--train_per_category=all", "--validation_per_category=100"),
+                f"--direct_num_workers={workers}",
+            ]
+        )
+
+
+def _with_drawings(count: int, run: Callable[[str, int], None]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        repeat_drawings(flags.FLAGS.input, directory, count)
+        exact = sum(path.read_bytes().count(b"\n") for path in Path(directory).iterdir())
+        run(directory, exact)
+
+
+def _compare_speed(directory: str, count: int) -> None:
+    code = f"from pipeline.benchmark import plain_loop; plain_loop({directory!r})"
+    plain = measure(["-c", code])
+    print(f"{count:,} drawings, wall time from start to end, µs a drawing:")
+    print(f"{'the plain loop, one process':<30}{plain.seconds / count * 1e6:6.1f}")
+    for workers, name in ((1, "ours, one worker"), (2, "ours, two workers")):
+        ours = _ours(directory, workers)
+        microseconds, ratio = ours.seconds / count * 1e6, ours.seconds / plain.seconds
+        print(f"{name:<30}{microseconds:6.1f}   {ratio:.2f} of the plain loop's", flush=True)
+
+
+def define_flags() -> None:
+    flags.DEFINE_list("input", None, "Globs of simplified ndjson files.", required=True)
+    flags.DEFINE_integer("drawings", 200_000, "Drawings to compare speeds with.", lower_bound=1)
+    flags.DEFINE_list("memory_drawings", ["100000", "500000"], "Two numbers, to compare memory.")
+
+
+def main(argv: list[str]) -> None:
+    _with_drawings(flags.FLAGS.drawings, _compare_speed)
+    peaks: list[tuple[int, int]] = []
+    for count in map(int, flags.FLAGS.memory_drawings):
+        _with_drawings(
+            count, lambda d, exact: peaks.append((exact, _ours(d, workers=2).peak_bytes))
+        )
+        exact, peak_bytes = peaks[-1]
+        print(f"{exact:,} drawings, 2 workers: peak memory {peak_bytes / 1e6:,.0f} MB")
+    (first, first_bytes), (last, last_bytes) = peaks[0], peaks[-1]
+    print(f"growth: {(last_bytes - first_bytes) / (last - first):.0f} bytes a drawing")
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

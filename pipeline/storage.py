@@ -1,0 +1,104 @@
+"""Files wherever Beam can read and write: on this machine, on gs:// with the `gcp` extra, …
+
+Google's client has errors of its own; what is called here, and what is done with the files that it
+opens, raises one of ERRORS, and `reason` makes one line of it.
+"""
+
+import functools
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.dataset import is_remote
+from pipeline.errors import UserError
+
+try:
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+
+    ERRORS: tuple[type[Exception], ...] = (
+        *(OSError, GoogleAPIError, GoogleAuthError),
+        *(DataCorruption, InvalidResponse),
+    )
+except ImportError:  # no gcp extra
+    ERRORS = (OSError,)
+
+
+def check_path(path: str) -> None:
+    """Raises UserError where nothing that is installed can read and write such a path."""
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError:
+        scheme = FileSystems.get_scheme(path)
+        need = "pip install '.[gcp]'" if scheme == "gs" else "a file system that Beam knows"
+        raise UserError(f"{path}: {scheme}:// needs {need}") from None
+    if path.startswith("gs://"):
+        _find_credentials()
+
+
+def open_file(path: str) -> BinaryIO:
+    """A file to read, as it is: nothing is decompressed."""
+    check_path(path)
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def create_file(path: str) -> BinaryIO:
+    """A file to write. On gs:// it appears, whole, when it is closed."""
+    check_path(path)
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def read_file(path: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+      OSError: it cannot be read; FileNotFoundError if there is none.
+      UserError: nothing that is installed can read such a path.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read()
+    except ERRORS as error:
+        is_missing = getattr(error, "code", None) == 404
+        raise (FileNotFoundError if is_missing else OSError)(0, reason(error), path) from error
+
+
+def delete_directory(path: str) -> None:
+    """Deletes a directory with all that is in it, if it is there."""
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+    elif is_remote(path):  # object stores have no directories, only names with slashes
+        FileSystems.delete([f"{path}/"])
+
+
+def reason(error: BaseException | int) -> str:
+    """Why a file operation failed, as one line."""
+    while isinstance(error, BeamIOError) and error.exception_details:
+        error = next(iter(error.exception_details.values()))
+    status = error if isinstance(error, int) else getattr(error, "code", None)  # of HTTP
+    if status == 404:
+        return "no such bucket or file"
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    if status in (401, 403):
+        return f"no permission ({text}); `gcloud auth application-default login` gives credentials"
+    return text
+
+
+@functools.cache
+def _find_credentials() -> None:
+    """Goes on without credentials at once where there are none: public data needs none.
+
+    Beam looks for them five times, with 22 seconds of pauses and a traceback each.
+    """
+    import google.auth
+    from apache_beam.internal.gcp import auth
+
+    if FileSystems._pipeline_options is None:
+        FileSystems.set_options(PipelineOptions([]))  # else Beam reads the flags of any command
+    try:
+        google.auth.default()
+    except google.auth.exceptions.DefaultCredentialsError:
+        auth._Credentials._credentials_init = True  # as after its own search

@@ -1,0 +1,84 @@
+"""Checks a data set against its manifest: python -m pipeline.verify --dataset=DIR
+
+Every shard must be there, of the length, the SHA-256 and the number of records that the manifest
+says, every record's checksum must match, and every class must have its drawings.
+"""
+
+import hashlib
+import io
+import os
+import sys
+from collections import Counter
+
+from absl import flags
+
+from pipeline import command, records
+from pipeline.dataset import SPLITS, Manifest, Shard, read_file, read_manifest
+from pipeline.errors import RunError, UserError
+
+
+def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[str], Counter[str]]:
+    """What is wrong with a shard, and how many drawings of each label it holds."""
+    path = os.path.join(directory, shard.file)
+    counts: Counter[str] = Counter()
+    try:
+        data = read_file(path)  # at most 50,000 records, 50 MB
+    except OSError as error:
+        return [f"{path}: {error.strerror}"], counts
+    faults = []
+    if len(data) != shard.bytes:
+        faults.append(f"{path}: {len(data):,} bytes instead of {shard.bytes:,}")
+    elif hashlib.sha256(data).hexdigest() != shard.sha256:
+        faults.append(f"{path}: the content is another, its SHA-256 differs")
+    try:
+        for record in records.read_records(io.BytesIO(data), path):
+            label = records.decode_example(record).label
+            counts[manifest.labels[label] if label < len(manifest.labels) else str(label)] += 1
+    except UserError as error:  # truncated or damaged
+        faults.append(str(error))
+    except ValueError as error:
+        faults.append(f"{path}: {error}")
+    if counts.total() != shard.records:
+        faults.append(f"{path}: {counts.total():,} records instead of {shard.records:,}")
+    return faults, counts
+
+
+def check_dataset(directory: str, manifest: Manifest) -> list[str]:
+    """What is wrong with a data set directory, a line a fault."""
+    faults = []
+    for name in SPLITS:
+        split = manifest.splits[name]
+        counts: Counter[str] = Counter()
+        for shard in split.shards:
+            shard_faults, shard_counts = check_shard(directory, manifest, shard)
+            faults += shard_faults
+            counts += shard_counts
+        for label in sorted(counts.keys() | split.class_counts):
+            if counts[label] != (expected := split.class_counts.get(label, 0)):
+                found = f"{counts[label]:,} of {label!r} instead of {expected:,}"
+                faults.append(f"{directory}: {name} has {found}")
+    return faults
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("dataset", None, "Data set directory.", required=True)
+
+
+def main(argv: list[str]) -> None:
+    directory = flags.FLAGS.dataset
+    manifest = read_manifest(directory)
+    faults = check_dataset(directory, manifest)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if faults:
+        raise RunError(f"{directory}: {len(faults)} faults")
+    splits = [manifest.splits[name] for name in SPLITS]
+    print(
+        f"{directory}: {sum(len(split.shards) for split in splits)} shards with "
+        f"{sum(split.records for split in splits):,} drawings are as the manifest says"
+    )
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

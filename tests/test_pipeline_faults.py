@@ -1,0 +1,125 @@
+"""Kills, full disks and vanishing files leave no data set, and the old one as it was."""
+
+import hashlib
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import job
+from pipeline.dataset import read_manifest
+from pipeline.drawing import MAX_LINE_BYTES
+from pipeline.errors import RunError, UserError
+from pipeline.sampling import Quotas
+from pipeline.sources import InputFile
+from tests.conftest import line
+
+Writer = Callable[[str, Sequence[str]], str]
+ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
+
+
+def start(path: str, output: pathlib.Path, *flags: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipeline.main", f"--input={path}", f"--output={output}"),
+            *("--train_per_category=all", "--validation_per_category=100", *flags),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def contents(directory: pathlib.Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_kill_9_at_twelve_moments_leaves_no_data_set_and_the_next_run_is_as_if_nothing_was(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(30_000)])
+    began = time.monotonic()
+    assert start(path, tmp_path / "whole").wait() == 0
+    whole_seconds = time.monotonic() - began
+    expected = contents(tmp_path / "whole")
+
+    output = tmp_path / "killed"
+    killed = 0
+    for moment in range(12):
+        process = start(path, output)
+        time.sleep(whole_seconds * (moment + 1) / 13)
+        if process.poll() is None:
+            killed += 1
+            # Every other time the workers are left behind.
+            os.kill(process.pid, signal.SIGKILL) if moment % 2 else os.killpg(process.pid, 9)
+        if process.wait() == 0:
+            output.rename(tmp_path / f"finished-{moment}")
+            continue
+        with pytest.raises(UserError, match=r"no (complete data set|such directory)"):
+            read_manifest(str(output))
+    assert killed >= 10
+    assert start(path, output).wait() == 0
+    assert contents(output) == expected
+
+
+def test_a_killed_overwrite_leaves_the_old_data_set_whole(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    small = write_lines("small.ndjson", [line("cat", n) for n in range(300)])
+    large = write_lines("large.ndjson", [line("cat", n) for n in range(30_000)])
+    output = tmp_path / "data"
+    assert start(small, output).wait() == 0
+    before = contents(output)
+    process = start(large, output, "--overwrite")
+    while not (output / "_incomplete").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    left = {name: h for name, h in contents(output).items() if not name.startswith("_incomplete")}
+    assert left == before
+    assert start(small, output, "--overwrite").wait() == 0
+    assert contents(output) == before
+
+
+def test_an_input_that_vanishes_is_named_and_no_data_set_is_written(
+    write_lines: Writer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(50)])
+    gone = InputFile(f"{tmp_path}/gone.ndjson", 1000)
+    monkeypatch.setattr(job, "match_files", lambda _: [InputFile(path, 5000), gone])
+    with pytest.raises(RunError, match=r"^cannot read .*gone\.ndjson: No such file or directory$"):
+        job.run(patterns=[path], output=str(tmp_path / "data"), quotas=Quotas(), options=ONE_WORKER)
+    with pytest.raises(UserError, match="no complete data set"):
+        read_manifest(str(tmp_path / "data"))
+
+
+def test_a_line_of_100_mb_and_deep_brackets_cost_bounded_memory_and_a_reject_each(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [line("cat", n) for n in range(300)]
+    lines[100] = '{"word": "cat", "drawing": [' + "[[1,2],[3,4]]," * 7_500_000  # 105 MB
+    lines[200] = '{"drawing": ' + "[" * 1_000 + "]" * 1_000 + "}"
+    path = write_lines("cat.ndjson", lines)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, manifest = job.run(
+        patterns=[path], output=str(tmp_path / "data"), quotas=Quotas(100, 100), options=ONE_WORKER
+    )
+    growth_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert growth_bytes < 100 << 20
+    assert manifest.drawings["rejected"] == 2
+    assert f"line longer than {MAX_LINE_BYTES >> 20} MiB" in manifest.rejects
+    assert manifest.splits["train"].records == 100
