@@ -1,0 +1,205 @@
+"""Downloads drawings from the public bucket of Quick, Draw!.
+
+  python -m pipeline.download --categories=cat,sun --output=drawings
+  python -m pipeline.download --labels=FILE --drawings_per_category=3000 --output=drawings
+
+Every category becomes `<category>.ndjson` (of the binary format `.bin`), whole or, with
+--drawings_per_category, its head, cut after that drawing. A file has that name only when it is
+complete; until then it is `<name>.<version>.part`. The same command, run again, leaves complete
+files alone and takes the others up where they broke off. Files that have --drawings_per_category
+drawings or more are complete without asking the server; others when they are as long as the
+server's. Raw and simplified files share their names: each format takes a directory of its own.
+"""
+
+import contextlib
+import math
+import random
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import requests
+from absl import flags
+from tqdm import tqdm
+
+from pipeline import bucket, command
+from pipeline.bucket import AnswerError, Source
+from pipeline.dataset import read_labels
+from pipeline.errors import RunError, UserError
+from pipeline.partial_file import PartialFile, has_drawings
+
+PARALLEL = 4  # files at a time: enough to fill a line, few enough for any server
+FAILURES = 6  # in a row, without a new byte, before a file is given up: about half a minute
+FIRST_DELAY_SECONDS = 1.0  # after the first failure; twice as long after each further one
+
+
+@dataclass
+class _File:
+    """One category's file in a run."""
+
+    url: str
+    target: Path
+    limit: int | None  # drawings
+    bar: "tqdm[None]"  # counts files, of all threads
+    shown: float = 0.0  # how much of this file the bar shows
+
+    def show(self, share: float) -> None:
+        with self.bar.get_lock():
+            self.bar.update(share - self.shown)
+        self.shown = share
+
+    def note(self, text: str) -> None:
+        tqdm.write(f"{self.target.name}: {text}", file=sys.stderr)  # above the bar
+
+
+def download(
+    source: Source,
+    categories: Sequence[str],
+    output: Path,
+    drawings_per_category: int | None = None,
+) -> int:
+    """Makes `output` hold a file of each category, whole or with at least this many drawings.
+
+    Shows a bar on a terminal, elsewhere a line a file, on standard error.
+
+    Returns:
+      How many files were downloaded; the others were there.
+
+    Raises:
+      UserError: there is no such category, the directory cannot be made, or it holds a file of
+        that name that is no copy of the server's.
+      RunError: the server cannot be reached or keeps failing, or a file cannot be written.
+    """
+    for name in categories:  # become names of files
+        if "/" in name or name.startswith(".") or not name.isprintable():
+            raise UserError(f"no such category in the data set: {name!r}")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={output}: cannot write there: {error.strerror}") from None
+
+    categories = list(dict.fromkeys(categories))
+    form = "{percentage:3.0f}%|{bar}| {n:.1f} of {total} files, {elapsed}, {remaining} left"
+    bar = tqdm(total=len(categories), bar_format=form, leave=False, disable=None)
+
+    def fetch(category: str) -> tuple[str, bool]:
+        name = source.file_name(category)
+        file = _File(source.url(category), output / name, drawings_per_category, bar)
+        try:
+            is_new = _fetch(file)
+        except OSError as error:
+            raise RunError(f"cannot write {file.target}: {error.strerror}") from error
+        file.show(1.0)
+        return name, is_new
+
+    downloaded = 0
+    with bar, ThreadPool(PARALLEL) as pool:  # at an error, its threads are not waited for
+        for done, (name, is_new) in enumerate(pool.imap_unordered(fetch, categories), 1):
+            downloaded += is_new
+            if bar.disable:
+                print(f"{done} of {len(categories)} files: {name}", file=sys.stderr)
+    return downloaded
+
+
+def _fetch(file: _File) -> bool:
+    """Makes the file complete, with as many tries as that needs; returns whether it was not."""
+    if file.limit and file.target.exists() and has_drawings(file.target, file.limit):
+        return False
+    failures = furthest = 0
+    part = PartialFile(file.target, file.limit)
+    with requests.Session() as session, contextlib.closing(part):
+        while True:
+            try:
+                if file.target.exists() and _is_whole(file, session):
+                    return False
+                if _extend(file, session, part):
+                    break
+            except AnswerError as error:
+                failures = 1 if part.size_bytes > furthest else failures + 1
+                furthest = max(furthest, part.size_bytes)
+                if failures == FAILURES:
+                    raise RunError(
+                        f"cannot download {file.url}: {error} ({failures} tries); "
+                        "the same command carries on from here"
+                    ) from error
+                delay = FIRST_DELAY_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1)
+                file.note(f"{error}; next try in {delay:.1f} s")
+                time.sleep(delay)
+        part.finish()
+    if file.limit and not part.drawings.is_enough:
+        file.note(f"the data set has only {part.drawings.count:,} drawings of it")
+    return True
+
+
+def _is_whole(file: _File, session: requests.Session) -> bool:
+    """Whether the file that is there is as long as the server's; a UserError if it is another."""
+    with bucket.get(session, file.url, 0, bucket.PIECE_BYTES) as (answer, pieces):
+        head = next(pieces, b"")
+    with file.target.open("rb") as there:
+        if not head.startswith(there.read(len(head))):
+            raise UserError(f"{file.target} is no copy of {file.url}; choose another --output")
+    return file.target.stat().st_size == answer.total_bytes
+
+
+def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
+    """Adds to the part what one request brings; returns whether it is complete."""
+    # The last byte comes again: an answer to a range past the end would not tell the version.
+    start = max(part.size_bytes - 1, 0)
+    with bucket.get(session, file.url, start, part.expected_end()) as (answer, pieces):
+        part.be_of_version(answer.version)
+        position, size_before = answer.start, part.size_bytes
+        if position > size_before:
+            raise AnswerError("the file has changed on the server")
+        while not part.drawings.is_enough and (piece := next(pieces, b"")):
+            part.append(piece[part.size_bytes - position :])
+            position += len(piece)
+            share_of_bytes = part.size_bytes / (answer.total_bytes or math.inf)
+            file.show(part.drawings.count / file.limit if file.limit else share_of_bytes)
+    if part.drawings.is_enough:
+        return True
+    if part.size_bytes == (position if answer.total_bytes is None else answer.total_bytes):
+        ends_well = part.drawings.finish()
+        if not (ends_well if answer.crc32c is None else part.crc32c == answer.crc32c):
+            part.discard()  # a length that is stated wrongly made it look whole
+            raise AnswerError("what came is not the whole file, or damaged")
+        return True
+    if part.size_bytes == size_before:
+        raise AnswerError("the answer brought nothing new")
+    return False
+
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_list("categories", [], "With commas between, or 'all' that the bucket has.")
+    flags.DEFINE_string("labels", None, "File with the categories, one a line.")
+    flags.DEFINE_string("output", None, "Directory to download to.", required=True)
+    text = "Of the files; the raw one has every point and its time, about seven times the bytes."
+    flags.DEFINE_enum("format", "simplified", list(bucket.SUFFIXES), text)
+    text = "Fetch only the first drawings of each file, this many. Default: all."
+    flags.DEFINE_integer("drawings_per_category", None, text, lower_bound=1)
+    flags.DEFINE_string("base_url", bucket.BUCKET, "The bucket, or a copy of it, same paths.")
+
+
+def main(argv: list[str]) -> None:
+    """Downloads what the flags say."""
+    args = flags.FLAGS
+    if not re.match("https?://[^/]", args.base_url):
+        raise UserError(f"--base_url: {args.base_url!r} is no http:// or https:// address")
+    if bool(args.categories) == bool(args.labels):
+        raise UserError("--categories or --labels says what to download; give one of them")
+    source, output = Source(args.base_url.rstrip("/"), args.format), Path(args.output)
+    categories = read_labels(args.labels) if args.labels else args.categories
+    if categories == ["all"]:
+        categories = source.categories()
+    downloaded = download(source, categories, output, args.drawings_per_category)
+    there = len(set(categories)) - downloaded
+    print(f"{output}: {downloaded} files downloaded, {there} there already")
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

@@ -1,0 +1,163 @@
+"""Where drawings end in the bytes of a file, and a file of them that is not complete yet."""
+
+import glob
+import os
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+import google_crc32c
+
+FIRST_BYTES = 1 << 16  # about 150 drawings, to tell how many bytes a drawing has
+BLOCK_BYTES = 1 << 20  # read at a time from the disk
+
+
+class DrawingCounter:
+    """Counts the drawings in a file that comes piece by piece, up to `limit`; None for all."""
+
+    def __init__(self, suffix: str, limit: int | None) -> None:
+        self.limit = limit
+        self.count = 0
+        self.end = 0  # offset at which the last one counted ends
+        self._ends = _record_ends if suffix == ".bin" else _line_ends
+        self._rest = bytearray()  # of the file from there on
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are `limit` drawings."""
+        return self.count == self.limit
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes of the file."""
+        if self.is_enough:
+            return
+        self._rest += data
+        start = self.end
+        for length in self._ends(self._rest):
+            self.count += 1
+            self.end = start + length
+            if self.is_enough:
+                break
+        del self._rest[: self.end - start]
+
+    def finish(self) -> bool:
+        """Takes the file as ended; returns whether that is after a drawing, not inside one."""
+        if self._ends is _line_ends and self._rest.endswith(b"}"):  # the last line of raw files
+            self.count += 1
+            self.end += len(self._rest)
+            self._rest.clear()
+        return not self._rest
+
+
+def _line_ends(data: bytearray) -> Iterator[int]:
+    """The offsets at which the lines of ndjson end."""
+    end = 0
+    while end := data.find(b"\n", end) + 1:
+        yield end
+
+
+def _record_ends(data: bytearray) -> Iterator[int]:
+    """The offsets at which the complete records of the binary format end.
+
+    A record: key_id 8 bytes, country 2, recognized 1, timestamp 4, number of strokes 2; for each
+    stroke the number of points, 2, all x, 1 each, and all y.
+    """
+    end = 0
+    while len(data) >= end + 17:
+        strokes = int.from_bytes(data[end + 15 : end + 17], "little")
+        end += 17
+        for _ in range(strokes):
+            end += 2 + 2 * int.from_bytes(data[end : end + 2], "little")
+        if end > len(data):
+            return
+        yield end
+
+
+def has_drawings(path: Path, count: int) -> bool:
+    """Whether the file at `path` has at least `count` drawings."""
+    drawings = DrawingCounter(path.suffix, count)
+    with path.open("rb") as file:
+        while not drawings.is_enough and (data := file.read(BLOCK_BYTES)):
+            drawings.feed(data)
+    return drawings.is_enough
+
+
+class PartialFile:
+    """The first bytes of a file, on disk as `<name>.<version>.part` until there are enough.
+
+    The version is in the name, and the file made after an answer has told it, so that a run killed
+    at any moment leaves nothing that a later one could continue with another version's bytes.
+    """
+
+    def __init__(self, target: Path, limit: int | None) -> None:
+        """Finds what is there of `target`; `limit` drawings are enough, None for all."""
+        self._target = target
+        self._file: FileIO | None = None
+        self._clear(limit)
+        for path in target.parent.glob(f"{glob.escape(target.name)}.*.part"):  # never more than one
+            self._open(path)
+            break
+
+    def _clear(self, limit: int | None) -> None:
+        self.size_bytes = self.crc32c = 0
+        self.drawings = DrawingCounter(self._target.suffix, limit)
+
+    def _open(self, path: Path) -> None:
+        path.touch()
+        self._path = path
+        # Unbuffered: whatever ends this process, what came is on disk. Not for appending: two runs
+        # that download the same at the same time write the same bytes to the same places.
+        self._file = path.open("r+b", buffering=0)
+        while data := self._file.read(BLOCK_BYTES):
+            self._account(data)
+
+    def _account(self, data: bytes) -> None:
+        self.size_bytes += len(data)
+        self.crc32c = google_crc32c.extend(self.crc32c, data)
+        self.drawings.feed(data)
+
+    def be_of_version(self, version: str) -> None:
+        """Drops what is there unless it is of this version."""
+        path = self._target.with_name(f"{self._target.name}.{version}.part")
+        if self._file and self._path != path:
+            self.discard()
+        if not self._file:
+            self._open(path)
+
+    def append(self, data: bytes) -> None:
+        """Writes the bytes that follow; the version must be known."""
+        assert self._file
+        rest = memoryview(data)
+        while rest:  # a disk that is nearly full takes some of it
+            rest = rest[self._file.write(rest) :]
+        self._account(data)
+
+    def discard(self) -> None:
+        """Starts anew with nothing."""
+        self.close()
+        self._path.unlink()
+        self._clear(self.drawings.limit)
+
+    def finish(self) -> None:
+        """Cuts after the last drawing that is wanted and gives the file its name."""
+        assert self._file
+        if self.drawings.is_enough:
+            self._file.truncate(self.drawings.end)
+        os.fsync(self._file.fileno())
+        self._path.replace(self._target)
+
+    def close(self) -> None:
+        """Leaves what is there for another run."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def expected_end(self) -> int | None:
+        """The offset before which, by the drawings so far, all that are wanted should end."""
+        limit, count, end = self.drawings.limit, self.drawings.count, self.drawings.end
+        if limit is None:
+            return None
+        if count == 0:
+            return self.size_bytes + max(self.size_bytes, FIRST_BYTES)
+        # A few more, as drawings are not all of one size.
+        return max(self.size_bytes, end) + int(1.02 * (limit - count + 3) * end / count)
