@@ -5,6 +5,7 @@ the wall time a drawing of the plain loop and of ours with one worker and with t
 memory of all processes grows with the number of drawings.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -84,10 +85,8 @@ def measure(arguments: list[str]) -> Measured:
 def _resident_bytes(process: psutil.Process) -> int:
     total = 0
     for each in (process, *process.children(recursive=True)):
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended just now
             total += each.memory_info().rss
-        except psutil.NoSuchProcess:
-            pass  # it has ended just now
     return total
 
 

@@ -8,7 +8,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline import publish, report, sampling
-from pipeline.dataset import Manifest
+from pipeline.dataset import Manifest, is_remote
 from pipeline.errors import RunError, UserError
 from pipeline.local_runner import run_locally
 from pipeline.progress import Progress, ProgressLines
@@ -88,9 +88,10 @@ def _run_job(settings: PrepareSettings, options: PipelineOptions) -> None:
         with beam.Pipeline(options=options) as pipeline:
             prepare(pipeline, settings)
         return
-    with tempfile.TemporaryDirectory() as directory:
+    beside_output = None if is_remote(settings.staging) else settings.staging
+    with tempfile.TemporaryDirectory(dir=beside_output, ignore_cleanup_errors=True) as directory:
         progress_file = os.path.join(directory, "progress")
         input_bytes = sum(file.bytes for file in settings.files)
+        settings = settings._replace(progress=Progress(progress_file), spill_directory=directory)
         with ProgressLines(progress_file, input_bytes):
-            settings = settings._replace(progress=Progress(progress_file))
             run_locally(lambda pipeline: prepare(pipeline, settings), options)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pipeline.records import IMAGE_SIZE
-from pipeline.strokes import unpack_strokes
+from pipeline.strokes import Unpacked, unpack_strokes
 
 CANVAS_SIZE = 262  # pixels: the 256 of a drawing and the pen's width
 THICKNESS = 5  # pixels on the canvas
@@ -39,33 +39,50 @@ def rasterize(strokes: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
     Raises:
       ValueError: there are no strokes, a stroke has no points, or x and y differ in length.
     """
-    lengths = [len(x) for x, _ in strokes]
-    if not lengths or not all(lengths):
+    lengths = np.array([len(x) for x, _ in strokes])
+    if not len(lengths) or not lengths.all():
         raise ValueError("a drawing needs a stroke, and a stroke a point")
     x = np.concatenate([np.asarray(x, np.int32) for x, _ in strokes])
     y = np.concatenate([np.asarray(y, np.int32) for _, y in strokes])
-    return _draw(np.asarray(lengths), np.stack((x, y)))
+    return _draw(Unpacked(np.array([len(lengths)]), lengths, x, y))[0]
 
 
-def rasterize_packed(packed: bytes) -> np.ndarray:
-    """`rasterize` for strokes packed by `pipeline.strokes.pack_strokes`."""
-    lengths, points = unpack_strokes(packed)
-    return _draw(lengths, points.astype(np.int32))
+def rasterize_packed(packed: Sequence[bytes]) -> np.ndarray:
+    """`rasterize` for many drawings at once, packed by `pipeline.strokes.pack_strokes`.
+
+    Returns:
+      [N, 85, 85] uint8 of 0 and 1.
+    """
+    return _draw(unpack_strokes(packed))
 
 
-def _draw(lengths: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`lengths`: [strokes], points of each; `points`: [2, points] int32, x and y."""
-    extent = points.max(axis=1) - points.min(axis=1)
-    centred = (points + ((CANVAS_SIZE - extent) // 2)[:, np.newaxis]).T  # [points, 2]
-    centred = np.ascontiguousarray(centred)
-    polylines = []
-    start = 0
-    for length in lengths.tolist():
-        stroke = centred[start : start + length]
+def _draw(drawings: Unpacked) -> np.ndarray:
+    point_counts = np.add.reduceat(drawings.lengths, _starts(drawings.stroke_counts))
+    points = np.empty((len(drawings.x), 2), np.int32)
+    for axis, values in enumerate((drawings.x, drawings.y)):
+        values = values.astype(np.int32)
+        starts = _starts(point_counts)
+        extent = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)
+        points[:, axis] = values + np.repeat((CANVAS_SIZE - extent) // 2, point_counts)
+    stroke_starts = _starts(drawings.lengths)
+    strokes = [
         # OpenCV draws nothing for a polyline of one point: make it a segment of length 0.
-        polylines.append(stroke if length > 1 else np.repeat(stroke, 2, axis=0))
-        start += length
-    canvas = np.zeros((CANVAS_SIZE, CANVAS_SIZE), np.uint8)
-    # The same pixels as one `line` a segment, which rounds off the same joints, in one call.
-    cv2.polylines(canvas, polylines, isClosed=False, color=1, thickness=THICKNESS)
-    return cv2.resize(canvas, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
+        points[start:end] if end - start > 1 else np.repeat(points[start:end], 2, axis=0)
+        for start, end in zip(
+            stroke_starts.tolist(), (stroke_starts + drawings.lengths).tolist(), strict=True
+        )
+    ]
+    bitmaps = np.empty((len(point_counts), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    canvas = np.empty((CANVAS_SIZE, CANVAS_SIZE), np.uint8)
+    end = 0
+    for bitmap, count in zip(bitmaps, drawings.stroke_counts.tolist(), strict=True):
+        start, end = end, end + count
+        canvas.fill(0)
+        # The same pixels as one `line` a segment, which rounds off the same joints, in one call.
+        cv2.polylines(canvas, strokes[start:end], isClosed=False, color=1, thickness=THICKNESS)
+        cv2.resize(canvas, bitmap.shape, dst=bitmap, interpolation=cv2.INTER_LINEAR)
+    return bitmaps
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    return np.cumsum(counts) - counts

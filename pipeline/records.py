@@ -6,6 +6,7 @@ a TFRecord file is, for each record, `uint64 length, uint32 masked crc32c(length
 uint32 masked crc32c(data)`, little endian (tensorflow/core/lib/io/record_writer.h).
 """
 
+import functools
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -28,24 +29,25 @@ class Example(NamedTuple):
     key_id: bytes
 
 
-def pack_bitmap(bitmap: np.ndarray) -> bytes:
-    """[85, 85] uint8 of 0 and 1 → 904 bytes, eight pixels to a byte, most significant bit first."""
-    return np.packbits(bitmap).tobytes()
+def pack_bitmaps(bitmaps: np.ndarray) -> list[bytes]:
+    """[N, 85, 85] uint8 of 0 and 1 → 904 bytes each, eight pixels to a byte, the first highest."""
+    return [row.tobytes() for row in np.packbits(bitmaps.reshape(len(bitmaps), -1), axis=1)]
 
 
 def unpack_bitmap(image: bytes) -> np.ndarray:
-    """904 bytes → [85, 85] uint8 of 0 and 1, the inverse of `pack_bitmap`."""
+    """904 bytes → [85, 85] uint8 of 0 and 1, the inverse of `pack_bitmaps`."""
     bits = np.unpackbits(np.frombuffer(image, np.uint8), count=IMAGE_SIZE * IMAGE_SIZE)
     return bits.reshape(IMAGE_SIZE, IMAGE_SIZE)
 
 
-def encode_png(bitmap: np.ndarray) -> bytes:
-    """[85, 85] uint8 of 0 and 1 → a PNG of one bit a pixel, ink white: readers see 0 and 255."""
-    return cv2.imencode(".png", bitmap, (cv2.IMWRITE_PNG_BILEVEL, 1))[1].tobytes()
+def encode_pngs(bitmaps: np.ndarray) -> list[bytes]:
+    """[N, 85, 85] uint8 of 0 and 1 → PNGs of one bit a pixel, ink white: readers see 0 and 255."""
+    settings = (cv2.IMWRITE_PNG_BILEVEL, 1)
+    return [cv2.imencode(".png", bitmap, settings)[1].tobytes() for bitmap in bitmaps]
 
 
 def decode_png(image: bytes) -> np.ndarray:
-    """The inverse of `encode_png`; raises ValueError where that is no PNG."""
+    """The inverse of `encode_pngs`; raises ValueError where that is no PNG."""
     bitmap = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
     if bitmap is None:
         raise ValueError("not a PNG")
@@ -53,23 +55,37 @@ def decode_png(image: bytes) -> np.ndarray:
 
 
 # By the name that the manifest has for them.
-ENCODERS = {"packed": pack_bitmap, "png": encode_png}
+ENCODERS = {"packed": pack_bitmaps, "png": encode_pngs}
 DECODERS = {"packed": unpack_bitmap, "png": decode_png}
 
 
 def encode_example(image: bytes, label: int, key_id: bytes) -> bytes:
     """A serialized `tf.train.Example` with the features image, key_id (bytes) and label (int64)."""
-    # A map entry is {1: key, 2: Feature}; Feature is a oneof of {1: BytesList, 3: Int64List}, and
-    # either list is field 1 of its message. Keys in a fixed order: the same bytes every time.
-    features = _field(
-        1, _field(1, b"image") + _field(2, _field(1, _field(1, image)))
-    )  # map<string, Feature>
-    features += _field(1, _field(1, b"key_id") + _field(2, _field(1, _field(1, key_id))))
-    features += _field(
-        1,
-        _field(1, b"label") + _field(2, _field(3, _field(1, _varint(label)))),  # packed ints
+    before_image, before_key, after_key = _example_parts(len(image), len(key_id), label)
+    return b"".join((before_image, image, before_key, key_id, after_key))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _example_parts(image_bytes: int, key_bytes: int, label: int) -> tuple[bytes, bytes, bytes]:
+    """What stands around image and key_id; the same for all that agree in three numbers.
+
+    A map entry is {1: key, 2: Feature}; Feature is a oneof of {1: BytesList, 3: Int64List}, and
+    either list is field 1 of its message. Keys in a fixed order: the same bytes every time.
+    """
+    image, key = bytes(image_bytes), bytes(key_bytes)  # stand in for them
+    features = _field(1, _field(1, b"image") + _field(2, _field(1, _field(1, image))))
+    before_image = len(features) - image_bytes
+    features += _field(1, _field(1, b"key_id") + _field(2, _field(1, _field(1, key))))
+    before_key = len(features) - key_bytes
+    packed_ints = _field(1, _varint(label))
+    features += _field(1, _field(1, b"label") + _field(2, _field(3, packed_ints)))
+    example = _field(1, features)
+    header = len(example) - len(features)
+    return (
+        example[: header + before_image],
+        example[header + before_image + image_bytes : header + before_key],
+        example[header + before_key + key_bytes :],
     )
-    return _field(1, features)
 
 
 def decode_example(record: bytes) -> Example:
@@ -93,10 +109,13 @@ def decode_example(record: bytes) -> Example:
 
 def frame_record(data: bytes) -> bytes:
     """One record of a TFRecord file."""
-    length = struct.pack("<Q", len(data))
-    return b"".join(
-        (length, struct.pack("<I", _masked_crc(length)), data, struct.pack("<I", _masked_crc(data)))
-    )
+    return b"".join((_length_header(len(data)), data, struct.pack("<I", _masked_crc(data))))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _length_header(length_bytes: int) -> bytes:
+    length = struct.pack("<Q", length_bytes)
+    return length + struct.pack("<I", _masked_crc(length))
 
 
 def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:

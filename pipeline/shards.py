@@ -1,20 +1,41 @@
 """A shard's drawings → a TFRecord file: sort, drop repetitions, rasterize, encode, write."""
 
 import hashlib
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline import records
+from pipeline import records, storage
 from pipeline.dataset import Shard
 from pipeline.drawing import Drawing
 from pipeline.errors import RunError
 from pipeline.rasterize import rasterize_packed
+
+_CHUNK_DRAWINGS = 256  # rasterized at once: 1.8 MB of bitmaps
+
+
+class Entries(NamedTuple):
+    """Packed drawings (see pack_entry) as two byte strings.
+
+    They are on their way in this form: a small object for each would take half as much again.
+    """
+
+    sizes: bytes  # [N] uint32
+    data: bytes
+
+    @classmethod
+    def of(cls, entries: Sequence[bytes]) -> "Entries":
+        sizes = np.fromiter(map(len, entries), np.uint32, len(entries))
+        return cls(sizes.tobytes(), b"".join(entries))
+
+    def as_list(self) -> list[bytes]:
+        ends = np.cumsum(np.frombuffer(self.sizes, np.uint32), dtype=np.int64).tolist()
+        return [self.data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 class Placed(NamedTuple):
@@ -22,7 +43,7 @@ class Placed(NamedTuple):
 
     label: int  # class index
     orders: bytes  # [N] uint64: places in the shard
-    entries: list[bytes]  # [N], see pack_entry
+    entries: Entries  # [N]
 
 
 class WrittenShard(NamedTuple):
@@ -74,18 +95,22 @@ def write_shard(
     checksum = hashlib.sha256()
     size = 0
     label_counts: Counter[int] = Counter()
+    in_order = _in_order(list(placed))
     try:
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            for label, entry in _in_order(list(placed)):
-                key_id, strokes = unpack_entry(entry)
-                image = encode(rasterize_packed(strokes))
-                record = records.frame_record(records.encode_example(image, label, key_id))
-                checksum.update(record)
-                size += len(record)
-                label_counts[label] += 1
-                file.write(record)
-    except OSError as error:
-        raise RunError(f"cannot write {directory}: {error.strerror or error}") from error
+        with storage.create_file(path) as file:
+            while chunk := list(itertools.islice(in_order, _CHUNK_DRAWINGS)):
+                unpacked = [unpack_entry(entry) for _, entry in chunk]
+                images = encode(rasterize_packed([strokes for _, strokes in unpacked]))
+                data = b"".join(
+                    records.frame_record(records.encode_example(image, label, key_id))
+                    for image, (label, _), (key_id, _) in zip(images, chunk, unpacked, strict=True)
+                )
+                checksum.update(data)
+                size += len(data)
+                label_counts.update(label for label, _ in chunk)
+                file.write(data)
+    except storage.ERRORS as error:
+        raise RunError(f"cannot write {directory}: {storage.reason(error)}") from error
     shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
     return WrittenShard(split, index, path, shard, dict(label_counts))
 
@@ -93,8 +118,9 @@ def write_shard(
 def _in_order(placed: Sequence[Placed]) -> Iterator[tuple[int, bytes]]:
     """(label, entry) by order. Of several entries of one order, one drawing's, the lowest stays."""
     orders = np.concatenate([np.frombuffer(batch.orders, np.uint64) for batch in placed])
-    labels = np.repeat([batch.label for batch in placed], [len(batch.entries) for batch in placed])
-    entries = [entry for batch in placed for entry in batch.entries]
+    counts = [len(batch.orders) // 8 for batch in placed]
+    labels = np.repeat([batch.label for batch in placed], counts)
+    entries = [entry for batch in placed for entry in batch.entries.as_list()]
     ascending = np.argsort(orders)
     _, starts = np.unique(orders[ascending], return_index=True)
     for same in np.split(ascending, starts[1:]):

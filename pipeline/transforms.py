@@ -9,19 +9,19 @@ import apache_beam as beam
 import cv2
 import google_crc32c
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
-from pipeline import sampling
+from pipeline import sampling, storage
 from pipeline.dataset import shard_name
 from pipeline.drawing import Drawing, Reject
 from pipeline.errors import RunError
 from pipeline.progress import Progress
 from pipeline.sampling import Quotas, Selection
-from pipeline.shards import Placed, WrittenShard, pack_entry, write_shard
+from pipeline.shards import Entries, Placed, WrittenShard, pack_entry, write_shard
 from pipeline.sources import InputFile, WorkItem, category_of, read_drawings, work_items
+from pipeline.spill import Spill, Spilled, load
 
 SUMMARY = "summary.json"
 _REJECT_HEAD_BYTES = 200  # how much of a rejected line is kept to recognise it by
@@ -43,6 +43,7 @@ class PrepareSettings(NamedTuple):
     recognized_only: bool = False
     image_encoding: str = "packed"  # or png
     progress: Progress = Progress(None)
+    spill_directory: str | None = None  # for drawings on their way, on a local run
 
 
 class Batch(NamedTuple):
@@ -50,8 +51,8 @@ class Batch(NamedTuple):
 
     category: str
     identities: bytes  # [N] int64
-    ranks: bytes  # [N] int64
-    entries: list[bytes]  # [N], see shards.pack_entry
+    ranks: bytes  # [N] int64, empty where the identity is the rank
+    entries: Entries  # [N]
 
 
 class Marks(NamedTuple):
@@ -59,7 +60,7 @@ class Marks(NamedTuple):
 
     category: str
     identities: bytes  # [N] int64
-    ranks: bytes  # [N] int64
+    ranks: bytes  # [N] int64, empty where the identity is the rank
     checksums: bytes  # [N] uint32, of the strokes
 
 
@@ -116,7 +117,7 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
     # Second pass: strokes to their shards, and shards to files.
     shards = (
         parsed.batches  # Batch
-        | "Place" >> beam.FlatMap(place, AsSingleton(selection))  # ((split, shard), Placed)
+        | "Place" >> beam.ParDo(Place(settings), AsSingleton(selection))  # ((split, shard), Placed)
         | "ByShard" >> beam.GroupByKey()  # ((split, shard), [Placed])
         | "Write" >> beam.ParDo(WriteShard(settings), AsSingleton(selection))  # WrittenShard
     )
@@ -150,13 +151,14 @@ class Drawings:
 
     def __init__(self) -> None:
         self.identities: list[int] = []
-        self.ranks: list[int] = []
+        self.ranks: list[int] = []  # empty where the identity is the rank
         self.checksums: list[int] = []
         self.entries: list[bytes] = []
 
-    def add(self, identity: int, rank: int, drawing: Drawing) -> None:
+    def add(self, identity: int, rank: int | None, drawing: Drawing) -> None:
         self.identities.append(identity)
-        self.ranks.append(rank)
+        if rank is not None:
+            self.ranks.append(rank)
         self.checksums.append(google_crc32c.value(drawing.strokes))
         self.entries.append(pack_entry(drawing))
 
@@ -178,6 +180,7 @@ class Parse(beam.DoFn):
         self._wanted = settings.quotas.bounded
         self._is_limited = settings.quotas.train is not None
         self._num_buckets = num_buckets
+        self._spill = Spill(settings.spill_directory)
         self._progress = settings.progress
 
     def process(self, item: WorkItem) -> Iterator[Any]:
@@ -202,14 +205,13 @@ class Parse(beam.DoFn):
                 counts["not_recognized", category] += 1
                 continue
             identity = sampling.identity_of(drawing.key_id, drawing.strokes)
-            rank = first_rank + byte_offset if self._by_place else identity
             batch = batches[category]
-            batch.add(identity, rank, drawing)
+            batch.add(identity, first_rank + byte_offset if self._by_place else None, drawing)
             if self._by_place and category == file_category:
                 seen.add(identity)
                 if len(seen) == self._wanted:
                     break  # the rest of the file is not needed
-            if len(batch.ranks) >= _BATCH_DRAWINGS:
+            if len(batch.identities) >= _BATCH_DRAWINGS:
                 yield from self._emit(category, batches.pop(category))
         for category, batch in batches.items():
             yield from self._emit(category, batch)
@@ -218,21 +220,27 @@ class Parse(beam.DoFn):
 
     def _emit(self, category: str, drawings: Drawings) -> Iterator[Any]:
         identities = np.array(drawings.identities)
-        ranks = np.array(drawings.ranks)
+        ranks = np.array(drawings.ranks, np.int64)
         checksums = np.array(drawings.checksums, np.uint32)
-        entries = drawings.entries
         buckets = identities % self._num_buckets
         for bucket in np.unique(buckets).tolist():
-            chosen = buckets == bucket
-            columns = (column[chosen].tobytes() for column in (identities, ranks, checksums))
-            yield beam.pvalue.TaggedOutput("marks", (bucket, Marks(category, *columns)))
-        if self._is_limited and len(ranks) > self._limit:
+            chosen = np.flatnonzero(buckets == bucket)
+            marks = Marks(
+                category,
+                identities[chosen].tobytes(),
+                ranks[chosen].tobytes() if len(ranks) else b"",
+                checksums[chosen].tobytes(),
+            )
+            yield beam.pvalue.TaggedOutput("marks", (bucket, self._spill.store(marks)))
+        entries = drawings.entries
+        by = ranks if len(ranks) else identities
+        if self._is_limited and len(by) > self._limit:
             # Higher ranks of this batch cannot be chosen: their strokes go no further.
-            highest = np.partition(ranks, self._limit - 1)[self._limit - 1]
-            kept = np.flatnonzero(ranks <= highest)
-            identities, ranks = identities[kept], ranks[kept]
+            kept = np.flatnonzero(by <= np.partition(by, self._limit - 1)[self._limit - 1])
+            identities, ranks = identities[kept], ranks[kept] if len(ranks) else ranks
             entries = [entries[i] for i in kept.tolist()]
-        yield Batch(category, identities.tobytes(), ranks.tobytes(), entries)
+        batch = Batch(category, identities.tobytes(), ranks.tobytes(), Entries.of(entries))
+        yield self._spill.store(batch)
 
     def _count(self, counts: Counter[tuple[str, str]], item: WorkItem) -> None:
         totals: Counter[str] = Counter()
@@ -259,11 +267,11 @@ class Distinct(beam.DoFn):
     def __init__(self, bounded: int) -> None:
         self._bounded = bounded
 
-    def process(self, bucket: tuple[int, Iterable[Marks]]) -> Iterator[Any]:
-        marks = list(bucket[1])
+    def process(self, bucket: tuple[int, Iterable[Marks | Spilled]]) -> Iterator[Any]:
+        marks = [load(stored) for stored in bucket[1]]
         names = sorted({mark.category for mark in marks})
         identities = np.concatenate([np.frombuffer(m.identities, np.int64) for m in marks])
-        ranks = np.concatenate([np.frombuffer(m.ranks, np.int64) for m in marks])
+        ranks = np.concatenate([np.frombuffer(m.ranks or m.identities, np.int64) for m in marks])
         checksums = np.concatenate([np.frombuffer(m.checksums, np.uint32) for m in marks])
         counts = [len(m.identities) // 8 for m in marks]
         categories = np.repeat([names.index(m.category) for m in marks], counts)
@@ -328,18 +336,29 @@ def make_selection(
     )
 
 
-def place(batch: Batch, selection: Selection) -> Iterator[tuple[tuple[str, int], Placed]]:
+class Place(beam.DoFn):
     """Batch → ((split, shard index), Placed) for every shard that gets some of its drawings."""
-    splits = selection.splits_of(batch.category, np.frombuffer(batch.ranks, np.int64))
-    orders = sampling.order_of(np.frombuffer(batch.identities, np.int64))
-    label = selection.labels.index(batch.category)
-    for index, split in enumerate(selection.splits):
-        in_split = np.flatnonzero(splits == index)
-        shards = sampling.shard_of(orders[in_split], selection.num_shards[index])
-        for shard in np.unique(shards).tolist():
-            chosen = in_split[shards == shard]
-            entries = [batch.entries[i] for i in chosen.tolist()]
-            yield (split, shard), Placed(label, orders[chosen].tobytes(), entries)
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._spill = Spill(settings.spill_directory)
+
+    def process(
+        self, stored: Batch | Spilled, selection: Selection
+    ) -> Iterator[tuple[tuple[str, int], Placed | Spilled]]:
+        batch = load(stored)
+        ranks = np.frombuffer(batch.ranks or batch.identities, np.int64)
+        splits = selection.splits_of(batch.category, ranks)
+        orders = sampling.order_of(np.frombuffer(batch.identities, np.int64))
+        entries = batch.entries.as_list()
+        label = selection.labels.index(batch.category)
+        for index, split in enumerate(selection.splits):
+            in_split = np.flatnonzero(splits == index)
+            shards = sampling.shard_of(orders[in_split], selection.num_shards[index])
+            for shard in np.unique(shards).tolist():
+                chosen = in_split[shards == shard]
+                placed = Entries.of([entries[i] for i in chosen.tolist()])
+                part = Placed(label, orders[chosen].tobytes(), placed)
+                yield (split, shard), self._spill.store(part)
 
 
 class WriteShard(beam.DoFn):
@@ -354,12 +373,14 @@ class WriteShard(beam.DoFn):
         cv2.setNumThreads(0)  # OpenCV's threads only get in the way of one process a core
 
     def process(
-        self, element: tuple[tuple[str, int], Iterable[Placed]], selection: Selection
+        self, element: tuple[tuple[str, int], Iterable[Placed | Spilled]], selection: Selection
     ) -> Iterator[WrittenShard]:
-        (split, index), placed = element
+        (split, index), stored = element
         num_shards = selection.num_shards[selection.splits.index(split)]
         name = shard_name(split, index, num_shards)
-        written = write_shard(self._staging, name, split, index, placed, self._image_encoding)
+        written = write_shard(
+            self._staging, name, split, index, map(load, stored), self._image_encoding
+        )
         Metrics.counter("pipeline", f"written_{split}").inc(written.shard.records)
         self._progress.add(shards_written=1, drawings_written=written.shard.records)
         yield written
@@ -426,7 +447,7 @@ def sum_counters(counters: Iterable[Counter[Any]]) -> Counter[Any]:
 
 def _write_text(path: str, text: str) -> None:
     try:
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with storage.create_file(path) as file:
             file.write(text.encode())
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    except storage.ERRORS as error:
+        raise RunError(f"cannot write {path}: {storage.reason(error)}") from error

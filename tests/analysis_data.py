@@ -64,7 +64,7 @@ def _write_split(
 
 
 def _record(label: int, rng: np.random.Generator) -> bytes:
-    image = records.pack_bitmap((rng.random((85, 85)) < 0.3).astype(np.uint8))
+    image = records.pack_bitmaps((rng.random((1, 85, 85)) < 0.3).astype(np.uint8))[0]
     return records.frame_record(records.encode_example(image, label, b"key"))
 
 

@@ -27,10 +27,10 @@ def test_every_real_simplified_drawing_is_accepted_with_its_points(sample: pathl
             assert drawing.word == path.stem
             assert drawing.key_id == fields.get("key_id")
             assert drawing.recognized == fields.get("recognized")
-            lengths, points = unpack_strokes(drawing.strokes)
-            assert lengths.tolist() == [len(x) for x, _ in fields["drawing"]]
-            assert points[0].tolist() == [v for x, _ in fields["drawing"] for v in x]
-            assert points[1].tolist() == [v for _, y in fields["drawing"] for v in y]
+            unpacked = unpack_strokes([drawing.strokes])
+            assert unpacked.lengths.tolist() == [len(x) for x, _ in fields["drawing"]]
+            assert unpacked.x.tolist() == [v for x, _ in fields["drawing"] for v in x]
+            assert unpacked.y.tolist() == [v for _, y in fields["drawing"] for v in y]
 
 
 def test_a_real_raw_drawing_becomes_its_simplified_one(sample: pathlib.Path) -> None:
@@ -94,9 +94,10 @@ def test_a_line_without_a_usable_drawing_is_rejected_with_its_reason(
 
 def test_what_is_unusual_but_sound_is_accepted() -> None:
     whole_floats = encode(drawing=[[[1.0, 2], [3, 4.0]]])
-    assert unpack_strokes(parse_drawing(whole_floats).strokes)[1].tolist() == [[1, 2], [3, 4]]
+    unpacked = unpack_strokes([parse_drawing(whole_floats).strokes])
+    assert (unpacked.x.tolist(), unpacked.y.tolist()) == ([1, 2], [3, 4])
     long_stroke = encode(drawing=[[[1, 2] * 2500] * 2])
-    assert unpack_strokes(parse_drawing(long_stroke).strokes)[0].tolist() == [5000]
+    assert unpack_strokes([parse_drawing(long_stroke).strokes]).lengths.tolist() == [5000]
     assert parse_drawing(encode(key_id=17)).key_id == "17"
     assert parse_drawing(encode() + b"\r").word == "cat"
 

@@ -27,7 +27,7 @@ def check(line: bytes) -> None:
         drawing = parse_drawing(line)
     except Reject:
         return
-    assert rasterize_packed(drawing.strokes).any()
+    assert rasterize_packed([drawing.strokes]).any()
 
 
 @given(st.binary())
@@ -65,4 +65,4 @@ def test_any_bytes_as_a_binary_record(data: bytes) -> None:
         return
     assert isinstance(drawing, Drawing)
     assert 0 < end <= len(data)
-    assert rasterize_packed(drawing.strokes).any()
+    assert rasterize_packed([drawing.strokes]).any()

@@ -32,11 +32,12 @@ def test_equals_the_study_bit_for_bit_on_real_drawings(sample: pathlib.Path) -> 
     files = sorted((sample / "categories345").glob("*.ndjson"))
     assert len(files) == 345
     for path in files:
-        for text in path.read_text().splitlines()[:20]:
-            strokes = json.loads(text)["drawing"]
-            expected = study_rasterize(strokes)
-            np.testing.assert_array_equal(rasterize(strokes), expected)
-            np.testing.assert_array_equal(rasterize_packed(packed(strokes)), expected)
+        drawings = [json.loads(text)["drawing"] for text in path.read_text().splitlines()[:20]]
+        expected = np.stack([study_rasterize(strokes) for strokes in drawings])
+        one_by_one = np.stack([rasterize(strokes) for strokes in drawings])
+        np.testing.assert_array_equal(one_by_one, expected)
+        at_once = rasterize_packed([packed(strokes) for strokes in drawings])
+        np.testing.assert_array_equal(at_once, expected)
 
 
 def test_the_minimum_of_the_coordinates_is_not_subtracted() -> None:
@@ -70,6 +71,10 @@ def test_a_drawing_without_points_is_an_error(strokes: list[list[list[int]]]) ->
 
 
 def test_packed_strokes_come_back_as_they_were() -> None:
-    lengths, points = unpack_strokes(packed([[[0, 1, 255], [9, 8, 7]], [[5], [6]]]))
-    assert lengths.tolist() == [3, 1]
-    assert points.tolist() == [[0, 1, 255, 5], [9, 8, 7, 6]]
+    one = packed([[[0, 1, 255], [9, 8, 7]], [[5], [6]]])
+    other = packed([[[3] * 700, [4] * 700]])
+    unpacked = unpack_strokes([one, other])
+    assert unpacked.stroke_counts.tolist() == [2, 1]
+    assert unpacked.lengths.tolist() == [3, 1, 700]
+    assert unpacked.x.tolist() == [0, 1, 255, 5] + [3] * 700
+    assert unpacked.y.tolist() == [9, 8, 7, 6] + [4] * 700

@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 
 def test_packing_keeps_every_pixel_most_significant_bit_first() -> None:
     bitmap = (np.random.default_rng(0).random((85, 85)) < 0.3).astype(np.uint8)
-    image = records.pack_bitmap(bitmap)
+    image = records.pack_bitmaps(bitmap[np.newaxis])[0]
     assert len(image) == 904
     assert image[0] >> 7 == bitmap[0, 0]
     np.testing.assert_array_equal(records.unpack_bitmap(image), bitmap)

@@ -70,7 +70,7 @@ def test_every_line_is_accepted_by_the_pipeline(lines: dict[str, list[bytes]]) -
         for line in of_category:
             drawing = parse_drawing(line)
             assert drawing.word == category
-            assert rasterize_packed(drawing.strokes).any()
+            assert rasterize_packed([drawing.strokes]).any()
 
 
 def test_keys_are_sixteen_digits_and_differ_over_all_files_and_seeds() -> None:
@@ -102,7 +102,9 @@ def test_drawings_have_about_as_many_points_as_upstreams(lines: dict[str, list[b
 
 def test_no_two_drawings_of_a_category_are_equal(lines: dict[str, list[bytes]]) -> None:
     for of_category in lines.values():
-        bitmaps = {rasterize_packed(parse_drawing(line).strokes).tobytes() for line in of_category}
+        bitmaps = {
+            rasterize_packed([parse_drawing(line).strokes]).tobytes() for line in of_category
+        }
         assert len(bitmaps) == COUNT
 
 
@@ -138,7 +140,7 @@ def test_the_command_writes_a_file_per_category_and_more_drawings_keep_the_first
         (["--output=x"], "--drawings_per_category"),
         (["--output=x", "--drawings_per_category=0"], "drawings_per_category"),
         (["--output=x", "--drawings_per_category=1", "--colour=red"], "colour"),
-        (["--output=x", "--drawings_per_category=1", "y"], "y: not a flag"),
+        (["--output=x", "--drawings_per_category=1", "y"], "'y' is no flag"),
     ],
 )
 def test_wrong_flags_are_refused_in_one_line(arguments: list[str], reason: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.records import pack_bitmap
+from pipeline.records import pack_bitmaps
 from tests.trainer_data import DEVICES, LABELS, bitmap, tiny_experiment
 from trainer.devices import make_strategy
 from trainer.input_pipeline import pad
@@ -61,7 +61,8 @@ def make_batches(*sizes: int):
     rng = np.random.default_rng(0)
     for size in sizes:
         labels = rng.integers(len(LABELS), size=size)
-        images = [np.frombuffer(pack_bitmap(bitmap(label, rng)), np.uint8) for label in labels]
+        packed = pack_bitmaps(np.stack([bitmap(label, rng) for label in labels]))
+        images = [np.frombuffer(image, np.uint8) for image in packed]
         yield tf.constant(np.stack(images)), tf.constant(labels, tf.int64)
 
 

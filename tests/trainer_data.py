@@ -85,7 +85,7 @@ def _write_split(
         data = b"".join(
             records.frame_record(
                 records.encode_example(
-                    records.pack_bitmap(bitmap(labels[number], rng)),
+                    records.pack_bitmaps(bitmap(labels[number], rng)[np.newaxis])[0],
                     labels[number],
                     f"{split}-{number}".encode(),
                 )

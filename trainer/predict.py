@@ -118,8 +118,8 @@ def predict(
     lines: list[Line], classify: Classifier, labels: tuple[str, ...], top: int
 ) -> list[dict[str, Any]]:
     """The answer to each line, as JSON; the drawings among them are classified as one batch."""
-    bitmaps = [rasterize_packed(line.drawing.strokes) for line in lines if line.drawing]
-    probabilities = iter(classify(np.stack(bitmaps)) if bitmaps else ())
+    strokes = [line.drawing.strokes for line in lines if line.drawing]
+    probabilities = iter(classify(rasterize_packed(strokes)) if strokes else ())
     answers: list[dict[str, Any]] = []
     for line in lines:
         if line.drawing is None:
