@@ -23,8 +23,11 @@ setup(
     extras_require={
         "trainer": ["tensorflow>=2.20", "tensorboard>=2.20"],
         "analysis": ["matplotlib>=3.9"],
-        "gcp": ["apache-beam[gcp]"],
+        "gcp": ["apache-beam[gcp]", "google-cloud-storage>=3"],
         "dev": [
+            "cryptography>=42",  # a certificate for the test of TensorFlow's gs://
+            "gcp-storage-emulator>=2026.7",
+            "google-cloud-storage>=3",
             "hypothesis>=6",
             "mypy>=1.15",
             "psutil>=6",  # the benchmark watches memory with it

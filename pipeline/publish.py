@@ -51,7 +51,7 @@ def refuse_existing(output: str, *, overwrite: bool) -> None:
         raise UserError(f"--output: {output} is a file, not a directory")
     try:
         exists = FileSystems.exists(FileSystems.join(output, MANIFEST))
-    except (*storage.ERRORS, ValueError) as error:
+    except storage.ERRORS as error:
         raise UserError(f"--output: {output}: {storage.reason(error)}") from None
     if exists and not overwrite:
         raise UserError(f"{output} holds a data set already; --overwrite replaces it")

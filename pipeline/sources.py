@@ -23,6 +23,7 @@ _CHUNK_BYTES = 1 << 20  # read at once
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UPSTREAM_PREFIXES = ("full_simplified_", "full_raw_", "full_binary_")
 _COMPRESSIONS = (".gz", ".bz2")
+_READ_ERRORS: tuple[type[Exception], ...] = (*storage.ERRORS, EOFError, zlib.error)
 
 
 class InputFile(NamedTuple):
@@ -65,11 +66,13 @@ def match_files(patterns: Sequence[str]) -> list[InputFile]:
             )
         try:
             (match,) = FileSystems.match([pattern])
-        except (*storage.ERRORS, ValueError) as error:
+        except storage.ERRORS as error:
             raise UserError(f"--input: {pattern}: {storage.reason(error)}") from None
-        if not match.metadata_list:
+        # On gs:// an empty folder may be kept as an object whose name ends in a slash.
+        matching = [metadata for metadata in match.metadata_list if metadata.path[-1] != "/"]
+        if not matching:
             raise UserError(f"--input: no file matches {pattern}")
-        for metadata in match.metadata_list:
+        for metadata in matching:
             if os.path.exists(metadata.path) and not os.access(metadata.path, os.R_OK):
                 raise UserError(f"--input: no permission to read {metadata.path}")
             files[metadata.path] = metadata.size_in_bytes
@@ -110,7 +113,7 @@ def read_drawings(item: WorkItem) -> Iterator[Found]:
     try:
         with _open(path) as file:
             yield from _read_binary(file) if _is_binary(path) else _read_ndjson(file, item)
-    except (*storage.ERRORS, EOFError, zlib.error) as error:
+    except _READ_ERRORS as error:
         raise RunError(f"cannot read {path}: {storage.reason(error)}") from error
 
 

@@ -5,6 +5,7 @@ opens, raises one of ERRORS, and `reason` makes one line of it.
 """
 
 import functools
+import logging
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -20,11 +21,17 @@ try:
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
     ERRORS: tuple[type[Exception], ...] = (
-        *(OSError, GoogleAPIError, GoogleAuthError),
-        *(DataCorruption, InvalidResponse),
+        OSError,  # BeamIOError is one
+        GoogleAPIError,
+        GoogleAuthError,
+        DataCorruption,
+        InvalidResponse,
     )
 except ImportError:  # no gcp extra
     ERRORS = (OSError,)
+
+logging.getLogger("apache_beam.io.gcp").setLevel(logging.WARNING)  # it tells of every listing
+logging.getLogger("google.auth").setLevel(logging.ERROR)  # no credentials may be all right
 
 
 def check_path(path: str) -> None:
@@ -36,6 +43,8 @@ def check_path(path: str) -> None:
         need = "pip install '.[gcp]'" if scheme == "gs" else "a file system that Beam knows"
         raise UserError(f"{path}: {scheme}:// needs {need}") from None
     if path.startswith("gs://"):
+        if not path.removeprefix("gs://").strip("/"):
+            raise UserError(f"{path}: which bucket? gs://BUCKET/…")
         _find_credentials()
 
 
@@ -62,8 +71,8 @@ def read_file(path: str) -> bytes:
         with open_file(path) as file:
             return file.read()
     except ERRORS as error:
-        is_missing = getattr(error, "code", None) == 404
-        raise (FileNotFoundError if is_missing else OSError)(0, reason(error), path) from error
+        kind = FileNotFoundError if _http_status(error) == 404 else OSError
+        raise kind(0, reason(error), path) from error
 
 
 def delete_directory(path: str) -> None:
@@ -78,13 +87,22 @@ def reason(error: BaseException | int) -> str:
     """Why a file operation failed, as one line."""
     while isinstance(error, BeamIOError) and error.exception_details:
         error = next(iter(error.exception_details.values()))
-    status = error if isinstance(error, int) else getattr(error, "code", None)  # of HTTP
+    status = _http_status(error)
     if status == 404:
         return "no such bucket or file"
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     if status in (401, 403):
         return f"no permission ({text}); `gcloud auth application-default login` gives credentials"
     return text
+
+
+def _http_status(error: BaseException | int) -> int | None:
+    """Of an error of Google's client, or of what Beam keeps of one; None for all others."""
+    if isinstance(error, int):
+        return error
+    return getattr(error, "code", None) or getattr(
+        getattr(error, "response", None), "status_code", None
+    )
 
 
 @functools.cache

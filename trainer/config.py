@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.dataset import Manifest
+from pipeline.dataset import Manifest, is_remote
 from trainer.experiments import Experiment
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # as Keras names them
@@ -16,7 +16,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # as Keras names th
 class TrainConfig:
     """What to train on what. The defaults are the study's recipe."""
 
-    dataset: str  # directory
+    dataset: str  # directory, here or on gs://
     run_dir: str
     experiment: Experiment
     epochs: int = 12
@@ -28,6 +28,7 @@ class TrainConfig:
 
 def describe_run(config: TrainConfig, precision: str, manifest: Manifest) -> dict[str, Any]:
     """The content of config.json; `precision` is what "auto" came to."""
+    dataset = config.dataset if is_remote(config.dataset) else os.path.abspath(config.dataset)
     return {
         "experiment": config.experiment.name,
         "architecture": config.experiment.architecture.describe(),
@@ -36,7 +37,7 @@ def describe_run(config: TrainConfig, precision: str, manifest: Manifest) -> dic
         "learning_rate": config.learning_rate,
         "seed": config.seed,
         "precision": precision,
-        "dataset": os.path.abspath(config.dataset),
+        "dataset": dataset,
         "dataset_fingerprint": manifest.fingerprint,
         "drawings": {name: manifest.splits[name].records for name in ("train", "validation")},
         "labels": list(manifest.labels),

@@ -5,6 +5,7 @@ import os
 
 from pipeline.dataset import Manifest
 from pipeline.errors import UserError
+from trainer import storage
 
 SPLITS = ("train", "validation")  # that training reads
 
@@ -42,15 +43,14 @@ def damaged_shards(directory: str, manifest: Manifest) -> list[str]:
     for split in SPLITS:
         for shard in manifest.splits[split].shards:
             path = os.path.join(directory, shard.file)
-            with open(path, "rb") as file:
-                if hashlib.sha256(file.read()).hexdigest() != shard.sha256:
-                    paths.append(path)
+            if hashlib.sha256(storage.read_file(path)).hexdigest() != shard.sha256:
+                paths.append(path)
     return paths
 
 
 def _check_length(path: str, length_bytes: int) -> None:
     try:
-        actual_bytes = os.path.getsize(path)
+        actual_bytes = storage.file_bytes(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     if actual_bytes != length_bytes:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.errors import RunError
-from trainer import checkpoints, devices, run_directory
+from trainer import checkpoints, devices, run_directory, storage
 from trainer.config import TrainConfig, describe_run
 from trainer.dataset_checks import check_dataset, damaged_shards
 from trainer.evaluation import evaluate
@@ -23,6 +23,13 @@ from trainer.run_directory import HISTORY_KEYS, Checkpoint, State
 from trainer.steps import TrainingStep, make_evaluation_step, make_training_step
 
 REPORT_SECONDS = 10.0  # between two lines on the screen
+# What TensorFlow's file systems raise, after their own retries, for a file that was there before.
+UNREADABLE = (
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +50,9 @@ def train(config: TrainConfig, replica_devices: Sequence[str] = ()) -> State:
 
     Raises:
       UserError: the configuration, the data set or the run directory cannot be used.
-      RunError: a loss is infinite or NaN, or a shard or checkpoint is damaged.
+      RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, or a shard is gone.
     """
-    manifest = read_manifest(config.dataset)
+    manifest = read_manifest(config.dataset, storage.read_file)
     check_dataset(config.dataset, manifest, config.batch_size)
     precision = devices.choose_precision() if config.precision == "auto" else config.precision
     state = run_directory.open_run(config.run_dir, describe_run(config, precision, manifest))
@@ -65,6 +72,8 @@ def train(config: TrainConfig, replica_devices: Sequence[str] = ()) -> State:
     except tf.errors.DataLossError as error:
         paths = damaged_shards(config.dataset, manifest) or [config.dataset]
         raise RunError(f"{', '.join(paths)}: damaged ({error.message})") from None
+    except UNREADABLE as error:
+        raise RunError(f"{config.dataset}: cannot be read any more ({error.message})") from None
 
 
 def train_epochs(

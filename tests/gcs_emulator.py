@@ -1,0 +1,116 @@
+"""Google Cloud Storage on the loopback: PyPI's emulator, and a way to it for TensorFlow.
+
+Beam's and Google's clients ask whom STORAGE_EMULATOR_HOST names. TensorFlow's gs:// asks
+googleapis.com over HTTPS and nobody else, but through a proxy if there is one: so here is one that
+answers for googleapis.com with a certificate of its own, and hands every request to the emulator.
+"""
+
+import datetime
+import http.client
+import logging
+import pathlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from gcp_storage_emulator.server import create_server
+
+HOST = "127.0.0.1"
+HOSTS_OF_TENSORFLOW = ("www.googleapis.com", "storage.googleapis.com")
+
+logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def running_emulator() -> Iterator[int]:
+    """An empty storage for as long as the context lasts; yields its port."""
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    with create_server(HOST, port, in_memory=True):
+        yield port
+
+
+@contextmanager
+def running_proxy(emulator_port: int, directory: pathlib.Path) -> Iterator[dict[str, str]]:
+    """The proxy; yields the environment in which TensorFlow's gs:// goes through it."""
+    certificate, key = _write_certificate(directory)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    class Handler(ProxyHandler):
+        tls = context
+        target_port = emulator_port
+
+    with ThreadingHTTPServer((HOST, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {
+            "https_proxy": f"http://{HOST}:{server.server_port}",
+            "no_proxy": f"{HOST},localhost",
+            "CURL_CA_BUNDLE": str(certificate),
+            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
+        }
+        server.shutdown()
+
+
+class ProxyHandler(BaseHTTPRequestHandler):
+    """What TensorFlow reads a bucket with: CONNECT, then GET with or without a byte range."""
+
+    protocol_version = "HTTP/1.1"
+    tls: ssl.SSLContext
+    target_port: int
+
+    def do_CONNECT(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.connection = self.tls.wrap_socket(self.connection, server_side=True)
+        self.rfile = self.connection.makefile("rb")
+        self.wfile = self.connection.makefile("wb", buffering=0)
+        self.close_connection = False
+
+    def do_GET(self) -> None:
+        ranges = {"Range": self.headers["Range"]} if "Range" in self.headers else {}
+        connection = http.client.HTTPConnection(HOST, self.target_port)
+        connection.request("GET", self.path, headers=ranges)
+        response = connection.getresponse()
+        body = response.read()
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.getheader("Content-Type", "text/plain"))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        connection.close()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _write_certificate(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """A certificate for TensorFlow's hosts, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    hosts = x509.SubjectAlternativeName([x509.DNSName(host) for host in HOSTS_OF_TENSORFLOW])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(hosts, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path, key_path = directory / "certificate.pem", directory / "key.pem"
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate_path, key_path

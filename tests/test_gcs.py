@@ -1,0 +1,285 @@
+"""gs:// as input, as output and under the trainer, against an emulator on the loopback."""
+
+import gzip
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import dataset, job, publish, sources, storage, verify
+from pipeline.dataset import read_examples, read_manifest
+from pipeline.errors import RunError, UserError
+from pipeline.sampling import Quotas
+from pipeline.sources import InputFile
+from tests.conftest import line
+from tests.trainer_data import tiny_experiment, write_dataset
+from trainer.config import TrainConfig
+from trainer.run_directory import State
+from trainer.train import train
+
+gcs = pytest.importorskip("google.cloud.storage", reason="gs:// needs the gcp extra")
+pytest.importorskip("gcp_storage_emulator", reason="gs:// is tested with gcp-storage-emulator")
+from google.api_core.exceptions import Forbidden  # noqa: E402
+
+from tests import gcs_emulator  # noqa: E402 - needs both
+
+ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
+QUOTAS = Quotas(train=400, validation=100)
+DRAWINGS = {
+    f"{word}.ndjson": "".join(f"{line(word, 10_000 * index + n)}\n" for n in range(600)).encode()
+    for index, word in enumerate(["cat", "ice cream"])
+}
+
+
+class Bucket:
+    """A bucket of the emulator."""
+
+    def __init__(self) -> None:
+        self._client = gcs.Client(project="test")
+        self.name = uuid.uuid4().hex
+        self.url = f"gs://{self.name}"
+        self._bucket = self._client.create_bucket(self.name)
+
+    def write(self, name: str, data: bytes) -> None:
+        self._bucket.blob(name).upload_from_string(data)
+
+    def contents(self, prefix: str) -> dict[str, bytes]:
+        blobs = self._client.list_blobs(self.name, prefix=f"{prefix}/")
+        return {blob.name.removeprefix(f"{prefix}/"): blob.download_as_bytes() for blob in blobs}
+
+
+@pytest.fixture(scope="module")
+def emulator_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The emulator, and an environment in which it is gs:// and nobody has credentials."""
+    with gcs_emulator.running_emulator() as port, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://{gcs_emulator.HOST}:{port}")
+        patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        patch.setenv("CLOUDSDK_CONFIG", str(tmp_path_factory.mktemp("none")))
+        patch.setenv("NO_GCE_CHECK", "true")  # else Google's client asks for a metadata server
+        yield port
+
+
+@pytest.fixture
+def bucket(emulator_port: int) -> Bucket:
+    """A bucket with drawings of two categories in `in/`."""
+    bucket = Bucket()
+    for name, data in DRAWINGS.items():
+        bucket.write(f"in/{name}", data)
+    return bucket
+
+
+@pytest.fixture
+def tensorflow_proxy(
+    emulator_port: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """TensorFlow's own gs:// is the emulator, too."""
+    with gcs_emulator.running_proxy(emulator_port, tmp_path) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def local_contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a data set that was made of the same drawings on this machine."""
+    directory = tmp_path_factory.mktemp("local")
+    for name, data in DRAWINGS.items():
+        (directory / name).write_bytes(data)
+    output = directory / "data"
+    job.run(
+        patterns=[f"{directory}/*.ndjson"], output=str(output), quotas=QUOTAS, options=ONE_WORKER
+    )
+    return {path.name: path.read_bytes() for path in output.iterdir()}
+
+
+def without_manifest(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """The manifest names the paths of the inputs, all other files should be the same."""
+    return {name: data for name, data in contents.items() if name != dataset.MANIFEST}
+
+
+def start(bucket: Bucket, *flags: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipeline.main", "--no_auth", "--direct_num_workers=2"),
+            *(f"--input={bucket.url}/in/*.ndjson", f"--output={bucket.url}/data"),
+            *(f"--train_per_category={QUOTAS.train}", "--validation_per_category=100", *flags),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run_job(bucket: Bucket, output: str = "data", **settings: object) -> dataset.Manifest:
+    patterns = [f"{bucket.url}/in/*"]
+    settings = {"quotas": QUOTAS, "options": ONE_WORKER, "patterns": patterns, **settings}
+    _, manifest = job.run(output=f"{bucket.url}/{output}", **settings)  # type: ignore[arg-type]
+    return manifest
+
+
+def test_two_workers_killed_and_run_again_write_what_a_local_run_writes(
+    bucket: Bucket, local_contents: dict[str, bytes]
+) -> None:
+    process = start(bucket)
+    while not bucket.contents("data"):  # the job starts right after
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    with pytest.raises(UserError, match=r"^gs://.*: no complete data set \(no manifest.json\)"):
+        read_manifest(f"{bucket.url}/data")
+
+    process = start(bucket)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert output.splitlines()[-1].startswith(f"Wrote {bucket.url}/data in ")
+    written = bucket.contents("data")
+    assert written.keys() == local_contents.keys()
+    assert without_manifest(written) == without_manifest(local_contents)
+
+    manifest = read_manifest(f"{bucket.url}/data")
+    assert manifest.inputs[0]["file"] == f"{bucket.url}/in/cat.ndjson"
+    assert verify.check_dataset(f"{bucket.url}/data", manifest) == []
+    labels = {example.label for example in read_examples(f"{bucket.url}/data", manifest, "train")}
+    assert labels == {0, 1}
+
+
+def test_a_data_set_is_replaced_only_when_told(bucket: Bucket) -> None:
+    run_job(bucket)
+    with pytest.raises(UserError, match=r"^gs://.*/data/ holds a data set already; --overwrite"):
+        run_job(bucket, "data/")
+    bucket.write("data/quickdraw-train.tfrecord-00000-of-00099", b"old")
+    manifest = run_job(bucket, quotas=Quotas(train=50, validation=0), overwrite=True)
+    shards = [shard.file for split in manifest.splits.values() for shard in split.shards]
+    written = bucket.contents("data")
+    assert sorted(name for name in written if name.startswith("quickdraw-")) == sorted(shards)
+    assert not [name for name in written if name.startswith("_incomplete")]
+
+
+def test_a_failed_run_leaves_the_old_data_set_and_the_list_of_rejects(bucket: Bucket) -> None:
+    run_job(bucket)
+    before = bucket.contents("data")
+    bucket.write("in/bad.ndjson", b"bad\n" * 500)
+    with pytest.raises(RunError, match=r"500 lines rejected.*gs://.*/data/_incomplete/rejects"):
+        run_job(bucket, overwrite=True)
+    after = bucket.contents("data")
+    left = {name for name in after if name.startswith("_incomplete/")}
+    assert {name: after[name] for name in after if name not in left} == before
+    assert "_incomplete/rejects/rejects-00000-of-00003.jsonl" in left
+    assert not [name for name in left if "quickdraw-" in name]
+
+
+def test_compressed_files_and_byte_ranges_are_read_whole(bucket: Bucket) -> None:
+    data = DRAWINGS["cat.ndjson"]
+    bucket.write("in/cat.ndjson.gz", gzip.compress(data))
+    bucket.write("in/", b"")  # how Google's console keeps an empty folder
+    files = sources.match_files([f"{bucket.url}/in/cat*", f"{bucket.url}/in/*"])
+    assert [(file.path.rpartition("/")[2], file.bytes) for file in files] == [
+        ("cat.ndjson", len(data)),
+        ("cat.ndjson.gz", len(gzip.compress(data))),
+        ("ice cream.ndjson", len(DRAWINGS["ice cream.ndjson"])),
+    ]
+    for file in files[:2]:
+        items = sources.work_items([file], range_bytes=20_000)
+        found = [found.head for item in items for found in sources.read_drawings(item)]
+        assert found == data.splitlines()
+
+
+def test_a_bucket_that_is_not_there_is_one_line(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = "gs://no-such-bucket"
+    with pytest.raises(UserError, match=rf"^--input: {missing}/\*: no such bucket or file$"):
+        run_job(bucket, patterns=[f"{missing}/*"])
+    with pytest.raises(UserError, match=r"^--input: no file matches gs://.*/none\.ndjson$"):
+        run_job(bucket, patterns=[f"{bucket.url}/none.ndjson"])
+    with pytest.raises(UserError, match=f"^cannot write to {missing}/x: no such bucket or file$"):
+        job.run(patterns=[f"{bucket.url}/in/*"], output=f"{missing}/x", quotas=QUOTAS)
+    with pytest.raises(UserError, match=r"^gs://: which bucket\?"):
+        job.run(patterns=[f"{bucket.url}/in/*"], output="gs://", quotas=QUOTAS)
+    # What is lost while the job runs.
+    gone = InputFile(f"{bucket.url}/in/gone.ndjson", 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "match_files", lambda _: [gone])
+        with pytest.raises(RunError, match=r"^cannot read gs://.*/gone\.ndjson: no such bucket"):
+            run_job(bucket)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "clear_staging", lambda _: f"{missing}/_incomplete")
+        with pytest.raises(RunError, match=f"^cannot write {missing}/_incomplete: no such bucket"):
+            run_job(bucket)
+
+
+def test_missing_permission_says_how_to_get_credentials() -> None:
+    error = Forbidden("GET https://…: Anonymous caller\n may not list")
+    assert storage.reason(error) == (
+        "no permission (403 GET https://…: Anonymous caller may not list); "
+        "`gcloud auth application-default login` gives credentials"
+    )
+
+
+def test_without_the_gcp_extra_one_line_says_what_to_install() -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.modules['google.cloud.storage'] = None  # as if it were not installed\n"
+        "sys.argv[1:] = ['--input=gs://bucket/*', '--output=gs://bucket/data']\n"
+        "runpy.run_module('pipeline.main', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: gs://bucket/*: gs:// needs pip install '.[gcp]'\n"
+
+
+def run_trainer(directory: str, run_dir: pathlib.Path) -> State:
+    experiment = tiny_experiment()
+    return train(
+        TrainConfig(
+            directory, str(run_dir), experiment, epochs=1, batch_size=10, precision="float32"
+        )
+    )
+
+
+def test_the_trainer_reads_from_gs_what_it_reads_from_a_directory(
+    bucket: Bucket, tensorflow_proxy: None, tmp_path: pathlib.Path
+) -> None:
+    write_dataset(tmp_path / "data")
+    for path in (tmp_path / "data").iterdir():
+        bucket.write(f"data/{path.name}", path.read_bytes())
+    remote = run_trainer(f"{bucket.url}/data", tmp_path / "remote")
+    local = run_trainer(str(tmp_path / "data"), tmp_path / "local")
+    assert remote == local
+    assert f'"dataset": "{bucket.url}/data"' in (tmp_path / "remote" / "config.json").read_text()
+
+
+def test_the_trainer_names_what_it_cannot_read_on_gs(
+    bucket: Bucket,
+    tensorflow_proxy: None,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manifest = write_dataset(tmp_path / "data")
+    shard = manifest.splits["train"].shards[0].file
+    files = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    for name, data in files.items():
+        bucket.write(f"damaged/{name}", data[:-9] + bytes(9) if name == shard else data)
+        if name != shard:
+            bucket.write(f"missing/{name}", data)
+
+    with pytest.raises(UserError, match=r"^gs://.*/none: no complete data set"):
+        run_trainer(f"{bucket.url}/none", tmp_path / "none")
+    with pytest.raises(RunError, match=rf"^{bucket.url}/damaged/{shard}: damaged \("):
+        run_trainer(f"{bucket.url}/damaged", tmp_path / "damaged")
+    with pytest.raises(UserError, match=f"^{bucket.url}/missing/{shard}: No such file"):
+        run_trainer(f"{bucket.url}/missing", tmp_path / "missing")
+    monkeypatch.setattr("trainer.train.check_dataset", lambda *_: None)  # it vanishes later
+    with pytest.raises(RunError, match=rf"^{bucket.url}/missing: cannot be read any more \("):
+        run_trainer(f"{bucket.url}/missing", tmp_path / "vanished")
