@@ -10,6 +10,8 @@ from absl import app, flags
 
 from pipeline.errors import RunError, UserError
 
+_KINDS = {"int": "N", "float": "X", "string": "TEXT", "comma separated list of strings": "A,B,…"}
+
 
 def run(
     main: Callable[[list[str]], None],
@@ -33,6 +35,9 @@ def run(
     """
 
     def parse_flags(argv: list[str]) -> list[str]:
+        if {"--help", "-help", "-h"} & set(argv[1:]):
+            print(help_text(sys.modules["__main__"].__doc__ or ""))
+            sys.exit(0)
         try:
             left = flags.FLAGS(argv, known_only=pass_unknown_flags)
         except flags.Error as error:
@@ -58,6 +63,24 @@ def run(
             sys.exit(1)
 
     app.run(run_main, flags_parser=parse_flags)
+
+
+def help_text(doc: str) -> str:
+    """What a command is and its flags, by the groups in which it defines them (`module_name`)."""
+    lines = [doc.strip()]
+    for module, of_module in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("absl."):
+            continue
+        lines += ["", "Flags:" if module == sys.argv[0] else f"{module}:"]
+        for flag in of_module:
+            choices = "|".join(getattr(flag.parser, "enum_values", []))
+            kind = choices or _KINDS.get(flag.flag_type(), "…")
+            name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={kind}"
+            text = flag.help.removeprefix(f"<{choices}>: ")  # absl's own way to show them
+            if flag.default not in (None, []):
+                text += f" Default: {flag.default_as_str.strip(chr(39))}."
+            lines += [f"  {name}", flags.text_wrap(text, length=88, indent=" " * 6)]
+    return "\n".join(lines)
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -2,8 +2,9 @@
 
   python -m pipeline.main --input='drawings/*.ndjson' --output=data
 
-Runs on all cores of this machine. Beam's own flags pass through: with --runner=DataflowRunner,
-FlinkRunner, SparkRunner or PortableRunner the same job runs there.
+Runs on all cores of this machine, or in --direct_num_workers=N processes. Beam's own flags pass
+through: with --runner=DataflowRunner, FlinkRunner, SparkRunner or PortableRunner the same job runs
+there.
 """
 
 import argparse
@@ -22,29 +23,67 @@ from pipeline.sampling import PRIORITY, Quotas
 
 
 def define_flags() -> None:
+    group = "Input and output"
     flags.DEFINE_list(
         "input",
         None,
-        "Globs of files, with commas between: simplified or raw ndjson, or upstream's .bin, also "
-        "as .gz or .bz2.",
+        "Globs of files: simplified or raw ndjson, or upstream's .bin, also as .gz or .bz2.",
         required=True,
+        module_name=group,
     )
-    flags.DEFINE_string("output", None, "Directory to write the data set to.", required=True)
+    flags.DEFINE_string(
+        "output", None, "Directory to write the data set to.", required=True, module_name=group
+    )
+    flags.DEFINE_boolean(
+        "overwrite",
+        False,
+        "Replace the data set in the output directory, once this one is done.",
+        module_name=group,
+    )
+    flags.DEFINE_enum(
+        "image_encoding",
+        "packed",
+        list(ENCODERS),
+        "Bitmaps as packed bits, 904 bytes, which the trainer reads, or as PNG of one bit a pixel.",
+        module_name=group,
+    )
+    flags.DEFINE_float(
+        "max_reject_fraction",
+        0.01,
+        "Fail if more than this share of the lines, 0 to 1, holds no usable drawing.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        module_name=group,
+    )
+
+    group = "Which drawings"
     flags.DEFINE_string(
         "labels",
         None,
         "File with one label a line; the line number from 0 is the class index, drawings of other "
-        "categories are left out. Default: all categories of the input, sorted.",
+        "categories are left out. Without it: all categories of the input, sorted.",
+        module_name=group,
     )
     flags.DEFINE_string(
         "train_per_category",
         "2000",
         "Training drawings of each category, or 'all' that the other splits leave.",
+        module_name=group,
     )
     flags.DEFINE_integer(
-        "validation_per_category", 1000, "Validation drawings of each category.", lower_bound=0
+        "validation_per_category",
+        1000,
+        "Validation drawings of each category.",
+        lower_bound=0,
+        module_name=group,
     )
-    flags.DEFINE_integer("test_per_category", 0, "Test drawings of each category.", lower_bound=0)
+    flags.DEFINE_integer(
+        "test_per_category",
+        0,
+        "Test drawings of each category.",
+        lower_bound=0,
+        module_name=group,
+    )
     flags.DEFINE_enum(
         "sampling",
         "hash",
@@ -52,25 +91,13 @@ def define_flags() -> None:
         "hash: an unbiased choice, the same in any order of the input. first: the first drawings "
         "of each category train, the next validate, the next test, as in the study; files that are "
         "named for their category are read only as far as that needs.",
+        module_name=group,
     )
     flags.DEFINE_boolean(
-        "recognized_only", False, "Use only drawings that Google's model recognized in the game."
-    )
-    flags.DEFINE_enum(
-        "image_encoding",
-        "packed",
-        list(ENCODERS),
-        "Bitmaps as packed bits, 904 bytes, which the trainer reads, or as PNG of one bit a pixel.",
-    )
-    flags.DEFINE_float(
-        "max_reject_fraction",
-        0.01,
-        "Fail if more than this share of the lines holds no usable drawing.",
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-    flags.DEFINE_boolean(
-        "overwrite", False, "Replace the data set in the output directory, once this one is done."
+        "recognized_only",
+        False,
+        "Use only drawings that Google's model recognized in the game.",
+        module_name=group,
     )
 
 

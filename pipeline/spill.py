@@ -5,10 +5,12 @@ drawings wait in files beside the output, and what is grouped are their places. 
 shuffle by themselves: there nothing is spilled.
 """
 
+import functools
 import os
 import pickle
 import uuid
-from typing import NamedTuple, TypeVar
+from io import FileIO
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from pipeline.errors import RunError
 
@@ -29,7 +31,7 @@ class Spill:
     def __init__(self, directory: str | None) -> None:
         """`directory`: on this machine; None: values are handed on as they are."""
         self._directory = directory
-        self._path = ""
+        self._file: FileIO | None = None  # opened by the first value, after DoFns were pickled
         self._size = 0
 
     def store(self, value: T) -> T | Spilled:
@@ -37,20 +39,26 @@ class Spill:
         if self._directory is None:
             return value
         data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-        self._path = self._path or os.path.join(self._directory, uuid.uuid4().hex)
         try:
-            with open(self._path, "ab") as file:
-                file.write(data)
+            if self._file is None:
+                path = os.path.join(self._directory, uuid.uuid4().hex)
+                self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - lives as the DoFn does
+            rest = memoryview(data)
+            while rest:  # a disk that is nearly full takes some of it
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise RunError(f"cannot write {self._directory}: {error.strerror}") from error
         self._size += len(data)
-        return Spilled(self._path, self._size - len(data), len(data))
+        return Spilled(str(self._file.name), self._size - len(data), len(data))
 
 
 def load(value: T | Spilled) -> T:
     """The value that `Spill.store` was given."""
     if not isinstance(value, Spilled):
         return value
-    with open(value.path, "rb") as file:
-        file.seek(value.offset)
-        return pickle.loads(file.read(value.size))
+    return pickle.loads(os.pread(_open(value.path).fileno(), value.size, value.offset))
+
+
+@functools.lru_cache(maxsize=64)  # closed when they fall out
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb")

@@ -137,6 +137,18 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(
     assert not (tmp_path / "data" / "manifest.json").exists()
 
 
+def test_help_shows_the_flags_by_group_with_choices_and_defaults() -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    head, _, rest = done.stdout.partition("Input and output:\n")
+    assert head.startswith("Prepares a data set")
+    first, _, second = rest.partition("Which drawings:\n")
+    assert "  --image_encoding=packed|png\n      Bitmaps as" in first
+    assert "Default: 0.01." in first
+    assert "--validation_per_category=N\n" in second
+    assert "Default: 1000." in second
+
+
 def test_help_names_every_flag_of_the_design() -> None:
     done = command("--help")
     for flag in [
