@@ -36,7 +36,7 @@ endif
 	$(BIN)/python -m analysis.summary --dataset=demo/data --run_dir=demo/run
 	@printf '\npictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
 
-# Ours against the study's plain loop, on the drawings in DATA
+# Speed and memory of the pipeline beside the study's plain loop, on the drawings in DATA
 bench-pipeline: .venv/installed
 	$(BIN)/python -m pipeline.benchmark --input="$(DATA)/*.ndjson"
 

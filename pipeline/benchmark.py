@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,43 +102,44 @@ def _ours(directory: str, workers: int) -> Measured:
         )
 
 
-def _compare(patterns: list[str], count: int) -> tuple[int, int]:
-    """Prints the speeds; returns the number of drawings and our peak memory with two workers."""
-    with tempfile.TemporaryDirectory() as directory:
-        exact = repeat_drawings(patterns, directory, count)
-        code = f"from pipeline.benchmark import plain_loop; plain_loop({directory!r})"
-        plain = measure(["-c", code])
-        print(f"{exact:,} drawings, wall time from start to end, µs a drawing:")
-        print(f"{'the plain loop, one process':<30}{plain.seconds / exact * 1e6:6.1f}")
-        for workers, name in ((1, "ours, one worker"), (2, "ours, two workers")):
-            ours = _ours(directory, workers)
-            microseconds, ratio = ours.seconds / exact * 1e6, ours.seconds / plain.seconds
-            print(f"{name:<30}{microseconds:6.1f}   {ratio:.2f} of the plain loop's", flush=True)
-        return exact, ours.peak_bytes
+def _compare_speed(directory: str, count: int) -> None:
+    code = f"from pipeline.benchmark import plain_loop; plain_loop({directory!r})"
+    plain = measure(["-c", code])
+    print(f"{count:,} drawings, wall time from start to end, µs a drawing:")
+    print(f"{'the plain loop, one process':<30}{plain.seconds / count * 1e6:6.1f}")
+    for workers, name in ((1, "ours, one worker"), (2, "ours, two workers")):
+        ours = _ours(directory, workers)
+        microseconds, ratio = ours.seconds / count * 1e6, ours.seconds / plain.seconds
+        print(f"{name:<30}{microseconds:6.1f}   {ratio:.2f} of the plain loop's", flush=True)
 
 
-def _memory(patterns: list[str], count: int) -> tuple[int, int]:
-    """The number of drawings and our peak memory with two workers."""
-    with tempfile.TemporaryDirectory() as directory:
-        exact = repeat_drawings(patterns, directory, count)
-        return exact, _ours(directory, workers=2).peak_bytes
+def _compare_memory(patterns: list[str], counts: Sequence[int]) -> None:
+    print("peak memory of all processes, two workers:")
+    measured = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as directory:
+            exact = repeat_drawings(patterns, directory, count)
+            measured.append((exact, _ours(directory, workers=2).peak_bytes))
+        print(f"{exact:>11,} drawings {measured[-1][1] / 1e6:9,.0f} MB", flush=True)
+    (few, few_bytes), (many, many_bytes) = measured[0], measured[-1]
+    print(f"{(many_bytes - few_bytes) / (many - few):.0f} bytes more a drawing")
 
 
 def define_flags() -> None:
     flags.DEFINE_list("input", None, "Globs of simplified ndjson files.", required=True)
     flags.DEFINE_integer(
-        "drawings", 500_000, "At least so many to compare; a fifth of them too, for the memory."
+        "drawings",
+        1_000_000,
+        "At least so many to compare speeds with, and a tenth and a half of them for the memory.",
+        lower_bound=1,
     )
 
 
 def main(argv: list[str]) -> None:
     patterns, count = flags.FLAGS.input, flags.FLAGS.drawings
-    many, many_bytes = _compare(patterns, count)
-    few, few_bytes = _memory(patterns, count // 5)
-    print("peak memory of all processes, two workers:")
-    print(f"{few:>11,} drawings {few_bytes / 1e6:9,.0f} MB")
-    print(f"{many:>11,} drawings {many_bytes / 1e6:9,.0f} MB")
-    print(f"{(many_bytes - few_bytes) / (many - few):.0f} bytes more a drawing")
+    with tempfile.TemporaryDirectory() as directory:
+        _compare_speed(directory, repeat_drawings(patterns, directory, count))
+    _compare_memory(patterns, (count // 10, count // 2))
 
 
 if __name__ == "__main__":

@@ -76,9 +76,9 @@ def help_text(doc: str) -> str:
             choices = "|".join(getattr(flag.parser, "enum_values", []))
             kind = choices or _KINDS.get(flag.flag_type(), "…")
             name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={kind}"
-            text = flag.help.removeprefix(f"<{choices}>: ")  # absl's own way to show them
+            text = (flag.help or "").removeprefix(f"<{choices}>: ")  # absl's own way to show them
             if flag.default not in (None, []):
-                text += f" Default: {flag.default_as_str.strip(chr(39))}."
+                text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
             lines += [f"  {name}", flags.text_wrap(text, length=88, indent=" " * 6)]
     return "\n".join(lines)
 
