@@ -27,7 +27,13 @@ def check(line: bytes) -> None:
         drawing = parse_drawing(line)
     except Reject:
         return
-    assert rasterize_packed([drawing.strokes]).any()
+    check_bitmap(drawing.strokes)
+
+
+def check_bitmap(strokes: bytes) -> None:
+    (bitmap,) = rasterize_packed([strokes])
+    assert bitmap.shape == (85, 85)
+    assert bitmap.max() <= 1
 
 
 @given(st.binary())
@@ -65,4 +71,4 @@ def test_any_bytes_as_a_binary_record(data: bytes) -> None:
         return
     assert isinstance(drawing, Drawing)
     assert 0 < end <= len(data)
-    assert rasterize_packed([drawing.strokes]).any()
+    check_bitmap(drawing.strokes)

@@ -82,4 +82,4 @@ def test_a_directory_without_a_data_set_is_one_line_and_status_2(tmp_path):
 def test_help_is_there_without_waiting_for_tensorflow():
     result = run("trainer.main", "--help")
     for flag in ("dataset", "run_dir", "experiment", "epochs", "batch_size", "precision", "seed"):
-        assert f"--{flag}:" in result.stdout
+        assert f"--{flag}=" in result.stdout
