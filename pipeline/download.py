@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from pipeline import bucket, command
 from pipeline.bucket import AnswerError, Source
-from pipeline.dataset import read_labels
+from pipeline.dataset import is_remote, read_labels
 from pipeline.errors import RunError, UserError
 from pipeline.partial_file import PartialFile, has_drawings
 
@@ -191,6 +191,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--base_url: {args.base_url!r} is no http:// or https:// address")
     if bool(args.categories) == bool(args.labels):
         raise UserError("--categories or --labels says what to download; give one of them")
+    if is_remote(args.output):
+        raise UserError(f"--output={args.output}: it has to be a directory on this machine")
     source, output = Source(args.base_url.rstrip("/"), args.format), Path(args.output)
     categories = read_labels(args.labels) if args.labels else args.categories
     if categories == ["all"]:

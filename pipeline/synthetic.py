@@ -22,6 +22,7 @@ import orjson
 from absl import flags
 
 from pipeline import command
+from pipeline.dataset import is_remote
 from pipeline.errors import UserError
 
 Stroke = np.ndarray  # [points, 2] float, x to the right and y down, in any unit of about a drawing
@@ -358,6 +359,8 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
+    if is_remote(flags.FLAGS.output):
+        raise UserError(f"--output={flags.FLAGS.output}: it has to be a directory on this machine")
     directory, count = Path(flags.FLAGS.output), flags.FLAGS.drawings_per_category
     write_drawings(directory, count, flags.FLAGS.seed)
     print(f"{len(CATEGORIES)} categories of {count:,} drawings in {directory}")

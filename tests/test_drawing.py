@@ -47,6 +47,8 @@ def test_a_real_raw_drawing_becomes_its_simplified_one(sample: pathlib.Path) -> 
         (b'{"drawing": [[[1],[2]]]', "not JSON"),
         (b'{"word": "\xff", "drawing": [[[1],[2]]]}', "not UTF-8"),
         (b"[" * 2000, "not JSON"),
+        (b'{"drawing": [[[1], [2]]]}' + bytes(1), "not JSON"),
+        (b'{"word": "a' + bytes(1) + b'", "drawing": [[[1], [2]]]}', "not JSON"),
         (b"[1, 2]", "not a JSON object"),
         (b"{}", "no field drawing"),
         (encode(word=7), "word is not a string"),

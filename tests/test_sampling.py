@@ -31,6 +31,17 @@ def test_a_larger_training_quota_keeps_everything_that_was_chosen(train: int | N
     assert large["train"] > small["train"]
 
 
+def test_a_larger_quota_of_any_split_keeps_what_that_split_had() -> None:
+    small = split_sets(ranks(100), Quotas(train=40, validation=20, test=10))
+    larger = {
+        "train": Quotas(train=50, validation=20, test=10),
+        "validation": Quotas(train=40, validation=25, test=10),
+        "test": Quotas(train=40, validation=20, test=15),
+    }
+    for split, quotas in larger.items():
+        assert split_sets(ranks(100), quotas)[split] > small[split]
+
+
 @pytest.mark.parametrize(
     ("number", "expected"), [(0, (0, 0, 0)), (15, (15, 0, 0)), (25, (20, 5, 0)), (31, (20, 10, 1))]
 )

@@ -12,6 +12,7 @@ import re
 import shutil
 from typing import Any
 
+from pipeline.dataset import is_remote
 from pipeline.errors import RunError, UserError
 
 CONFIG = "config.json"
@@ -68,6 +69,8 @@ def open_run(run_dir: str, config: dict[str, Any]) -> State:
     Raises:
       UserError: the directory belongs to another configuration or data set, or is no run's.
     """
+    if is_remote(run_dir):
+        raise UserError(f"--run_dir={run_dir}: it has to be a directory on this machine")
     try:
         os.makedirs(run_dir, exist_ok=True)
         if os.path.exists(os.path.join(run_dir, CONFIG)):
