@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline import records
 from pipeline.errors import UserError
+from pipeline.paths import is_remote
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
@@ -81,11 +82,6 @@ class Manifest:
 
 def shard_name(split: str, index: int, count: int) -> str:
     return f"quickdraw-{split}.tfrecord-{index:05d}-of-{count:05d}"
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is not this machine's, but gs://… or the like."""
-    return "://" in path
 
 
 def read_file(path: str) -> bytes:

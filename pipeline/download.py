@@ -28,9 +28,10 @@ from tqdm import tqdm
 
 from pipeline import bucket, command
 from pipeline.bucket import AnswerError, Source
-from pipeline.dataset import is_remote, read_labels
+from pipeline.dataset import read_labels
 from pipeline.errors import RunError, UserError
 from pipeline.partial_file import PartialFile, has_drawings
+from pipeline.paths import is_remote
 
 PARALLEL = 4  # files at a time: enough to fill a line, few enough for any server
 FAILURES = 6  # in a row, without a new byte, before a file is given up: about half a minute

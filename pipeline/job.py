@@ -8,9 +8,10 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline import publish, report, sampling
-from pipeline.dataset import Manifest, is_remote
+from pipeline.dataset import Manifest
 from pipeline.errors import RunError, UserError
 from pipeline.local_runner import run_locally
+from pipeline.paths import is_remote
 from pipeline.progress import Progress, ProgressLines
 from pipeline.sampling import Quotas
 from pipeline.sources import match_files

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import rasterize, records, storage, tfds_metadata
-from pipeline.dataset import LABELS, MANIFEST, SPLITS, Manifest, Shard, Split, is_remote
+from pipeline.dataset import LABELS, MANIFEST, SPLITS, Manifest, Shard, Split
 from pipeline.errors import RunError, UserError
+from pipeline.paths import is_remote
 from pipeline.sources import InputFile
 from pipeline.transforms import SUMMARY
 

@@ -12,8 +12,8 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.dataset import is_remote
 from pipeline.errors import UserError
+from pipeline.paths import is_remote
 
 try:
     from google.api_core.exceptions import GoogleAPIError

@@ -22,8 +22,8 @@ import orjson
 from absl import flags
 
 from pipeline import command
-from pipeline.dataset import is_remote
 from pipeline.errors import UserError
+from pipeline.paths import is_remote
 
 Stroke = np.ndarray  # [points, 2] float, x to the right and y down, in any unit of about a drawing
 Rng = np.random.Generator

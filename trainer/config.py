@@ -6,7 +6,8 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.dataset import Manifest, is_remote
+from pipeline.dataset import Manifest
+from pipeline.paths import is_remote
 from trainer.experiments import Experiment
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # as Keras names them

@@ -12,8 +12,8 @@ import re
 import shutil
 from typing import Any
 
-from pipeline.dataset import is_remote
 from pipeline.errors import RunError, UserError
+from pipeline.paths import is_remote
 
 CONFIG = "config.json"
 HISTORY = "history.json"
