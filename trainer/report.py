@@ -49,12 +49,13 @@ class Report:
         self._write("step", epoch, step, metrics)
         step_of_epoch = step - (epoch - 1) * self._steps_per_epoch
         images_left = (self._config.epochs * self._steps_per_epoch - step) * self._config.batch_size
-        minutes_left = images_left / totals.images_per_second / 60  # without validation
+        seconds_left = images_left / totals.images_per_second  # without validation
+        left = f"{seconds_left / 60:.0f} min" if seconds_left >= 90 else f"{seconds_left:.0f} s"
         print(
             f"epoch {epoch}/{self._config.epochs}  step {step_of_epoch}/{self._steps_per_epoch}  "
             f"loss {totals.loss:.4f}  accuracy {totals.accuracy:.4f}  "
             f"{totals.images_per_second:,.0f} images/s  "
-            f"{totals.input_wait_share:.1%} waiting for input  {minutes_left:.0f} min left",
+            f"{totals.input_wait_share:.1%} waiting for input  {left} left",
             flush=True,
         )
 
