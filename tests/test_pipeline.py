@@ -120,6 +120,19 @@ def test_a_larger_training_quota_leaves_the_other_splits(
     assert set(small_keys) < set(keys(tmp_path / "all", large, "train"))
 
 
+def test_other_files_change_nothing_in_a_category(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    cats = write_lines("cat.ndjson", [line("cat", n) for n in range(60)])
+    write_lines("ant.ndjson", [line("ant", n) for n in range(100, 160)])
+    alone = run([cats], tmp_path / "alone")
+    together = run([f"{tmp_path}/*.ndjson"], tmp_path / "together")
+    for split in SPLITS:
+        examples = read_examples(f"{tmp_path}/together", together, split)
+        cat_keys = {e.key_id for e in examples if together.labels[e.label] == "cat"}
+        assert cat_keys == set(keys(tmp_path / "alone", alone, split))
+
+
 def test_no_drawing_is_in_two_splits_or_twice_in_one(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:

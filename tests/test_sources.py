@@ -5,9 +5,10 @@ import pathlib
 import pytest
 
 from pipeline import sources
-from pipeline.drawing import MAX_LINE_BYTES
+from pipeline.drawing import MAX_LINE_BYTES, parse_drawing
 from pipeline.errors import RunError, UserError
 from pipeline.sources import InputFile, WorkItem
+from tests.conftest import line
 
 LINES = [b"first", b"", b"the second", b"3", b"   ", b"x" * 40, b"last"]
 
@@ -49,6 +50,17 @@ def test_a_very_long_line_is_read_in_bounded_memory_and_costs_only_itself() -> N
     assert last == (5 * MAX_LINE_BYTES + 7, b"next")
     assert list(sources.read_lines(file, 100, 2 * MAX_LINE_BYTES)) == []
     assert list(sources.read_lines(file, 100, 6 * MAX_LINE_BYTES)) == [last]
+
+
+def test_a_byte_order_mark_crlf_blank_lines_and_a_missing_newline_are_no_faults(
+    tmp_path: pathlib.Path,
+) -> None:
+    first, second = line("cat", 1).encode(), line("cat", 2).encode()
+    path = tmp_path / "cat.ndjson"
+    path.write_bytes(b"\xef\xbb\xbf" + first + b"\r\n\r\n \n" + second)
+    found = list(sources.read_drawings(WorkItem(InputFile(str(path), path.stat().st_size))))
+    assert [drawing.drawing for drawing in found] == [parse_drawing(first), parse_drawing(second)]
+    assert found[1].byte_offset == path.stat().st_size - len(second)
 
 
 def test_globs_are_sorted_and_each_file_is_taken_once(tmp_path: pathlib.Path) -> None:
