@@ -13,8 +13,6 @@ import time
 from collections import Counter
 from types import TracebackType
 
-from typing_extensions import Self
-
 INTERVAL_SECONDS = 5.0
 
 
@@ -45,7 +43,7 @@ class ProgressLines:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ProgressLines":
         self._thread.start()
         return self
 
