@@ -101,23 +101,22 @@ def publish(
     manifest = _manifest(summary, files, sampling_settings, image_encoding)
     _check_counts(summary, manifest)
     staging = FileSystems.join(output, STAGING)
+    texts = {LABELS: "".join(f"{label}\n" for label in manifest.labels)}
+    texts |= tfds_metadata.metadata_files(manifest)
+    texts[MANIFEST] = manifest.to_json()
     try:
+        # All that may not fit on the disk is written before anything of an old data set goes.
+        for name, text in texts.items():
+            _write(staging, name, text)
         _remove_data_set(output)
         sources = [shard["temporary_path"] for shard in summary.shards]
         targets = [FileSystems.join(output, shard["shard"]["file"]) for shard in summary.shards]
         FileSystems.rename(sources, targets)
         if summary.reject_files:
             _mkdirs(FileSystems.join(output, REJECTS))
-            FileSystems.rename(
-                [FileSystems.join(staging, REJECTS, name) for name in summary.reject_files],
-                [FileSystems.join(output, REJECTS, name) for name in summary.reject_files],
-            )
-        _write(output, LABELS, "".join(f"{label}\n" for label in manifest.labels))
-        for name, text in tfds_metadata.metadata_files(manifest).items():
-            _write(output, name, text)
-        temporary = FileSystems.join(staging, MANIFEST)
-        _write(staging, MANIFEST, manifest.to_json())
-        FileSystems.rename([temporary], [FileSystems.join(output, MANIFEST)])
+            _move([f"{REJECTS}/{name}" for name in summary.reject_files], staging, output)
+        _move(list(texts)[:-1], staging, output)
+        _move([MANIFEST], staging, output)  # from here on it is a data set
         storage.delete_directory(staging)
     except storage.ERRORS as error:
         reason = storage.reason(error)
@@ -204,6 +203,14 @@ def _remove_data_set(output: str) -> None:
 def _write(directory: str, name: str, text: str) -> None:
     with storage.create_file(FileSystems.join(directory, name)) as file:
         file.write(text.encode())
+
+
+def _move(names: Sequence[str], source: str, target: str) -> None:
+    """Renames files of one directory into another, over those that are there."""
+    FileSystems.rename(
+        [FileSystems.join(source, name) for name in names],
+        [FileSystems.join(target, name) for name in names],
+    )
 
 
 def _mkdirs(path: str) -> None:

@@ -53,10 +53,14 @@ class Spill:
 
 
 def load(value: T | Spilled) -> T:
-    """The value that `Spill.store` was given."""
+    """The value that `Spill.store` was given; raises RunError where its file cannot be read."""
     if not isinstance(value, Spilled):
         return value
-    return pickle.loads(os.pread(_open(value.path).fileno(), value.size, value.offset))
+    try:
+        data = os.pread(_open(value.path).fileno(), value.size, value.offset)
+    except OSError as error:
+        raise RunError(f"cannot read {value.path}: {error.strerror}") from error
+    return pickle.loads(data)
 
 
 @functools.lru_cache(maxsize=64)  # closed when they fall out

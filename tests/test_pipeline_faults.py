@@ -1,5 +1,6 @@
 """Kills, full disks and vanishing files leave no data set, and the old one as it was."""
 
+import errno
 import hashlib
 import os
 import pathlib
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import job
+from pipeline import job, publish
 from pipeline.dataset import read_manifest
 from pipeline.drawing import MAX_LINE_BYTES
 from pipeline.errors import RunError, UserError
@@ -99,6 +100,27 @@ def test_a_killed_overwrite_leaves_the_old_data_set_whole(
     assert data_set(output) == before
     assert start(small, output, "--overwrite").wait() == 0
     assert contents(output) == before
+
+
+def test_a_disk_that_fills_up_at_the_very_end_leaves_the_old_data_set_whole(
+    write_lines: Writer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(300)])
+    output = tmp_path / "data"
+    quotas = Quotas(train=100, validation=100)
+    job.run(patterns=[path], output=str(output), quotas=quotas, options=ONE_WORKER)
+    before = contents(output)
+
+    def no_space(directory: str, name: str, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(publish, "_write", no_space)
+    quotas = Quotas(train=150, validation=100)
+    with pytest.raises(RunError, match=r"cannot complete the data set in .*: No space left"):
+        job.run(
+            patterns=[path], output=str(output), quotas=quotas, overwrite=True, options=ONE_WORKER
+        )
+    assert data_set(output) == before
 
 
 def test_an_input_that_vanishes_is_named_and_no_data_set_is_written(
