@@ -61,6 +61,8 @@ def run(
         except BrokenPipeError:  # the reader of our output, `head` say, has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except OSError as error:  # a full disk, say, where no one foresaw it
+            fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
 
     app.run(run_main, flags_parser=parse_flags)
 

@@ -1,6 +1,7 @@
 """The commands as a user runs them: output, one-line errors, exit status."""
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -16,13 +17,15 @@ def data(tmp_path_factory):
     return directory
 
 
-def run(module, *arguments, stdin=""):
+def run(module, *arguments, stdin="", limit_bytes=-1):
+    """Runs a command; no file that it writes may become larger than `limit_bytes`."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         input=stdin,
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
     )
 
 
@@ -77,6 +80,15 @@ def test_a_directory_without_a_data_set_is_one_line_and_status_2(tmp_path):
     (line,) = result.stderr.splitlines()
     assert f"{tmp_path}: no complete data set" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_ends_a_run_in_one_line(data, tmp_path):
+    flags = (f"--dataset={data}", f"--run_dir={tmp_path}/run", "--experiment=demo")
+    result = run("trainer.main", *flags, "--batch_size=20", limit_bytes=100_000)
+    assert result.returncode == 1
+    (error,) = [text for text in result.stderr.splitlines() if text.startswith("error: ")]
+    assert "cannot be written" in error
+    assert "Traceback" not in result.stderr
 
 
 def test_help_is_there_without_waiting_for_tensorflow():

@@ -17,8 +17,19 @@ def save(
     optimizer: keras.optimizers.Optimizer,
     loss_scale: LossScale | None,
 ) -> None:
-    """Writes the checkpoint `name`; it counts only once the run's state names it."""
-    _checkpoint(model, optimizer, loss_scale).write(os.path.join(run_dir, CHECKPOINTS, name))
+    """Writes the checkpoint `name`; it counts only once the run's state names it.
+
+    Raises:
+      RunError: it cannot be written; those that were there before still are.
+    """
+    path = os.path.join(run_dir, CHECKPOINTS, name)
+    try:
+        _checkpoint(model, optimizer, loss_scale).write(path)
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2].partition(" [Op:")[
+            0
+        ]  # without the graph's names
+        raise RunError(f"{path}: cannot be written: {reason}") from None
 
 
 def restore(
