@@ -8,7 +8,7 @@ setup(
     description="From Quick, Draw! strokes to a trained Inception-ResNet classifier.",
     license="Apache-2.0",
     packages=["pipeline", "trainer", "analysis"],
-    package_data={"pipeline": ["labels/*.txt"]},
+    package_data={"pipeline": ["labels/*.txt"], "trainer": ["study.json"]},
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1",
@@ -21,7 +21,11 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "trainer": ["tensorflow>=2.20", "tensorboard>=2.20"],
+        "trainer": [
+            "ai-edge-litert>=2",  # runs exported TensorFlow Lite models
+            "tensorflow>=2.20",
+            "tensorboard>=2.20",
+        ],
         "analysis": ["matplotlib>=3.9"],
         "gcp": ["apache-beam[gcp]", "google-cloud-storage>=3"],
         "dev": [
@@ -33,6 +37,7 @@ setup(
             "psutil>=6",  # the benchmark watches memory with it
             "pytest>=8",
             "ruff>=0.11",
+            "scikit-learn>=1.6",  # metrics are compared with its
             "tensorflow-datasets>=4.9.8",  # a test opens data sets with it
         ],
     },

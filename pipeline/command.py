@@ -8,7 +8,9 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from pipeline.errors import RunError, UserError
+from pipeline.errors import RunError, Stopped, UserError
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 
 _KINDS = {"int": "N", "float": "X", "string": "TEXT", "comma separated list of strings": "A,B,…"}
 
@@ -23,7 +25,8 @@ def run(
 
     `argv` holds what is left after the flags were taken out, the program's name first. Errors are
     one line on standard error; the exit status is 2 for what the user got wrong (flags, files,
-    directories), 1 for a run that failed, 130 for Ctrl-C.
+    directories), 1 for a run that failed, 75 for one that saved its state on SIGTERM or Ctrl-C, 130
+    for Ctrl-C where there is nothing to save.
 
     A command defines its flags in a function that it calls only when it is run: modules of several
     commands, which share names of flags, can then be imported together.
@@ -36,7 +39,10 @@ def run(
 
     def parse_flags(argv: list[str]) -> list[str]:
         if {"--help", "-help", "-h"} & set(argv[1:]):
-            print(help_text(sys.modules["__main__"].__doc__ or ""))
+            try:
+                print(help_text(sys.modules["__main__"].__doc__ or ""), flush=True)
+            except BrokenPipeError:
+                reader_has_gone()
             sys.exit(0)
         try:
             left = flags.FLAGS(argv, known_only=pass_unknown_flags)
@@ -56,11 +62,13 @@ def run(
             fail(str(error), 2)
         except RunError as error:
             fail(str(error), 1)
+        except Stopped as stopped:
+            print(stopped, file=sys.stderr, flush=True)
+            sys.exit(EXIT_STOPPED)
         except KeyboardInterrupt:
             fail("interrupted", 130)
-        except BrokenPipeError:  # the reader of our output, `head` say, has gone
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+        except BrokenPipeError:
+            reader_has_gone()
         except OSError as error:  # a full disk, say, where no one foresaw it
             fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
 
@@ -83,6 +91,12 @@ def help_text(doc: str) -> str:
                 text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
             lines += [f"  {name}", flags.text_wrap(text, length=88, indent=" " * 6)]
     return "\n".join(lines)
+
+
+def reader_has_gone() -> NoReturn:
+    """Ends the process without a word: the reader of its output, `head` say, wants no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that started well and failed. Exit status 1."""
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """A run that was asked to stop and that the same command continues. Exit status 75."""

@@ -21,7 +21,7 @@ from pipeline.sources import InputFile
 from tests.conftest import line
 from tests.trainer_data import tiny_experiment, write_dataset
 from trainer.config import TrainConfig
-from trainer.run_directory import State
+from trainer.state import State
 from trainer.train import train
 
 gcs = pytest.importorskip("google.cloud.storage", reason="gs:// needs the gcp extra")
@@ -276,7 +276,7 @@ def test_the_trainer_names_what_it_cannot_read_on_gs(
 
     with pytest.raises(UserError, match=r"^gs://.*/none: no complete data set"):
         run_trainer(f"{bucket.url}/none", tmp_path / "none")
-    with pytest.raises(RunError, match=rf"^{bucket.url}/damaged/{shard}: damaged \("):
+    with pytest.raises(RunError, match=rf"^{bucket.url}/damaged/{shard}: damaged"):
         run_trainer(f"{bucket.url}/damaged", tmp_path / "damaged")
     with pytest.raises(UserError, match=f"^{bucket.url}/missing/{shard}: No such file"):
         run_trainer(f"{bucket.url}/missing", tmp_path / "missing")

@@ -4,15 +4,15 @@ import os
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.errors import RunError, UserError
 from tests.trainer_data import write_dataset
-from trainer.dataset_checks import check_dataset, damaged_shards
+from trainer.dataset_checks import ShardCheck, check_dataset
 
 
 def test_a_whole_data_set_passes(tmp_path):
     manifest = write_dataset(tmp_path)
     check_dataset(str(tmp_path), manifest, batch_size=50)
-    assert damaged_shards(str(tmp_path), manifest) == []
+    ShardCheck(str(tmp_path), manifest).raise_if_damaged(wait=True)
 
 
 def test_a_missing_shard_is_named(tmp_path):
@@ -30,7 +30,8 @@ def test_a_truncated_shard_is_named(tmp_path):
     os.truncate(path, shard.bytes - 1)
     with pytest.raises(UserError, match=f"{path}: {shard.bytes - 1} bytes long, but {shard.bytes}"):
         check_dataset(str(tmp_path), manifest, 10)
-    assert damaged_shards(str(tmp_path), manifest) == [str(path)]
+    with pytest.raises(RunError, match=f"{path}: damaged"):
+        ShardCheck(str(tmp_path), manifest).raise_if_damaged(wait=True)
 
 
 def test_png_images_are_refused(tmp_path):

@@ -51,16 +51,12 @@ def test_evaluation_follows_the_files(data):
     assert [len(batch.labels) for batch in batches] == [8, 8, 7]
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 3, 8])
-def test_batches_are_padded_for_the_replicas_by_examples_of_no_weight(data, replicas):
-    for batch in evaluation_batches(*data, "validation", 10, replicas=replicas):
-        weights = batch.weights.numpy()
-        assert len(weights) == len(batch.labels) == len(batch.images)
-        assert len(weights) % replicas == 0
-        real = weights > 0
-        assert 0 <= len(weights) - real.sum() < replicas
-        np.testing.assert_array_equal(weights[real], np.float32(1) / np.float32(real.sum()))
-        assert not real[real.sum() :].any()
+@pytest.mark.parametrize("skip", [1, 5, 12])
+def test_an_epoch_goes_on_after_the_batches_that_were_seen(data, skip):
+    images = epoch_images(data, seed=1, epoch=1)
+    batches = training_batches(*data, 8, seed=1, epoch=1, skip=skip)
+    rest = [row.tobytes() for batch in batches for row in batch.images.numpy()]
+    assert rest == images[8 * skip :]
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])

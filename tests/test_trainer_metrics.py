@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from trainer.metrics import Metrics
 
@@ -52,10 +53,33 @@ def test_the_confusion_matrix_and_the_classes_agree():
         correct = int(((labels == index) & (predicted == index)).sum())
         assert entry["label"] == f"class {index}"
         assert (entry["examples"], entry["correct"]) == (int((labels == index).sum()), correct)
-        assert entry["accuracy"] == correct / entry["examples"]
-        assert entry["precision"] == correct / int((predicted == index).sum())
         row = [int(((labels == index) & (predicted == other)).sum()) for other in range(4)]
         assert result["confusion"][index] == row
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+def test_metrics_are_those_of_scikit_learn(classes):
+    logits, labels = random_examples(count=300, classes=classes)
+    metrics = Metrics(classes)
+    metrics.add(logits, labels)
+    result = metrics.result(names(classes))
+    predicted, every = logits.argmax(axis=1), range(classes)
+    exponentials = np.exp(logits.astype(float))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    expected = {
+        "loss": sklearn.metrics.log_loss(labels, probabilities, labels=every),
+        "top1": sklearn.metrics.accuracy_score(labels, predicted),
+        "top3": sklearn.metrics.top_k_accuracy_score(labels, logits, k=3, labels=every)
+        if classes > 3
+        else 1.0,
+    }
+    assert {key: result[key] for key in expected} == pytest.approx(expected)
+    np.testing.assert_array_equal(
+        result["confusion"], sklearn.metrics.confusion_matrix(labels, predicted, labels=every)
+    )
+    columns = sklearn.metrics.precision_recall_fscore_support(labels, predicted, labels=every)
+    for name, column in zip(("precision", "recall", "f1", "examples"), columns, strict=True):
+        np.testing.assert_allclose([entry[name] for entry in result["per_class"]], column)
 
 
 def test_of_equal_logits_the_lower_class_comes_first():
@@ -77,7 +101,7 @@ def test_a_share_of_nothing_is_none():
     metrics = Metrics(3)
     metrics.add(np.array([[1.0, 0.0, 0.0]]), np.array([0]))
     absent = metrics.result(names(3))["per_class"][2]
-    assert (absent["accuracy"], absent["precision"]) == (None, None)
+    assert (absent["precision"], absent["recall"], absent["f1"]) == (None, None, None)
 
 
 def test_large_logits_do_not_overflow():

@@ -1,6 +1,8 @@
 """One training step: on several replicas as on one, and with float16's loss scale."""
 
 import dataclasses
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -10,10 +12,11 @@ import tensorflow as tf
 from pipeline.records import pack_bitmaps
 from tests.trainer_data import DEVICES, LABELS, bitmap, tiny_experiment
 from trainer.devices import make_strategy
-from trainer.input_pipeline import pad
+from trainer.input_pipeline import Batch
 from trainer.loss_scale import GROWTH_STEPS, INITIAL_SCALE, LossScale
 from trainer.model import build_model
-from trainer.steps import make_evaluation_step, make_training_step
+from trainer.optimizer import MovingAverage
+from trainer.steps import Recipe, Trainee, cross_entropy, make_evaluation_step, make_training_step
 
 
 @dataclasses.dataclass
@@ -21,22 +24,26 @@ class Run:
     """A model on some replicas, trained by plain SGD, whose updates show the gradients."""
 
     strategy: tf.distribute.Strategy
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    loss_scale: LossScale | None
+    trainee: Trainee
+    recipe: Recipe
 
     def train(self, batches):
-        step = make_training_step(**vars(self))
-        return [step(pad(*batch, self.strategy.num_replicas_in_sync)) for batch in batches]
+        step = make_training_step(self.strategy, self.trainee, self.recipe)
+        return [step(batch, tf.constant(n, tf.int64)) for n, batch in enumerate(batches, 1)]
+
+    def evaluate(self, batch):
+        return make_evaluation_step(self.strategy, self.trainee.model)(batch).numpy()
 
     def scale(self) -> float:
-        return float(self.loss_scale.scale.numpy())
+        return float(self.trainee.loss_scale.scale.numpy())
 
     def finished_steps(self) -> int:
-        return int(self.optimizer.iterations.value.numpy())
+        return int(self.trainee.optimizer.iterations.value.numpy())
 
     def weights(self):
-        return [variable.numpy() for variable in self.model.trainable_variables]
+        """And what batch normalisation keeps, but no random states."""
+        values = [variable.numpy() for variable in self.trainee.model.variables]
+        return [value for value in values if value.dtype == np.float32]
 
 
 @pytest.fixture(autouse=True)
@@ -45,16 +52,28 @@ def _reset_precision():
     keras.mixed_precision.set_dtype_policy("float32")
 
 
-def make_run(replicas: int, precision: str = "float32", dropout_rate: float = 0.5) -> Run:
+def make_run(
+    replicas: int,
+    precision: str = "float32",
+    dropout_rate: float = 0.5,
+    batch_norm: bool = False,
+    ema_decay: float = 0.0,
+    **recipe,
+) -> Run:
     keras.utils.set_random_seed(3)
     keras.mixed_precision.set_dtype_policy(precision)
     strategy = make_strategy(DEVICES[:replicas])
     with strategy.scope():
-        model = build_model(tiny_experiment(dropout_rate), len(LABELS))
+        model = build_model(tiny_experiment(dropout_rate, batch_norm), len(LABELS))
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(model.trainable_variables)
-        loss_scale = LossScale() if precision == "mixed_float16" else None
-    return Run(strategy, model, optimizer, loss_scale)
+        trainee = Trainee(
+            model,
+            optimizer,
+            LossScale() if precision == "mixed_float16" else None,
+            MovingAverage(model, ema_decay) if ema_decay else None,
+        )
+    return Run(strategy, trainee, Recipe(**recipe))
 
 
 def make_batches(*sizes: int):
@@ -63,54 +82,150 @@ def make_batches(*sizes: int):
         labels = rng.integers(len(LABELS), size=size)
         packed = pack_bitmaps(np.stack([bitmap(label, rng) for label in labels]))
         images = [np.frombuffer(image, np.uint8) for image in packed]
-        yield tf.constant(np.stack(images)), tf.constant(labels, tf.int64)
+        yield Batch(tf.constant(np.stack(images)), tf.constant(labels, tf.int64))
+
+
+def assert_same_training(replicas, tolerance, sizes, **options):
+    """Losses and updates of some steps equal those of a single device."""
+    one, several = make_run(1, **options), make_run(replicas, **options)
+    before = one.weights()
+    for a, b in zip(
+        one.train(make_batches(*sizes)), several.train(make_batches(*sizes)), strict=True
+    ):
+        assert float(a.loss) == pytest.approx(float(b.loss), rel=tolerance)
+        assert (int(a.correct), int(a.examples)) == (int(b.correct), int(b.examples))
+    assert any(np.any(start != end) for start, end in zip(before, one.weights(), strict=True))
+    for start, end, other_end in zip(before, one.weights(), several.weights(), strict=True):
+        update, other_update = end - start, other_end - start
+        rounding = 2 * np.spacing(np.abs(start).max())  # of the weights themselves
+        allowed = tolerance * np.abs(update).max() + rounding
+        np.testing.assert_allclose(update, other_update, rtol=0, atol=allowed)
+
+
+PRECISIONS = [("float32", 1e-5), ("mixed_bfloat16", 3e-2), ("mixed_float16", 1e-2)]
 
 
 @pytest.mark.parametrize("size", [8, 7, 1])
+@pytest.mark.parametrize(("precision", "tolerance"), PRECISIONS)
+def test_two_replicas_train_as_one_device_does(precision, tolerance, size):
+    """With dropout, and with batches that do not divide by the replicas."""
+    assert_same_training(2, tolerance, [size], precision=precision)
+
+
+def in_own_process(code):
+    """TensorFlow keeps the number of replicas, and what they exchange first, for a process."""
+    code = f"""
+import keras
+from tests.test_trainer_steps import assert_same_training
+{code}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_four_replicas_train_as_one_device_does():
+    in_own_process(f"""
+for precision, tolerance in {PRECISIONS}:
+    for size in (8, 7, 3):
+        assert_same_training(4, tolerance, [size], precision=precision)
+""")
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_batches_are_normalised_over_all_replicas(replicas):
+    in_own_process(f"assert_same_training({replicas}, 1e-3, [8, 7], batch_norm=True)")
+
+
 @pytest.mark.parametrize(
-    ("precision", "tolerance"),
-    [("float32", 1e-5), ("mixed_bfloat16", 3e-2), ("mixed_float16", 1e-2)],
+    "options",
+    [
+        {"augment": ("mirror", "shift", "scale", "rotate")},
+        {"clip_norm": 0.01},
+        {"label_smoothing": 0.1},
+        {"precision": "mixed_float16", "clip_norm": 0.01},
+    ],
 )
-def test_replicas_train_as_one_device_does(precision, tolerance, size):
-    """Loss and update, with dropout, and with batches that do not divide by the replicas."""
-    one, two = make_run(1, precision), make_run(2, precision)
-    before = one.weights()
-    (a,), (b,) = one.train(make_batches(size)), two.train(make_batches(size))
-    assert float(a.loss) == pytest.approx(float(b.loss), rel=tolerance)
-    assert (int(a.correct), int(a.examples)) == (int(b.correct), int(b.examples))
-    for start, end, other_end in zip(before, one.weights(), two.weights(), strict=True):
-        update, other_update = end - start, other_end - start
-        np.testing.assert_allclose(update, other_update, atol=tolerance * np.abs(update).max())
-        assert np.any(update != 0)
+def test_what_goes_beyond_the_study_does_not_depend_on_the_replicas(options):
+    tolerance = 1e-2 if "precision" in options else 1e-4
+    assert_same_training(2, tolerance, [8, 7, 5], **options)
 
 
-def test_the_loss_is_the_mean_over_the_real_examples():
-    images, labels = next(make_batches(5))
+def test_the_loss_is_the_mean_over_the_examples():
+    batch = next(make_batches(5))
     run = make_run(2, dropout_rate=0.0)
-    logits = make_evaluation_step(run.strategy, run.model)(pad(images, labels, 2))[:5]
-    expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    (result,) = run.train([(images, labels)])
+    logits = run.evaluate(batch)
+    expected = keras.losses.sparse_categorical_crossentropy(batch.labels, logits, from_logits=True)
+    (result,) = run.train([batch])
     assert float(result.loss) == pytest.approx(float(tf.reduce_mean(expected)), rel=1e-5)
     assert int(result.examples) == 5
-    assert int(result.correct) == int(
-        tf.reduce_sum(tf.cast(tf.argmax(logits, 1) == labels, tf.int32))
-    )
+    assert int(result.correct) == int((logits.argmax(1) == batch.labels.numpy()).sum())
 
 
 def test_logits_come_in_the_order_of_the_rows_on_any_number_of_replicas():
-    images, labels = next(make_batches(7))
-    one, several = make_run(1), make_run(2)
-    a = make_evaluation_step(one.strategy, one.model)(pad(images, labels, 1))
-    b = make_evaluation_step(several.strategy, several.model)(pad(images, labels, 2))
-    assert (a.shape, b.shape) == ((7, 3), (8, 3))
-    assert a.dtype == tf.float32
-    np.testing.assert_allclose(a, b[:7], rtol=1e-5, atol=1e-6)
+    batch = next(make_batches(7))
+    one, several = make_run(1).evaluate(batch), make_run(2).evaluate(batch)
+    assert one.shape == several.shape == (7, 3)
+    assert one.dtype == np.float32
+    np.testing.assert_allclose(one, several, rtol=1e-5, atol=1e-6)
+
+
+def test_label_smoothing_is_that_of_keras():
+    rng = np.random.default_rng(0)
+    logits = tf.constant(rng.normal(size=(6, 4)), tf.float32)
+    labels = tf.constant(rng.integers(4, size=6))
+    expected = keras.losses.categorical_crossentropy(
+        tf.one_hot(labels, 4), logits, from_logits=True, label_smoothing=0.2
+    )
+    np.testing.assert_allclose(cross_entropy(labels, logits, 0.2), expected, rtol=1e-5)
+
+
+def test_clipping_shortens_the_update_of_all_weights_together_and_keeps_its_direction():
+    free, clipped = make_run(1), make_run(1, clip_norm=0.01)
+    start = np.concatenate([weight.ravel() for weight in free.weights()])
+    updates = []
+    for run in (free, clipped):
+        run.train(make_batches(6))
+        updates.append(np.concatenate([weight.ravel() for weight in run.weights()]) - start)
+    long, short = updates
+    assert np.linalg.norm(short) == pytest.approx(0.1 * 0.01, rel=1e-3)  # SGD's rate is 0.1
+    assert np.linalg.norm(long) > 2 * np.linalg.norm(short)
+    cosine = long @ short / np.linalg.norm(long) / np.linalg.norm(short)
+    assert cosine == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_average_follows_the_weights(replicas):
+    run = make_run(replicas, ema_decay=0.9)
+    model, average = run.trainee.model, run.trainee.average
+    expected = [weight.numpy() for weight in model.trainable_variables]
+    step = make_training_step(run.strategy, run.trainee, run.recipe)
+    for number, batch in enumerate(make_batches(6, 6, 6), 1):
+        step(batch, tf.constant(number, tf.int64))
+        decay = min(0.9, (1 + number) / (10 + number))
+        expected = [
+            decay * a + (1 - decay) * weight.numpy()
+            for a, weight in zip(expected, model.trainable_variables, strict=True)
+        ]
+    trained = run.weights()
+    with average.applied():
+        for weight, value in zip(model.trainable_variables, expected, strict=True):
+            np.testing.assert_allclose(weight.numpy(), value, rtol=1e-5, atol=1e-7)
+    np.testing.assert_equal(run.weights(), trained)
+
+
+def test_compiled_by_xla_training_stays_the_same():
+    runs = [make_run(1, dropout_rate=0.0, xla=xla) for xla in (False, True)]
+    plain, compiled = (run.train(make_batches(6, 5)) for run in runs)
+    for a, b in zip(plain, compiled, strict=True):
+        assert float(a.loss) == pytest.approx(float(b.loss), rel=1e-4)
+        assert int(a.examples) == int(b.examples)
+    for weight, other in zip(runs[0].weights(), runs[1].weights(), strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_step_that_overflows_is_skipped_and_halves_the_loss_scale(replicas):
     run = make_run(replicas, "mixed_float16", dropout_rate=0.0)
-    run.loss_scale.scale.assign(2.0**40)  # beyond float16
+    run.trainee.loss_scale.scale.assign(2.0**40)  # beyond float16
     before = run.weights()
     (result,) = run.train(make_batches(6))
     assert np.isfinite(float(result.loss))

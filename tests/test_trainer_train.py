@@ -4,6 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,10 +14,15 @@ import tensorflow as tf
 
 from pipeline import dataset
 from pipeline.errors import RunError, UserError
+from tests.stopped_training import make_config
 from tests.trainer_data import DEVICES, LABELS, tiny_experiment, write_dataset
-from trainer import checkpoints, run_directory, train
-from trainer.config import TrainConfig
+from trainer import checkpoints, predictions, run_directory, train
+from trainer.config import Interval
+from trainer.evaluation import evaluate
+from trainer.input_pipeline import evaluation_batches
+from trainer.model import build_model
 from trainer.run_directory import read_config, read_state
+from trainer.steps import make_evaluation_step
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +38,6 @@ def finished(data, tmp_path_factory):
     config = make_config(data, tmp_path_factory.mktemp("finished"))
     train.train(config)
     return config
-
-
-def make_config(data, run_dir, **changes) -> TrainConfig:
-    fields = {
-        "epochs": 3,
-        "batch_size": 8,
-        "learning_rate": 1e-2,
-        "precision": "float32",
-        "seed": 5,
-    }
-    return TrainConfig(
-        dataset=str(data), run_dir=str(run_dir), experiment=tiny_experiment(), **fields | changes
-    )
 
 
 def read_json(config, name):
@@ -115,6 +110,19 @@ def test_only_the_last_and_the_best_checkpoint_stay(finished):
     assert {file.partition(".")[0] for file in files} == names | {"state"}
 
 
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_the_answers_to_all_validation_drawings_lie_beside_a_checkpoint(finished, data, which):
+    saved = getattr(read_state(finished.run_dir), which)
+    directory = os.path.join(finished.run_dir, "checkpoints")
+    answers = predictions.load(predictions.path_of(directory, saved.name))
+    manifest = dataset.read_manifest(data)
+    labels = [example.label for example in dataset.read_examples(data, manifest, "validation")]
+    assert answers.labels.tolist() == labels
+    assert (answers.top_labels[:, 0] == answers.labels).mean() == saved.evaluation["top1"]
+    assert -np.log(answers.label_probabilities).mean() == pytest.approx(saved.evaluation["loss"])
+    np.testing.assert_allclose(answers.top_probabilities.sum(axis=1), 1, rtol=1e-5)  # 3 classes
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished, data, tmp_path):
     one_epoch = make_config(data, tmp_path, epochs=1)
     train.train(one_epoch)
@@ -124,35 +132,73 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished, data, t
     assert read_config(resumed.run_dir)["epochs"] == 3
 
 
-@pytest.mark.parametrize("function", ["save", "commit"])
-def test_a_run_killed_while_it_saves_resumes_without_duplicates(
-    finished, data, tmp_path, monkeypatch, function
-):
-    """Killed in the second epoch: before its checkpoint, or with it but before it counts."""
-    module = {"save": checkpoints, "commit": run_directory}[function]
-    original = getattr(module, function)
-    calls = []
+def stop_training(data, run_dir, point, number, signal):
+    """Runs until the signal comes; what the process leaves behind."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.stopped_training"),
+            *map(str, (data, run_dir, point, number, signal)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    def killed_in_epoch_two(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        original(*args, **kwargs)
 
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [
+        ("training step", 1),
+        ("training step", 6),  # checkpoints are saved every second of 7 steps
+        ("training step", 17),
+        ("validation batch", 2),
+        ("validation batch", 4),
+        ("checkpoint written, not yet on the disk", 5),
+        ("checkpoint complete, not yet named", 6),
+        ("predictions", 2),
+        ("epoch reported, not yet committed", 2),
+    ],
+)
+def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(finished, data, tmp_path, point, number):
     config = make_config(data, tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, function, killed_in_epoch_two)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config)
-    with open(os.path.join(config.run_dir, "metrics.jsonl"), "a", encoding="utf-8") as file:
+    assert stop_training(data, tmp_path, point, number, "SIGKILL").returncode == -9
+    with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"kind": "st')  # a line cut off
-    leftovers = os.path.join(config.run_dir, "checkpoints", "step-00000011_temp")
-    os.mkdir(leftovers)
     train.train(config)
     assert_same_run(finished, config)
     epochs = [line["epoch"] for line in metrics_lines(config) if line["kind"] == "epoch"]
     assert epochs == [1, 2, 3]
-    assert not os.path.exists(leftovers)
+    state = read_state(config.run_dir)
+    names = {file.partition(".")[0] for file in os.listdir(tmp_path / "checkpoints")}
+    assert names == state.names() | {"state"}
+
+
+@pytest.mark.parametrize(
+    ("signal", "point", "number", "step"),
+    [
+        ("SIGTERM", "training step", 4, 4),
+        ("SIGINT", "training step", 13, 13),
+        ("SIGTERM", "validation batch", 1, 7),
+    ],
+)
+def test_a_run_that_is_asked_to_stop_saves_where_it_is(
+    finished, data, tmp_path, signal, point, number, step
+):
+    stopped = stop_training(data, tmp_path, point, number, signal)
+    assert stopped.returncode == 75
+    assert stopped.stderr.splitlines()[-1] == (
+        f"stopped by {signal} after step {step}, which is saved in {tmp_path}; "
+        "the same command goes on from there"
+    )
+    assert read_state(str(tmp_path)).newest_step == step
+    config = make_config(data, tmp_path)
+    train.train(config)
+    assert_same_run(finished, config)
+
+
+def test_two_processes_do_not_train_in_one_directory(data, tmp_path):
+    with run_directory.locked(str(tmp_path)), pytest.raises(UserError, match="another process"):
+        train.train(make_config(data, tmp_path))
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(finished, capsys):
@@ -179,6 +225,9 @@ def test_another_seed_is_another_run(finished, data, tmp_path):
         ({"learning_rate": 1e-3}, "--learning_rate (0.01 there, 0.001 here)"),
         ({"precision": "mixed_bfloat16"}, "--precision (float32 there, mixed_bfloat16 here)"),
         ({"experiment": tiny_experiment(0.5)}, "the experiment's architecture"),
+        ({"experiment": tiny_experiment(batch_norm=True)}, "the experiment's architecture"),
+        ({"ema_decay": 0.9}, "--ema_decay (0.0 there, 0.9 here)"),
+        ({"augment": ("shift",)}, "--augment ([] there, ['shift'] here)"),
     ],
 )
 def test_a_run_directory_of_another_configuration_is_refused(finished, changes, named):
@@ -186,6 +235,13 @@ def test_a_run_directory_of_another_configuration_is_refused(finished, changes, 
         train.train(dataclasses.replace(finished, epochs=4, **changes))
     assert named in str(error.value)
     assert read_config(finished.run_dir)["epochs"] == 3
+
+
+def test_with_a_cosine_schedule_the_epochs_belong_to_the_run(data, tmp_path):
+    config = make_config(data, tmp_path, epochs=1, learning_rate_schedule="cosine")
+    train.train(config)
+    with pytest.raises(UserError, match=r"--epochs, where the cosine .* \(1 there, 2 here\)"):
+        train.train(dataclasses.replace(config, epochs=2))
 
 
 def test_a_run_directory_knows_its_data_by_content(finished, tmp_path):
@@ -220,10 +276,75 @@ def test_a_shard_damaged_in_the_middle_is_named(tmp_path):
         train.train(make_config(tmp_path / "data", tmp_path / "run"))
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_shard_of_another_data_set_is_named_and_no_checkpoint_counts(tmp_path, split):
+    """Its length and its checksums are right."""
+    manifest = write_dataset(tmp_path / "data")
+    write_dataset(tmp_path / "other", seed=1)
+    name = manifest.splits[split].shards[1].file
+    shutil.copy(tmp_path / "other" / name, tmp_path / "data" / name)
+    with pytest.raises(RunError, match=f"{name}: damaged, or of another data set"):
+        train.train(make_config(tmp_path / "data", tmp_path / "run"))
+    assert read_state(str(tmp_path / "run")).newest is None
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path):
     with pytest.raises(RunError, match=r"step \d+: the loss is (nan|inf)"):
         train.train(make_config(data, tmp_path, learning_rate=1e30))
-    assert read_state(str(tmp_path)).last is None
+    assert read_state(str(tmp_path)).newest is None
+
+
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(data, tmp_path, monkeypatch):
+    """One weight becomes NaN after the ninth step, which only the tenth's loss would show."""
+    original = train.Meter.add
+
+    def add(meter, *args):
+        original(meter, *args)
+        if meter.step == 9:
+            weight = trainees[0].model.trainable_variables[-1]
+            weight.assign(np.full(weight.shape, np.nan))
+
+    trainees = []
+    make_trainee = train.make_trainee
+    monkeypatch.setattr(
+        train, "make_trainee", lambda *args: trainees.append(make_trainee(*args)) or trainees[0]
+    )
+    monkeypatch.setattr(train.Meter, "add", add)
+    config = make_config(data, tmp_path, checkpoint_every=Interval(steps=1))
+    with pytest.raises(RunError, match=r"step-00000009: .*logits.* is not finite"):
+        train.train(config)
+    assert read_state(config.run_dir).newest.name == "step-00000008"
+    assert read_state(config.run_dir).epoch == 1
+    assert all(np.isfinite(values).all() for values in weights(config).values())
+
+
+def test_a_run_stops_early_where_validation_stops_getting_better(data, tmp_path, capsys):
+    config = make_config(data, tmp_path, learning_rate=0.0, epochs=9, early_stopping=2)
+    state = train.train(config)
+    assert (state.epoch, state.best.epoch) == (3, 1)
+    train.train(config)
+    assert "finished before, after epoch 3" in capsys.readouterr().out
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_restored(data, tmp_path):
+    config = make_config(data, tmp_path, epochs=2, ema_decay=0.9)
+    state = train.train(config)
+    model = build_model(config.experiment, len(LABELS))
+    checkpoints.restore(config.run_dir, state.last.name, model)
+    manifest = dataset.read_manifest(data)
+    step = make_evaluation_step(tf.distribute.get_strategy(), model)
+    batches = evaluation_batches(data, manifest, "validation", 8)
+    evaluation, _ = evaluate(step, batches, LABELS)
+    assert evaluation == state.last.evaluation
+    kernel = model.trainable_variables[0]
+    trained = weights(config)["model/0/.ATTRIBUTES/VARIABLE_VALUE"]
+    assert trained.shape == kernel.shape
+    assert np.any(trained != kernel.numpy())
+
+
+def test_a_profile_is_written_for_tensorboard(data, tmp_path):
+    train.train(make_config(data, tmp_path, profile=True))
+    assert list(tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
 
 
 def test_several_replicas_train_as_one_does(finished, data, tmp_path):

@@ -21,7 +21,7 @@ tf.config.set_logical_device_configuration(
 LABELS = ("cat", "cake", "car")
 
 
-def tiny_experiment(dropout_rate: float = 0.2) -> Experiment:
+def tiny_experiment(dropout_rate: float = 0.2, batch_norm: bool = False) -> Experiment:
     """Every kind of stage, a few thousand parameters."""
     block = Block((((1, 1),), ((1, 1), (1, 3), (3, 1))), filters=4, scale=0.2, repeat=1)
     architecture = Architecture(
@@ -32,6 +32,7 @@ def tiny_experiment(dropout_rate: float = 0.2) -> Experiment:
         reduction_b=((4, 4),),
         block_c=block,
         dropout_rate=dropout_rate,
+        batch_norm=batch_norm,
     )
     return Experiment("tiny", architecture)
 

@@ -1,69 +1,83 @@
 """Everything that training changes, to a file and back."""
 
 import os
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from pipeline.errors import RunError
-from trainer.loss_scale import LossScale
+from trainer.optimizer import averaged_weights
 from trainer.run_directory import CHECKPOINTS
+from trainer.steps import Trainee
 
 
-def save(
-    run_dir: str,
-    name: str,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss_scale: LossScale | None,
-) -> None:
+def save(run_dir: str, name: str, trainee: Trainee) -> None:
     """Writes the checkpoint `name`; it counts only once the run's state names it.
 
     Raises:
-      RunError: it cannot be written; those that were there before still are.
+      RunError: it cannot be written, or a weight is not finite; the checkpoints that were there
+        before still are.
     """
     path = os.path.join(run_dir, CHECKPOINTS, name)
+    for variable in trainee.model.variables:
+        if not tf.reduce_all(tf.math.is_finite(tf.cast(variable.value, tf.float32))):
+            raise RunError(
+                f"{name}: {variable.path} is not finite; a lower --learning_rate may help"
+            )
     try:
-        _checkpoint(model, optimizer, loss_scale).write(path)
+        tf.train.Checkpoint(**_variables(trainee)).write(path)
     except tf.errors.OpError as error:
-        reason = error.message.rpartition("; ")[2].partition(" [Op:")[
-            0
-        ]  # without the graph's names
+        # Without the names of the graph.
+        reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
         raise RunError(f"{path}: cannot be written: {reason}") from None
+    for ending in (".index", ".data-00000-of-00001"):
+        with open(path + ending, "rb") as file:
+            os.fsync(file.fileno())
 
 
-def restore(
-    run_dir: str,
-    name: str,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer | None = None,
-    loss_scale: LossScale | None = None,
-) -> None:
-    """Reads the checkpoint `name` into the model, and what else is given.
+def restore_trainee(run_dir: str, name: str, trainee: Trainee) -> None:
+    """Reads the checkpoint `name` into what training changes.
 
     Raises:
       RunError: it is missing, damaged, or of another model.
     """
+    _read(run_dir, name, is_partial=False, **_variables(trainee))
+
+
+def restore(run_dir: str, name: str, model: keras.Model) -> None:
+    """Reads the weights that were validated: those of the checkpoint, or their average if it has
+    one.
+
+    Raises:
+      RunError: it is missing, damaged, or of another model.
+    """
+    _read(run_dir, name, is_partial=True, model=[each.value for each in model.variables])
+    names = [key for key, _ in tf.train.list_variables(os.path.join(run_dir, CHECKPOINTS, name))]
+    if any(key.startswith("average/") for key in names):
+        _read(run_dir, name, is_partial=True, average=averaged_weights(model))
+
+
+def _read(run_dir: str, name: str, is_partial: bool, **groups: Any) -> None:
     path = os.path.join(run_dir, CHECKPOINTS, name)
     try:
-        status = _checkpoint(model, optimizer, loss_scale).read(path)
+        status = tf.train.Checkpoint(**groups).read(path)
         status.assert_existing_objects_matched()
-        if optimizer is None:
+        if is_partial:
             status.expect_partial()
     except (tf.errors.OpError, AssertionError, ValueError) as error:
         raise RunError(f"{path}: cannot be restored: {str(error).splitlines()[0]}") from None
 
 
-def _checkpoint(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer | None,
-    loss_scale: LossScale | None,
-) -> tf.train.Checkpoint:
-    """Variables by position: `model.variables` holds the dropout's random state too, which
-    TensorFlow would not find by following the model's attributes."""
-    groups = {"model": [variable.value for variable in model.variables]}
-    if optimizer:
-        groups["optimizer"] = [variable.value for variable in optimizer.variables]
-    if loss_scale:
-        groups["loss_scale"] = loss_scale.variables
-    return tf.train.Checkpoint(**groups)
+def _variables(trainee: Trainee) -> dict[str, list[tf.Variable]]:
+    """By position: `model.variables` holds the dropout's random state too, which TensorFlow would
+    not find by following the model's attributes."""
+    groups = {
+        "model": [variable.value for variable in trainee.model.variables],
+        "optimizer": [variable.value for variable in trainee.optimizer.variables],
+    }
+    if trainee.loss_scale:
+        groups["loss_scale"] = trainee.loss_scale.variables
+    if trainee.average:
+        groups["average"] = trainee.average.variables
+    return groups

@@ -2,20 +2,38 @@
 
 import hashlib
 import os
+import threading
 
 from pipeline.dataset import Manifest
-from pipeline.errors import UserError
+from pipeline.errors import RunError, UserError
 from trainer import storage
 
 SPLITS = ("train", "validation")  # that training reads
 
 
 def check_dataset(directory: str, manifest: Manifest, batch_size: int) -> None:
-    """Checks what shows without reading the shards.
+    """Checks for training what shows without reading the shards.
 
     Raises:
       UserError: a split is empty or smaller than a batch, the images are not packed bits, or a
         shard is missing or of another length.
+    """
+    for split in SPLITS:
+        check_split(directory, manifest, split)
+    records = manifest.splits["train"].records
+    if batch_size > records:
+        raise UserError(
+            f"--batch_size={batch_size} is larger than the training split of {directory}, "
+            f"{records} drawings"
+        )
+
+
+def check_split(directory: str, manifest: Manifest, split: str) -> None:
+    """The same for one split and any batch size.
+
+    Raises:
+      UserError: the split is empty, its images are not packed bits, or a shard is missing or of
+        another length.
     """
     encoding = manifest.image["encoding"]
     if encoding != "packed":
@@ -23,29 +41,47 @@ def check_dataset(directory: str, manifest: Manifest, batch_size: int) -> None:
             f"{directory}: its images are {encoding}; the trainer reads packed ones "
             "(pipeline.main --image_encoding=packed)"
         )
-    for split in SPLITS:
-        if not manifest.splits[split].records:
-            raise UserError(f"{directory}: no drawings in its {split} split")
-    records = manifest.splits["train"].records
-    if batch_size > records:
-        raise UserError(
-            f"--batch_size={batch_size} is larger than the training split of {directory}, "
-            f"{records} drawings"
-        )
-    for split in SPLITS:
-        for shard in manifest.splits[split].shards:
-            _check_length(os.path.join(directory, shard.file), shard.bytes)
+    if not manifest.splits[split].records:
+        raise UserError(f"{directory}: no drawings in its {split} split")
+    for shard in manifest.splits[split].shards:
+        _check_length(os.path.join(directory, shard.file), shard.bytes)
 
 
-def damaged_shards(directory: str, manifest: Manifest) -> list[str]:
-    """The paths of the shards whose content is not the manifest's; reads them all."""
-    paths = []
-    for split in SPLITS:
-        for shard in manifest.splits[split].shards:
-            path = os.path.join(directory, shard.file)
-            if hashlib.sha256(storage.read_file(path)).hexdigest() != shard.sha256:
-                paths.append(path)
-    return paths
+class ShardCheck:
+    """Compares the content of all shards with the manifest, while training goes on.
+
+    A record's own checksums find damage, but not a shard of another data set that happens to have
+    the right length. No checkpoint counts before this has ended well.
+    """
+
+    def __init__(self, directory: str, manifest: Manifest) -> None:
+        """Starts at once, in a thread, and costs a core about a second per GB."""
+        self._directory = directory
+        self._manifest = manifest
+        self._problems: list[str] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def raise_if_damaged(self, wait: bool) -> None:
+        """Looks at what was found so far, or waits for the end.
+
+        Raises:
+          RunError: a shard is not the manifest's.
+        """
+        if wait:
+            self._thread.join()
+        if self._problems:
+            raise RunError("; ".join(self._problems))
+
+    def _run(self) -> None:
+        for split in SPLITS:
+            for shard in self._manifest.splits[split].shards:
+                path = os.path.join(self._directory, shard.file)
+                try:
+                    if hashlib.sha256(storage.read_file(path)).hexdigest() != shard.sha256:
+                        self._problems.append(f"{path}: damaged, or of another data set")
+                except OSError as error:
+                    self._problems.append(f"{path}: cannot be read any more: {error.strerror}")
 
 
 def _check_length(path: str, length_bytes: int) -> None:

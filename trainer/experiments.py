@@ -47,6 +47,12 @@ class Architecture:
     reduction_b: tuple[tuple[int, ...], ...]
     block_c: Block
     dropout_rate: float = 0.8  # the share that is dropped
+    batch_norm: bool = False  # batch normalisation after each convolution; not the study's
+
+    @property
+    def depths(self) -> tuple[int, int, int]:
+        """The numbers of blocks A, B and C."""
+        return self.block_a.repeat, self.block_b.repeat, self.block_c.repeat
 
     def describe(self) -> dict[str, Any]:
         """As JSON types."""
@@ -71,6 +77,7 @@ class Experiment:
     name: str
     architecture: Architecture
     change: str = ""  # what it changes in its base, in words
+    modification: str = ""  # the same in a few, beyond widths and depths: for tables
     categories: int | None = None  # that the study trained it on; a run takes its data set's
 
 
@@ -87,6 +94,28 @@ def find(name: str) -> Experiment:
     raise UserError(f"no experiment {name!r}; {hint}there are {', '.join(EXPERIMENTS)}")
 
 
+def block_layers(block: Block) -> Branches:
+    """The branches of a residual block, without the 1x1 convolution after their concatenation."""
+    return tuple(
+        tuple(Layer(kernel, block.filters) for kernel in kernels) for kernels in block.branches
+    )
+
+
+def reduction_layers(filters: tuple[tuple[int, ...], ...]) -> Branches:
+    """The branches of a reduction, of which each halves the map: the max-pooling, and those of
+    convolutions with these numbers of filters.
+
+    A branch of one convolution is 3x3/2; of two 1x1, 3x3/2; of three 1x1, 3x3, 3x3/2.
+    """
+    branches: list[tuple[Layer, ...]] = [(Layer(K33, None, 2, "valid"),)]
+    for widths in filters:
+        layers = [Layer(K33, width) for width in widths[:-1]]
+        if layers:
+            layers[0] = Layer(K11, widths[0])
+        branches.append((*layers, Layer(K33, widths[-1], 2, "valid")))
+    return tuple(branches)
+
+
 K11, K33 = (1, 1), (3, 3)
 K13, K31 = (1, 3), (3, 1)
 K17, K71 = (1, 7), (7, 1)
@@ -99,9 +128,13 @@ def _plain_stem(*filters: int, fifth_stride: int = 1) -> Branches:
     return (tuple(map(Layer, kernels, filters, strides, ["valid"] * 6)),)
 
 
-def _changed(base: Experiment, name: str, change: str, **fields: Any) -> Experiment:
+def _changed(
+    base: Experiment, name: str, change: str, modification: str = "", **fields: Any
+) -> Experiment:
     architecture = dataclasses.replace(base.architecture, **fields)
-    return dataclasses.replace(base, name=name, architecture=architecture, change=change)
+    return dataclasses.replace(
+        base, name=name, architecture=architecture, change=change, modification=modification
+    )
 
 
 def _with_depth(base: Experiment, name: str, depths: tuple[int, int, int]) -> Experiment:
@@ -147,6 +180,7 @@ _E3 = _changed(
     _E1,
     "E3",
     "256, 896, 1792 wide; the stem's fifth convolution has stride 2",
+    modification="stride 2",
     stem=_plain_stem(32, 32, 64, 80, 192, 256, fifth_stride=2),
 )
 _E4 = _changed(
@@ -188,6 +222,7 @@ _E2_8 = _changed(
     _E2_7,
     "E2_8",
     "32, 128, 256 wide; half the filters inside of blocks B and C",
+    modification="half in B, C",
     stem=_plain_stem(32, 32, 32, 32, 32, 32),
     reduction_a=((64,), (32, 32, 32)),
     block_b=dataclasses.replace(_BLOCK_B, filters=64),
@@ -202,6 +237,7 @@ _E2 = _changed(
     _E1,
     "E2",
     "stem: max-pooled image + four convolutions",
+    modification="other stem",
     stem=(
         (Layer(K33, None, 2, "valid"),),
         (Layer(K33, 32), Layer(K33, 64, 2, "valid"), Layer(K11, 128), Layer(K33, 256)),
@@ -213,6 +249,7 @@ _E4_7 = _changed(
     _E2_7,
     "E4_7",
     "stem: 1x1 convolution + three convolutions",
+    modification="other stem",
     stem=(
         (Layer(K11, 64, 2, "valid"),),
         (Layer(K11, 32), Layer(K33, 64), Layer(K11, 64, 2, "valid")),
@@ -225,18 +262,21 @@ _E4_8 = _changed(
     _E2_7,
     "E4_8",
     "A without its third branch",
+    modification="A 2 branches",
     block_a=dataclasses.replace(_BLOCK_A, branches=((K11,), (K11, K33))),
 )
 _E4_9 = _changed(
     _E2_7,
     "E4_9",
     "A's third branch 1x7, 7x1",
+    modification="A 1x7, 7x1",
     block_a=dataclasses.replace(_BLOCK_A, branches=((K11,), (K11, K33), (K11, K17, K71))),
 )
 _E4_10 = _changed(
     _E2_7,
     "E4_10",
     "B's second branch 1x3, 3x1",
+    modification="B 1x3, 3x1",
     block_b=dataclasses.replace(_BLOCK_B, branches=((K11,), (K11, K13, K31))),
 )
 

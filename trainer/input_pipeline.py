@@ -26,30 +26,29 @@ _FEATURES = {
 
 
 class Batch(NamedTuple):
-    """Examples for one step; weighted sums over its rows are means over its real examples."""
+    """Examples for one step."""
 
     images: tf.Tensor  # [B, 904] uint8, packed
     labels: tf.Tensor  # [B] int64
-    weights: tf.Tensor  # [B] float32: 1 / number of real examples, or 0 for padding
 
 
 BATCH_SPEC = Batch(
     tf.TensorSpec([None, PACKED_BYTES], tf.uint8),
     tf.TensorSpec([None], tf.int64),
-    tf.TensorSpec([None], tf.float32),
 )
 
 
 def training_batches(
-    directory: str, manifest: Manifest, batch_size: int, *, seed: int, epoch: int, replicas: int = 1
+    directory: str, manifest: Manifest, batch_size: int, *, seed: int, epoch: int, skip: int = 0
 ) -> tf.data.Dataset:
     """One epoch over the training split: every example once, the last batch may be smaller.
 
     The order depends on `seed` and `epoch` (from 1) alone, so an epoch can be repeated exactly;
-    TensorFlow mixes its global seed in, which a run sets from the same `seed`.
+    TensorFlow mixes its global seed in, which a run sets from the same `seed`. The first `skip`
+    batches, which a resumed run has seen, are read and shuffled but not parsed.
 
     Returns:
-      `Batch`es, padded to a multiple of `replicas`.
+      `Batch`es.
     """
     split = manifest.splits["train"]
     # Two independent numbers out of (seed, epoch): seeds that differ by one share no orders.
@@ -66,15 +65,15 @@ def training_batches(
     shuffled = records.shuffle(
         min(SHUFFLE_BUFFER_RECORDS, split.records), seed=int(record_seed >> np.uint64(1))
     )
-    return _batches(shuffled, batch_size, replicas)
+    return _batches(shuffled, batch_size, skip)
 
 
 def evaluation_batches(
-    directory: str, manifest: Manifest, split: str, batch_size: int, *, replicas: int = 1
+    directory: str, manifest: Manifest, split: str, batch_size: int
 ) -> tf.data.Dataset:
     """Every example of a split once, in the order of the files, as `Batch`es."""
     files = [os.path.join(directory, shard.file) for shard in manifest.splits[split].shards]
-    return _batches(tf.data.TFRecordDataset(files), batch_size, replicas)
+    return _batches(tf.data.TFRecordDataset(files), batch_size)
 
 
 def unpack_bitmaps(packed: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
@@ -86,32 +85,13 @@ def unpack_bitmaps(packed: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
     return tf.cast(tf.reshape(bits, [-1, IMAGE_SIZE, IMAGE_SIZE, 1]), dtype)
 
 
-def _batches(records: tf.data.Dataset, batch_size: int, replicas: int) -> tf.data.Dataset:
+def _batches(records: tf.data.Dataset, batch_size: int, skip: int = 0) -> tf.data.Dataset:
     def parse(serialized: tf.Tensor) -> Batch:  # serialized: [B] string
         features = tf.io.parse_example(serialized, _FEATURES)
         images = tf.io.decode_raw(features["image"], tf.uint8)
-        images = tf.ensure_shape(images, [None, PACKED_BYTES])
-        return pad(images, features["label"], replicas)
+        return Batch(tf.ensure_shape(images, [None, PACKED_BYTES]), features["label"])
 
-    batches = records.batch(batch_size).map(
-        parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
-def pad(images: tf.Tensor, labels: tf.Tensor, replicas: int) -> Batch:
-    """Weighs the examples, and adds ones of weight 0 up to a multiple of `replicas`.
-
-    Args:
-      images: [B, 904] uint8.
-      labels: [B] int64.
-      replicas: how many equal parts the batch is going to be cut into.
-    """
-    count = tf.shape(labels)[0]
-    padding = -count % replicas
-    weights = tf.fill([count], 1 / tf.cast(count, tf.float32))
-    return Batch(
-        tf.pad(images, [[0, padding], [0, 0]]),
-        tf.pad(labels, [[0, padding]]),
-        tf.pad(weights, [[0, padding]]),
+    batches = records.batch(batch_size).skip(skip)
+    return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
+        tf.data.AUTOTUNE
     )

@@ -2,61 +2,223 @@
 
   python -m trainer.main --dataset=data --run_dir=runs/E3_8 --experiment=E3_8
 
-The same command again resumes after the last finished epoch; with more --epochs it goes on.
+The same command again goes on from the newest checkpoint, to the bit as if it had never stopped;
+with more --epochs it goes on after the last one. Ctrl-C and SIGTERM save a checkpoint first, and
+the exit status is 75 then.
 """
+
+import dataclasses
+from typing import Any
 
 from absl import flags
 
 from pipeline import command
-from trainer import experiments
-from trainer.config import PRECISIONS, TrainConfig
+from pipeline.dataset import read_manifest
+from pipeline.errors import UserError
+from trainer import costs, experiments
+from trainer.config import AUGMENTATIONS, PRECISIONS, SCHEDULES, XLA, Interval, TrainConfig
+from trainer.experiments import Experiment
 from trainer.quiet_start import quiet_start
-from trainer.run_directory import State
+from trainer.state import State
 
 
 def define_flags() -> None:
+    group = "Data and run"
     flags.DEFINE_string(
-        "dataset", None, "Data set directory that pipeline.main has written.", required=True
+        "dataset", None, "Data set directory that pipeline.main has written.", module_name=group
     )
     flags.DEFINE_string(
-        "run_dir", None, "Directory to keep this run in: checkpoints, metrics.", required=True
+        "run_dir",
+        None,
+        "Directory to keep this run in: checkpoints, metrics.",
+        module_name=group,
     )
     flags.DEFINE_string(
-        "experiment", "E2_7", f"Architecture: {', '.join(experiments.EXPERIMENTS)}."
+        "checkpoint_every",
+        "10m",
+        "Steps (500) or minutes (10m) between checkpoints, besides one after every epoch.",
+        module_name=group,
     )
-    flags.DEFINE_integer("epochs", 12, "Passes over the training split.", lower_bound=1)
+    flags.DEFINE_boolean(
+        "profile",
+        False,
+        "Write a profile of steps 11 to 20 for TensorBoard.",
+        module_name=group,
+    )
+
+    group = "Model"
+    flags.DEFINE_string(
+        "experiment",
+        "E2_7",
+        f"Architecture: {', '.join(experiments.EXPERIMENTS)}.",
+        module_name=group,
+    )
+    flags.DEFINE_boolean(
+        "batch_norm",
+        False,
+        "Normalise after every convolution (the study does not).",
+        module_name=group,
+    )
+    flags.DEFINE_boolean(
+        "summary",
+        False,
+        "Print the model's stages, parameters and multiply-adds, for the classes of --dataset or "
+        "else the study's, and train nothing.",
+        module_name=group,
+    )
+
+    group = "Recipe (the defaults are the study's)"
     flags.DEFINE_integer(
-        "batch_size", 100, "Images a step, over all devices together.", lower_bound=1
+        "epochs", 12, "Passes over the training split.", lower_bound=1, module_name=group
     )
-    flags.DEFINE_float("learning_rate", 1e-3, "Adam's step size.", lower_bound=0.0)
+    flags.DEFINE_integer(
+        "batch_size",
+        100,
+        "Images a step, over all devices together.",
+        lower_bound=1,
+        module_name=group,
+    )
+    flags.DEFINE_float(
+        "learning_rate", 1e-3, "Adam's step size.", lower_bound=0.0, module_name=group
+    )
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Of the first weights, the dropout, the augmentation and the order of the drawings.",
+        lower_bound=0,
+        module_name=group,
+    )
+
+    group = "Beyond the study (off by default)"
+    flags.DEFINE_enum(
+        "learning_rate_schedule",
+        "constant",
+        list(SCHEDULES),
+        "cosine: down to 0 in the last epoch.",
+        module_name=group,
+    )
+    flags.DEFINE_float(
+        "warmup_epochs",
+        0.0,
+        "Epochs in which the learning rate grows from 0.",
+        lower_bound=0.0,
+        module_name=group,
+    )
+    flags.DEFINE_float(
+        "weight_decay",
+        0.0,
+        "AdamW's decay of the kernels; 0 is Adam.",
+        lower_bound=0.0,
+        module_name=group,
+    )
+    flags.DEFINE_float(
+        "clip_norm",
+        0.0,
+        "Largest norm of all gradients together; 0 does not clip.",
+        lower_bound=0.0,
+        module_name=group,
+    )
+    flags.DEFINE_float(
+        "label_smoothing",
+        0.0,
+        "Share of the target, 0 to 1, that all classes divide.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        module_name=group,
+    )
+    flags.DEFINE_float(
+        "ema_decay",
+        0.0,
+        "Validate and predict with the exponential moving average of the weights; usual are 0.99 "
+        "to 0.9999.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        module_name=group,
+    )
+    flags.DEFINE_list(
+        "augment",
+        [],
+        f"Random changes of the training bitmaps, any of {','.join(AUGMENTATIONS)}: half of them "
+        "mirrored, shifts up to 4 pixels, scales of 0.85 to 1.05, rotations up to 12 degrees.",
+        module_name=group,
+    )
+    flags.DEFINE_integer(
+        "early_stopping",
+        0,
+        "Stop after so many epochs in a row without a better validation accuracy; 0 never does.",
+        lower_bound=0,
+        module_name=group,
+    )
+
+    group = "Speed"
     flags.DEFINE_enum(
         "precision",
         "auto",
         ["auto", *PRECISIONS],
         "Number format of the computation; auto takes the fastest that the hardware has.",
+        module_name=group,
     )
-    flags.DEFINE_integer(
-        "seed", 0, "Of the first weights, the dropout and the order of the drawings.", lower_bound=0
+    flags.DEFINE_enum(
+        "xla",
+        "auto",
+        list(XLA),
+        "Compile with XLA; auto does on a single GPU. It is three times slower on a CPU.",
+        module_name=group,
     )
 
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
-    experiment = experiments.find(args.experiment)
+    experiment = find_experiment(args.experiment, args.batch_norm)
+    if args.summary:
+        labels = read_manifest(args.dataset).labels if args.dataset else ()
+        print(costs.summary(experiment, len(labels) or experiment.categories or 20))
+        return
+    config = config_from_flags(experiment)
     with quiet_start():
         from trainer.train import train
-    config = TrainConfig(
-        dataset=args.dataset,
-        run_dir=args.run_dir,
-        experiment=experiment,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        precision=args.precision,
-        seed=args.seed,
-    )
     print(result_lines(train(config)))
     print(f"history, metrics, evaluation, checkpoints and TensorBoard events in {config.run_dir}")
+
+
+def find_experiment(name: str, batch_norm: bool) -> Experiment:
+    """The experiment, as it is or with batch normalisation.
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    experiment = experiments.find(name)
+    architecture = dataclasses.replace(experiment.architecture, batch_norm=batch_norm)
+    return dataclasses.replace(experiment, architecture=architecture)
+
+
+def config_from_flags(experiment: Experiment) -> TrainConfig:
+    """What the flags say; those of `TrainConfig` have its fields' names.
+
+    Raises:
+      UserError: they make no run.
+    """
+    args = flags.FLAGS
+    for name in ("dataset", "run_dir"):
+        if args[name].value is None:
+            raise UserError(f"--{name} is needed (--help lists the flags)")
+    unknown = set(args.augment) - set(AUGMENTATIONS)
+    if unknown:
+        raise UserError(
+            f"--augment={','.join(args.augment)}: no {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(AUGMENTATIONS)}"
+        )
+    if args.warmup_epochs > args.epochs:
+        raise UserError(f"--warmup_epochs={args.warmup_epochs:g}: longer than --epochs")
+    own = {"experiment", "checkpoint_every", "augment"}
+    names = {field.name for field in dataclasses.fields(TrainConfig)} - own
+    values: dict[str, Any] = {name: args[name].value for name in names}
+    return TrainConfig(
+        experiment=experiment,
+        checkpoint_every=Interval.parse(args.checkpoint_every),
+        augment=tuple(kind for kind in AUGMENTATIONS if kind in args.augment),
+        **values,
+    )
 
 
 def result_lines(state: State) -> str:

@@ -1,55 +1,34 @@
 """Sums over training steps: loss, accuracy, speed, waiting."""
 
-import dataclasses
 import math
 import time
 
 from pipeline.errors import RunError
+from trainer.state import Totals
 from trainer.steps import StepResult
 
 
-@dataclasses.dataclass(frozen=True)
-class Totals:
-    """Sums over some training steps."""
-
-    loss_sum: float = 0.0  # over examples
-    correct: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    input_wait_seconds: float = 0.0
-
-    def __add__(self, other: "Totals") -> "Totals":
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Totals(*(a + b for a, b in pairs))
-
-    @property
-    def loss(self) -> float:
-        return self.loss_sum / self.examples
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.examples
-
-    @property
-    def images_per_second(self) -> float:
-        return self.examples / self.seconds
-
-    @property
-    def input_wait_share(self) -> float:
-        return self.input_wait_seconds / self.seconds
-
-
 class Meter:
-    """Collects steps between two readings.
+    """Collects the steps of one epoch, and those since the last line about them.
 
-    Results stay on their device until they are read: asking for a value after every step would
-    make a GPU wait for Python.
+    Results stay on their device until they are collected: asking for a value after every step
+    would make a GPU wait for Python. Losses are added up one by one, so that an epoch's sum does
+    not depend on when that happens.
     """
 
-    def __init__(self, step: int) -> None:
-        """Starts the clock. `step`: the number of steps that the run has finished."""
+    def __init__(self, step: int, epoch: Totals) -> None:
+        """Starts the clock.
+
+        Args:
+          step: the number of steps that the run has finished.
+          epoch: the sums over those of them that are of this epoch.
+        """
         self.step = step
-        self._restart()
+        self.epoch = epoch
+        self.interval = Totals()
+        self._results: list[StepResult] = []
+        self._input_wait_seconds = 0.0
+        self._collected = self._interval_start = time.perf_counter()
 
     def add(self, result: StepResult, input_wait_seconds: float) -> None:
         self.step += 1
@@ -57,30 +36,41 @@ class Meter:
         self._input_wait_seconds += input_wait_seconds
 
     @property
-    def seconds(self) -> float:
-        """Since the last reading."""
-        return time.perf_counter() - self._start
+    def interval_seconds(self) -> float:
+        """Since the interval began."""
+        return time.perf_counter() - self._interval_start
 
-    def read(self) -> Totals:
-        """The steps since the last reading.
+    def collect(self) -> None:
+        """Adds the steps so far to `epoch` and `interval`.
 
         Raises:
           RunError: a loss is not finite.
         """
-        loss_sum, correct, examples = 0.0, 0, 0
         first_step = self.step - len(self._results) + 1
+        steps = []
         for step, result in enumerate(self._results, first_step):
-            loss = float(result.loss)
+            loss, examples = float(result.loss), int(result.examples)
             if not math.isfinite(loss):
                 raise RunError(f"step {step}: the loss is {loss}; a lower --learning_rate may help")
-            loss_sum += loss * int(result.examples)
-            correct += int(result.correct)
-            examples += int(result.examples)
-        totals = Totals(loss_sum, correct, examples, self.seconds, self._input_wait_seconds)
-        self._restart()
-        return totals
-
-    def _restart(self) -> None:
-        self._results: list[StepResult] = []
+            steps.append(Totals(loss * examples, int(result.correct), examples))
+        now = time.perf_counter()
+        steps.append(
+            Totals(seconds=now - self._collected, input_wait_seconds=self._input_wait_seconds)
+        )
+        for totals in steps:
+            self.epoch += totals
+            self.interval += totals
+        self._results = []
         self._input_wait_seconds = 0.0
-        self._start = time.perf_counter()
+        self._collected = now
+
+    def exclude(self, seconds: float) -> None:
+        """Takes out a pause, for a checkpoint say, that just ended."""
+        self._collected += seconds
+
+    def end_interval(self) -> Totals:
+        """The sums since the last call; collects."""
+        self.collect()
+        interval, self.interval = self.interval, Totals()
+        self._interval_start = time.perf_counter()
+        return interval

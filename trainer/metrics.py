@@ -57,8 +57,9 @@ class Metrics:
                 "label": label,
                 "examples": examples[index],
                 "correct": correct[index],
-                "accuracy": _share(correct[index], examples[index]),  # also called recall
                 "precision": _share(correct[index], predicted[index]),
+                "recall": _share(correct[index], examples[index]),  # the class's accuracy
+                "f1": _share(2 * correct[index], examples[index] + predicted[index]),
             }
             for index, label in enumerate(labels)
         ]

@@ -1,6 +1,5 @@
 """What a run tells on its way: lines on the screen, metrics.jsonl and TensorBoard."""
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +9,8 @@ import tensorflow as tf
 from pipeline.dataset import Manifest
 from trainer import run_directory
 from trainer.config import TrainConfig
-from trainer.meter import Totals
-from trainer.run_directory import State
+from trainer.optimizer import make_schedule
+from trainer.state import State, Totals
 
 
 class Report:
@@ -20,8 +19,9 @@ class Report:
     def __init__(self, config: TrainConfig, manifest: Manifest) -> None:
         self._config = config
         self._manifest = manifest
-        self._steps_per_epoch = math.ceil(manifest.splits["train"].records / config.batch_size)
+        self._steps_per_epoch = config.steps_per_epoch(manifest.splits["train"].records)
         directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
+        self._schedule = make_schedule(config, manifest.splits["train"].records)
         self._events = tf.summary.create_file_writer(directory)
 
     def start(self, parameters: int, precision: str, devices: Sequence[str], state: State) -> None:
@@ -39,13 +39,16 @@ class Report:
             f"seed {config.seed}\n"
             f"computing   {precision} on {', '.join(names)}\n"
             f"run         {config.run_dir}"
-            + (f", resumed after epoch {state.epoch}" if state.epoch else ""),
+            + (f", resumed after step {state.newest_step:,}" if state.newest else ""),
             flush=True,
         )
 
     def interval(self, epoch: int, step: int, totals: Totals) -> None:
         """Some steps of an epoch; `step` is the last of them, counted over all epochs."""
-        metrics = _training_metrics(totals) | {"learning_rate": self._config.learning_rate}
+        if not totals.examples:  # a checkpoint has just ended an interval
+            return
+        rate = float(self._schedule(step - 1)) if self._schedule else self._config.learning_rate
+        metrics = _training_metrics(totals) | {"learning_rate": rate}
         self._write("step", epoch, step, metrics)
         step_of_epoch = step - (epoch - 1) * self._steps_per_epoch
         images_left = (self._config.epochs * self._steps_per_epoch - step) * self._config.batch_size

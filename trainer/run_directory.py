@@ -5,15 +5,20 @@ the checkpoint that it names is complete, and history.json and evaluation.json a
 A run killed anywhere is continued from what it says.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import RunError, UserError
 from pipeline.paths import is_remote
+from trainer.config import IDENTITY
+from trainer.state import State
 
 CONFIG = "config.json"
 HISTORY = "history.json"
@@ -23,56 +28,51 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 STATE = os.path.join(CHECKPOINTS, "state.json")
 
-HISTORY_KEYS = ("accuracy", "loss", "val_accuracy", "val_loss")
-
-# What a run cannot change on its way, and how an error calls it.
+# What a run cannot change on its way besides trainer.config.IDENTITY, and how an error calls it.
 _IDENTITY = {
     "experiment": "--experiment",
     "architecture": "the experiment's architecture",
-    "batch_size": "--batch_size",
-    "learning_rate": "--learning_rate",
-    "seed": "--seed",
-    "precision": "--precision",
+    **{name: f"--{name}" for name in IDENTITY},
     "dataset_fingerprint": "the content of --dataset",
 }
+_LONG_VALUES = {"architecture", "dataset_fingerprint"}  # not shown in an error
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint after an epoch and what its weights achieve."""
-
-    name: str  # of the files in checkpoints/, without their endings
-    epoch: int  # from 1
-    evaluation: dict[str, Any]  # see trainer.metrics
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """How far a run is."""
-
-    epoch: int = 0  # finished epochs
-    step: int = 0  # finished steps, over all epochs
-    history: dict[str, list[float]] = dataclasses.field(
-        default_factory=lambda: {key: [] for key in HISTORY_KEYS}
-    )
-    last: Checkpoint | None = None
-    best: Checkpoint | None = None  # by validation accuracy, the first of equals
-
-
-def open_run(run_dir: str, config: dict[str, Any]) -> State:
-    """Makes the run directory, or continues the one that is there.
-
-    Args:
-      run_dir: the directory.
-      config: what config.json is to hold.
+@contextlib.contextmanager
+def locked(run_dir: str) -> Iterator[None]:
+    """Makes the directory, and keeps other processes from training in it at the same time.
 
     Raises:
-      UserError: the directory belongs to another configuration or data set, or is no run's.
+      UserError: another process trains in it, or it cannot be made.
     """
     if is_remote(run_dir):
         raise UserError(f"--run_dir={run_dir}: it has to be a directory on this machine")
     try:
         os.makedirs(run_dir, exist_ok=True)
+        directory = os.open(run_dir, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{error.filename or run_dir}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{run_dir}: another process is training in it") from None
+        yield
+    finally:
+        os.close(directory)  # which unlocks it
+
+
+def open_run(run_dir: str, config: dict[str, Any]) -> State:
+    """Begins a run in an empty directory, or continues the one that is there.
+
+    Args:
+      run_dir: the directory, which is `locked`.
+      config: what config.json is to hold.
+
+    Raises:
+      UserError: the directory belongs to another configuration or data set, or is no run's.
+    """
+    try:
         if os.path.exists(os.path.join(run_dir, CONFIG)):
             _check_identity(run_dir, read_config(run_dir), config)
         elif os.listdir(run_dir):
@@ -84,7 +84,7 @@ def open_run(run_dir: str, config: dict[str, Any]) -> State:
     except OSError as error:
         raise UserError(f"{error.filename or run_dir}: {error.strerror}") from None
     _publish(run_dir, state)
-    _trim_metrics(run_dir, state.step)
+    _trim_metrics(run_dir, state.newest_step)
     return state
 
 
@@ -118,10 +118,7 @@ def read_state(run_dir: str) -> State:
     path = os.path.join(run_dir, STATE)
     try:
         with open(path, encoding="utf-8") as file:
-            fields = json.load(file)
-        for key in ("last", "best"):
-            fields[key] = Checkpoint(**fields[key])
-        return State(**fields)
+            return State.from_json(json.load(file))
     except FileNotFoundError:
         return State()
     except (ValueError, KeyError, TypeError) as error:
@@ -132,15 +129,13 @@ def commit(run_dir: str, state: State) -> None:
     """Makes `state`, whose checkpoints are complete, the run's, and deletes other checkpoints."""
     write_json(os.path.join(run_dir, STATE), dataclasses.asdict(state))
     _publish(run_dir, state)
-    kept = {checkpoint.name for checkpoint in (state.last, state.best) if checkpoint}
     directory = os.path.join(run_dir, CHECKPOINTS)
+    kept = {os.path.basename(STATE).partition(".")[0], *state.names()}
     for name in os.listdir(directory):
-        path = os.path.join(directory, name)
-        if name == os.path.basename(STATE) or name.partition(".")[0] in kept:
+        if name.partition(".")[0] in kept:
             continue
-        if os.path.isdir(
-            path
-        ):  # TensorFlow's, where a run was killed in the middle of a checkpoint
+        path = os.path.join(directory, name)
+        if os.path.isdir(path):  # TensorFlow's, where a kill met it in the middle of a checkpoint
             shutil.rmtree(path)
         else:
             os.remove(path)
@@ -165,12 +160,16 @@ def write_json(path: str, value: Any) -> None:
 
 
 def _check_identity(run_dir: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+    names = dict(_IDENTITY)
+    if here["learning_rate_schedule"] == "cosine":
+        names["epochs"] = "--epochs, where the cosine schedule ends:"
     differences = []
-    for key, name in _IDENTITY.items():
+    for key, name in names.items():
         if there.get(key) != here[key]:
-            is_short = isinstance(here[key], int | float) or key in ("experiment", "precision")
-            values = f" ({there.get(key)} there, {here[key]} here)" if is_short else ""
-            differences.append(name + values)
+            shown = key not in _LONG_VALUES
+            differences.append(
+                f"{name} ({there.get(key)} there, {here[key]} here)" if shown else name
+            )
     if differences:
         raise UserError(
             f"{run_dir}: belongs to another run, which differs in {', '.join(differences)}; "

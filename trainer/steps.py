@@ -1,23 +1,47 @@
 """One step of training and of evaluation, the same code for one replica and for several.
 
-Every replica is handed the whole packed batch (90 kB for 100 images) and takes its own rows. The
-weights of a batch are 1 / number of examples, so sums over replicas are means over the batch, to
-the last partial one.
+The loss of a replica is the sum over its rows divided by the size of the whole batch, so sums over
+replicas are means over the batch, the last partial one too.
 
 Loss scaling is ours: Keras' LossScaleOptimizer looks for overflows in the gradients of the first
 replica, before they are summed, and misses those of the others.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from trainer.augmentation import augment, draw_transforms
 from trainer.input_pipeline import BATCH_SPEC, Batch, unpack_bitmaps
 from trainer.loss_scale import LossScale
+from trainer.optimizer import MovingAverage, clip
+from trainer.replicas import Rows, all_rows, own_rows, working_on
 
 SUM = tf.distribute.ReduceOp.SUM
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainee:
+    """What training changes; made under the scope of the strategy that trains it."""
+
+    model: keras.Model  # gives logits
+    optimizer: keras.optimizers.Optimizer  # built for the model's variables
+    loss_scale: LossScale | None = None  # with float16
+    average: MovingAverage | None = None  # with --ema_decay
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a training step does beyond the study's."""
+
+    label_smoothing: float = 0.0
+    clip_norm: float = 0.0  # 0: no clipping
+    augment: tuple[str, ...] = ()  # of trainer.config.AUGMENTATIONS
+    seed: int = 0  # of the augmentation
+    xla: bool = False  # forward and backward as one XLA program; for one replica
 
 
 class StepResult(NamedTuple):
@@ -28,63 +52,87 @@ class StepResult(NamedTuple):
     examples: tf.Tensor  # int32
 
 
-TrainingStep = Callable[[Batch], StepResult]
+TrainingStep = Callable[[Batch, tf.Tensor], StepResult]  # the tensor: see make_training_step
 EvaluationStep = Callable[[Batch], tf.Tensor]  # → [B, classes] float32 logits
 
 
 def make_training_step(
-    strategy: tf.distribute.Strategy,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss_scale: LossScale | None,
+    strategy: tf.distribute.Strategy, trainee: Trainee, recipe: Recipe
 ) -> TrainingStep:
     """Forward, backward, update.
 
-    Args:
-      strategy: under whose scope the others were made.
-      model: gives logits.
-      optimizer: built for the model's variables.
-      loss_scale: for float16, None for the other precisions.
+    Returns:
+      A function of a batch and of the number of the step, from 1 over all epochs, an int64 scalar.
     """
+    model, optimizer, loss_scale = trainee.model, trainee.optimizer, trainee.loss_scale
     scale = loss_scale.scale if loss_scale else tf.constant(1.0)
 
-    def differentiate(batch: Batch) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
-        images, labels, weights = _own_rows(batch)
-        with tf.GradientTape() as tape:
-            logits = model(unpack_bitmaps(images, model.inputs[0].dtype), training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [B]
-            loss = tf.reduce_sum(losses * weights)
+    def differentiate(
+        bitmaps: tf.Tensor, labels: tf.Tensor, rows: Rows
+    ) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
+        """`bitmaps`: [rows, 85, 85, 1] in the model's dtype."""
+        with tf.GradientTape() as tape, working_on(rows):
+            logits = model(bitmaps, training=True)
+            losses = cross_entropy(labels, logits, recipe.label_smoothing)  # [rows]
+            counts = tf.range(tf.shape(labels)[0]) < rows.own  # [rows]
+            loss = tf.reduce_sum(tf.where(counts, losses, 0)) / tf.cast(rows.count, tf.float32)
             scaled_loss = loss * scale
         gradients = tape.gradient(scaled_loss, model.trainable_variables)
-        is_correct = (tf.argmax(logits, axis=1) == labels) & (weights > 0)
-        result = StepResult(loss, _count(is_correct), _count(weights > 0))
+        is_correct = (tf.argmax(logits, axis=1) == labels) & counts
+        result = StepResult(loss, _count(is_correct), rows.own)
         return result, gradients, _count_nonfinite(gradients) if loss_scale else tf.constant(0)
+
+    @tf.function(jit_compile=True)
+    def differentiate_compiled(
+        bitmaps: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
+        """For one replica, whose rows are all: XLA needs to know sizes when it compiles."""
+        return differentiate(bitmaps, labels, all_rows(tf.shape(labels)[0]))
+
+    def replica_step(
+        batch: Batch, step: tf.Tensor
+    ) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
+        rows = own_rows(tf.shape(batch.labels)[0])
+        bitmaps = unpack_bitmaps(rows.of(batch.images), model.inputs[0].dtype)
+        if recipe.augment:
+            seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
+            transforms = draw_transforms(rows.count, recipe.augment, seed)
+            bitmaps = augment(bitmaps, rows.of(transforms))
+        labels = rows.of(batch.labels)
+        if recipe.xla:
+            return differentiate_compiled(bitmaps, labels)
+        return differentiate(bitmaps, labels, rows)
 
     def update(gradients: list[tf.Tensor]) -> None:
         if loss_scale:
             gradients = [gradient / scale for gradient in gradients]
+        if recipe.clip_norm:
+            gradients = clip(gradients, recipe.clip_norm)
         optimizer.apply(gradients)  # which adds them up over the replicas
 
-    @tf.function(input_signature=[BATCH_SPEC], jit_compile=False)
-    def training_step(batch: Batch) -> StepResult:
-        result, gradients, nonfinite = strategy.run(differentiate, args=(batch,))
+    @tf.function(input_signature=[BATCH_SPEC, tf.TensorSpec([], tf.int64)], jit_compile=False)
+    def training_step(batch: Batch, step: tf.Tensor) -> StepResult:
+        result, gradients, nonfinite = strategy.run(replica_step, args=(batch, step))
         if loss_scale is None:
             strategy.run(update, args=(gradients,))
         else:
             finite = strategy.reduce(SUM, nonfinite, axis=None) == 0
             tf.cond(finite, lambda: strategy.run(update, args=(gradients,)), lambda: None)
             loss_scale.update(finite)
+        if trainee.average:
+            trainee.average.update(step)
         return StepResult(*(strategy.reduce(SUM, value, axis=None) for value in result))
 
     return training_step
 
 
 def make_evaluation_step(strategy: tf.distribute.Strategy, model: keras.Model) -> EvaluationStep:
-    """Logits of a batch, in the order of its rows, padding included."""
+    """Logits of a batch, in the order of its rows."""
 
     def replica_step(batch: Batch) -> tf.Tensor:
-        images, _, _ = _own_rows(batch)
-        return model(unpack_bitmaps(images, model.inputs[0].dtype), training=False)
+        rows = own_rows(tf.shape(batch.labels)[0])
+        images = unpack_bitmaps(rows.of(batch.images), model.inputs[0].dtype)
+        return model(images, training=False)[: rows.own]
 
     @tf.function(input_signature=[BATCH_SPEC], jit_compile=False)
     def evaluation_step(batch: Batch) -> tf.Tensor:
@@ -94,12 +142,17 @@ def make_evaluation_step(strategy: tf.distribute.Strategy, model: keras.Model) -
     return evaluation_step
 
 
-def _own_rows(batch: Batch) -> Batch:
-    """The rows of the replica that this runs on."""
-    context = tf.distribute.get_replica_context()
-    rows = tf.shape(batch.labels)[0] // context.num_replicas_in_sync
-    start = rows * context.replica_id_in_sync_group
-    return Batch(*(part[start : start + rows] for part in batch))
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """[B] int64 and [B, classes] float32 → [B] float32.
+
+    With label smoothing (Szegedy et al., Rethinking the Inception Architecture, 2016, section 7)
+    the target is 1 - smoothing for the label, plus smoothing / classes for every class.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if not smoothing:
+        return losses
+    uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
+    return (1 - smoothing) * losses + smoothing * uniform
 
 
 def _count(mask: tf.Tensor) -> tf.Tensor:

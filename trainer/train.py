@@ -1,26 +1,38 @@
-"""A training run from data set to evaluation, resumable after every epoch."""
+"""A training run from data set to evaluation, resumable after any step."""
 
+import contextlib
 import dataclasses
+import os
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NoReturn
 
 import keras
 import tensorflow as tf
 
 from pipeline.dataset import Manifest, read_manifest
-from pipeline.errors import RunError
-from trainer import checkpoints, devices, run_directory, storage
+from pipeline.errors import RunError, Stopped
+from trainer import checkpoints, devices, predictions, run_directory, storage
 from trainer.config import TrainConfig, describe_run
-from trainer.dataset_checks import check_dataset, damaged_shards
+from trainer.dataset_checks import ShardCheck, check_dataset
 from trainer.evaluation import evaluate
 from trainer.input_pipeline import Batch, evaluation_batches, training_batches
 from trainer.loss_scale import LossScale
-from trainer.meter import Meter, Totals
+from trainer.meter import Meter
 from trainer.model import build_model
+from trainer.optimizer import MovingAverage, make_optimizer
+from trainer.profile import profiled
 from trainer.report import Report
-from trainer.run_directory import HISTORY_KEYS, Checkpoint, State
-from trainer.steps import TrainingStep, make_evaluation_step, make_training_step
+from trainer.state import State, Totals, Unfinished
+from trainer.steps import (
+    EvaluationStep,
+    Recipe,
+    Trainee,
+    TrainingStep,
+    make_evaluation_step,
+    make_training_step,
+)
+from trainer.stop import StopRequest, stop_request
 
 REPORT_SECONDS = 10.0  # between two lines on the screen
 # What TensorFlow's file systems raise, after their own retries, for a file that was there before.
@@ -33,16 +45,27 @@ UNREADABLE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Trainee:
-    """What training changes."""
+class Run:
+    """What stays the same while a run goes on."""
 
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    loss_scale: LossScale | None  # with float16
+    config: TrainConfig
+    manifest: Manifest
+    trainee: Trainee
+    training_step: TrainingStep
+    evaluation_step: EvaluationStep
+    shard_check: ShardCheck
+    report: Report
+    after_step: Callable[[], None]  # called after every training step
+    stop: StopRequest
+
+    def commit(self, state: State) -> None:
+        """Makes `state`, whose checkpoint is complete, what the next start goes on from."""
+        self.shard_check.raise_if_damaged(wait=True)
+        run_directory.commit(self.config.run_dir, state)
 
 
 def train(config: TrainConfig, replica_devices: Sequence[str] = ()) -> State:
-    """Trains, or goes on after the last finished epoch of the run directory.
+    """Trains, or goes on from the newest checkpoint of the run directory.
 
     Args:
       config: the run.
@@ -51,111 +74,173 @@ def train(config: TrainConfig, replica_devices: Sequence[str] = ()) -> State:
     Raises:
       UserError: the configuration, the data set or the run directory cannot be used.
       RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, or a shard is gone.
+      Stopped: SIGTERM or Ctrl-C came, and a checkpoint was saved.
     """
     manifest = read_manifest(config.dataset, storage.read_file)
     check_dataset(config.dataset, manifest, config.batch_size)
-    precision = devices.choose_precision() if config.precision == "auto" else config.precision
-    state = run_directory.open_run(config.run_dir, describe_run(config, precision, manifest))
-    if state.epoch >= config.epochs:
-        print(f"{config.run_dir}: finished before, after epoch {state.epoch}")
-        return state
-
     replica_devices = replica_devices or devices.training_devices()
-    strategy = devices.make_strategy(replica_devices)
-    trainee = make_trainee(config, precision, len(manifest.labels), strategy)
-    if state.last:
-        checkpoints.restore(config.run_dir, state.last.name, **vars(trainee))
-    report = Report(config, manifest)
-    report.start(trainee.model.count_params(), precision, replica_devices, state)
-    try:
-        return train_epochs(config, manifest, strategy, trainee, state, report)
-    except tf.errors.DataLossError as error:
-        paths = damaged_shards(config.dataset, manifest) or [config.dataset]
-        raise RunError(f"{', '.join(paths)}: damaged ({error.message})") from None
-    except UNREADABLE as error:
-        raise RunError(f"{config.dataset}: cannot be read any more ({error.message})") from None
-
-
-def train_epochs(
-    config: TrainConfig,
-    manifest: Manifest,
-    strategy: tf.distribute.Strategy,
-    trainee: Trainee,
-    state: State,
-    report: Report,
-) -> State:
-    """The epochs after `state`, each with its validation and checkpoint."""
-    replicas = strategy.num_replicas_in_sync
-    training_step = make_training_step(strategy, **vars(trainee))
-    evaluation_step = make_evaluation_step(strategy, trainee.model)
-    for epoch in range(state.epoch + 1, config.epochs + 1):
-        batches = training_batches(
-            config.dataset,
-            manifest,
-            config.batch_size,
-            seed=config.seed,
-            epoch=epoch,
-            replicas=replicas,
+    precision = devices.choose_precision() if config.precision == "auto" else config.precision
+    xla = devices.choose_xla(config.xla, replica_devices)
+    with run_directory.locked(config.run_dir):
+        state = run_directory.open_run(
+            config.run_dir, describe_run(config, precision, xla, manifest)
         )
-        validation = evaluation_batches(
-            config.dataset, manifest, "validation", config.batch_size, replicas=replicas
+        if state.is_finished(config.epochs, config.early_stopping):
+            print(f"{config.run_dir}: finished before, after epoch {state.epoch}")
+            return state
+        strategy = devices.make_strategy(replica_devices)
+        trainee = make_trainee(config, precision, manifest, strategy)
+        if state.newest:
+            checkpoints.restore_trainee(config.run_dir, state.newest.name, trainee)
+        recipe = Recipe(
+            config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=xla
         )
-        meter = Meter(state.step)
-        trained = train_epoch(training_step, batches, meter, epoch, report)
-        evaluation = evaluate(evaluation_step, validation, manifest.labels)
-        state = advance(state, meter.step, trained, evaluation)
-        # In this order a kill anywhere loses at most the epoch: lines beyond the committed step
-        # are dropped by the next start, and a checkpoint that no state names does not count.
-        report.epoch(state, trained)
-        checkpoints.save(config.run_dir, checkpoint_name(meter.step), **vars(trainee))
-        run_directory.commit(config.run_dir, state)
-    return state
+        directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
+        profile = profiled(directory) if config.profile else contextlib.nullcontext(lambda: None)
+        with stop_request() as stop, profile as after_step:
+            run = Run(
+                config,
+                manifest,
+                trainee,
+                make_training_step(strategy, trainee, recipe),
+                make_evaluation_step(strategy, trainee.model),
+                ShardCheck(config.dataset, manifest),
+                Report(config, manifest),
+                after_step,
+                stop,
+            )
+            run.report.start(trainee.model.count_params(), precision, replica_devices, state)
+            with _reading_errors(run):
+                return train_epochs(run, state)
 
 
 def make_trainee(
-    config: TrainConfig, precision: str, num_classes: int, strategy: tf.distribute.Strategy
+    config: TrainConfig, precision: str, manifest: Manifest, strategy: tf.distribute.Strategy
 ) -> Trainee:
     """Fresh weights, drawn from the seed; the precision becomes Keras' global policy."""
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(precision)
     with strategy.scope():
-        model = build_model(config.experiment, num_classes)
-        optimizer = keras.optimizers.Adam(config.learning_rate)
-        optimizer.build(model.trainable_variables)
-        loss_scale = LossScale() if precision == "mixed_float16" else None
-    return Trainee(model, optimizer, loss_scale)
+        model = build_model(config.experiment, len(manifest.labels))
+        return Trainee(
+            model,
+            make_optimizer(config, model, manifest.splits["train"].records),
+            LossScale() if precision == "mixed_float16" else None,
+            MovingAverage(model, config.ema_decay) if config.ema_decay else None,
+        )
 
 
-def train_epoch(
-    training_step: TrainingStep, batches: Iterable[Batch], meter: Meter, epoch: int, report: Report
-) -> Totals:
-    """One pass over the training split; reports every `REPORT_SECONDS` and at the end."""
-    epoch_totals = Totals()
+def train_epochs(run: Run, state: State) -> State:
+    """The epochs after `state`, each with its checkpoint and validation."""
+    config = run.config
+    while not state.is_finished(config.epochs, config.early_stopping):
+        unfinished = state.unfinished or Unfinished("", state.step, Totals())
+        meter = Meter(unfinished.step, unfinished.totals)
+        train_epoch(run, state, meter)
+        state = checkpoint(run, state, meter)
+        state = validate(run, state, meter)
+    return state
+
+
+def train_epoch(run: Run, state: State, meter: Meter) -> None:
+    """What is left of the training steps of the epoch after `state`, with their checkpoints."""
+    config, epoch = run.config, state.epoch + 1
+    steps = config.steps_per_epoch(run.manifest.splits["train"].records)
+    done = meter.step - state.step
+    if done == steps:
+        return
+    batches = training_batches(
+        config.dataset, run.manifest, config.batch_size, seed=config.seed, epoch=epoch, skip=done
+    )
+    saved_step, saved_at = meter.step, time.monotonic()
+    for batch, wait_seconds in _timed(batches):
+        step = tf.constant(meter.step + 1, tf.int64)
+        meter.add(run.training_step(batch, step), wait_seconds)
+        run.after_step()
+        if meter.interval_seconds >= REPORT_SECONDS:
+            run.shard_check.raise_if_damaged(wait=False)
+            run.report.interval(epoch, meter.step, meter.end_interval())
+        if run.stop:
+            checkpoint(run, state, meter)
+            _raise_stopped(run, meter.step)
+        saved_seconds = time.monotonic() - saved_at
+        if config.checkpoint_every.has_passed(meter.step - saved_step, saved_seconds):
+            if meter.step < state.step + steps:  # the epoch's end has one of its own
+                checkpoint(run, state, meter)
+            saved_step, saved_at = meter.step, time.monotonic()
+    run.report.interval(epoch, meter.step, meter.end_interval())
+
+
+def checkpoint(run: Run, state: State, meter: Meter) -> State:
+    """Saves where the epoch after `state` stands; returns the state with it."""
+    start = time.perf_counter()
+    meter.collect()  # which stops the run if a loss is not finite
+    name = f"step-{meter.step:08d}"
+    if name not in state.names():
+        checkpoints.save(run.config.run_dir, name, run.trainee)
+        state = dataclasses.replace(state, unfinished=Unfinished(name, meter.step, meter.epoch))
+        run.commit(state)
+    meter.exclude(time.perf_counter() - start)
+    return state
+
+
+def validate(run: Run, state: State, meter: Meter) -> State:
+    """Ends the epoch, whose steps are done and saved, with its validation."""
+    assert state.unfinished
+    name = state.unfinished.name
+    batches = evaluation_batches(
+        run.config.dataset, run.manifest, "validation", run.config.batch_size
+    )
+    average = run.trainee.average
+    with average.applied() if average else contextlib.nullcontext():
+        evaluation, answers = evaluate(
+            run.evaluation_step, _until_stopped(run, batches, meter.step), run.manifest.labels
+        )
+    directory = os.path.join(run.config.run_dir, run_directory.CHECKPOINTS)
+    predictions.save(predictions.path_of(directory, name), answers)
+    state = state.advance(name, meter.step, meter.epoch, evaluation)
+    # A kill between the two writes the lines again: the next start drops those that no state names.
+    run.report.epoch(state, meter.epoch)
+    run.commit(state)
+    return state
+
+
+def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, float]]:
+    """Each batch with the seconds that it was waited for."""
     iterator = iter(batches)
     while True:
         start = time.perf_counter()
         batch = next(iterator, None)
-        wait_seconds = time.perf_counter() - start
-        if batch is not None:
-            meter.add(training_step(batch), wait_seconds)
-        if batch is None or meter.seconds >= REPORT_SECONDS:
-            totals = meter.read()
-            report.interval(epoch, meter.step, totals)
-            epoch_totals += totals
         if batch is None:
-            return epoch_totals
+            return
+        yield batch, time.perf_counter() - start
 
 
-def advance(state: State, step: int, trained: Totals, evaluation: dict[str, Any]) -> State:
-    """The state after one more epoch, whose last step is `step`."""
-    values = (trained.accuracy, trained.loss, evaluation["top1"], evaluation["loss"])
-    history = {
-        key: [*state.history[key], value] for key, value in zip(HISTORY_KEYS, values, strict=True)
-    }
-    last = Checkpoint(checkpoint_name(step), state.epoch + 1, evaluation)
-    is_better = state.best is None or evaluation["top1"] > state.best.evaluation["top1"]
-    return State(state.epoch + 1, step, history, last, last if is_better else state.best)
+def _until_stopped(run: Run, batches: Iterable[Batch], step: int) -> Iterator[Batch]:
+    for batch in batches:
+        if run.stop:
+            _raise_stopped(run, step)
+        yield batch
 
 
-def checkpoint_name(step: int) -> str:
-    return f"step-{step:08d}"
+def _raise_stopped(run: Run, step: int) -> NoReturn:
+    assert run.stop.signal
+    raise Stopped(
+        f"stopped by {run.stop.signal.name} after step {step:,}, which is saved in "
+        f"{run.config.run_dir}; the same command goes on from there"
+    )
+
+
+@contextlib.contextmanager
+def _reading_errors(run: Run) -> Iterator[None]:
+    """One line for a shard that is damaged or goes away while it is read."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        run.shard_check.raise_if_damaged(wait=True)  # which names it
+        raise RunError(f"{run.config.dataset}: damaged ({error.message})") from None
+    except UNREADABLE as error:
+        raise RunError(f"{run.config.dataset}: cannot be read any more ({error.message})") from None
+    except tf.errors.InvalidArgumentError:  # of a record that is no example of this data set
+        run.shard_check.raise_if_damaged(wait=True)
+        raise

@@ -1,0 +1,62 @@
+"""A training run that is killed or asked to stop at a certain point: see the tests of resuming.
+
+  python -m tests.stopped_training DATASET RUN_DIR POINT NUMBER SIGNAL
+
+The signal comes when POINT is reached for the NUMBER-th time.
+"""
+
+import os
+import signal
+
+from pipeline import command
+from tests.trainer_data import tiny_experiment
+from trainer import checkpoints, evaluation, predictions, run_directory, train
+from trainer.config import Interval, TrainConfig
+from trainer.report import Report
+
+# Where a run can be hit, and the module or class that calls the function of that name.
+POINTS = {
+    "training step": (train.Meter, "add"),
+    "validation batch": (evaluation.Predictions, "from_logits"),
+    "checkpoint written, not yet on the disk": (checkpoints.os, "fsync"),
+    "checkpoint complete, not yet named": (run_directory, "commit"),
+    "predictions": (predictions, "save"),
+    "epoch reported, not yet committed": (Report, "epoch"),
+}
+
+
+def make_config(dataset: str, run_dir: str, **changes) -> TrainConfig:
+    fields = {
+        "epochs": 3,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "precision": "float32",
+        "seed": 5,
+    }
+    return TrainConfig(
+        dataset=str(dataset), run_dir=str(run_dir), experiment=tiny_experiment(), **fields | changes
+    )
+
+
+def send_at(point: str, number: int, which: signal.Signals) -> None:
+    owner, name = POINTS[point]
+    original = getattr(owner, name)
+    calls = []
+
+    def hit(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == number:
+            os.kill(os.getpid(), which)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, hit)
+
+
+def main(argv: list[str]) -> None:
+    dataset, run_dir, point, number, name = argv[1:]
+    send_at(point, int(number), signal.Signals[name])
+    train.train(make_config(dataset, run_dir, checkpoint_every=Interval(steps=2)))
+
+
+if __name__ == "__main__":
+    command.run(main, takes_arguments=True)

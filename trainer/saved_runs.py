@@ -1,0 +1,67 @@
+"""The trained model of a run directory, as its checkpoint holds it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from pipeline.errors import UserError
+from trainer import checkpoints, model, run_directory
+from trainer.experiments import Architecture, Experiment
+
+
+class SavedRun(NamedTuple):
+    """A checkpoint of a run, ready to be used."""
+
+    config: dict[str, Any]  # of config.json
+    epoch: int  # after which the checkpoint was written, from 1
+    model: keras.Model  # [B, 85, 85, 1] of 0.0 and 1.0 → [B, classes] float32 logits
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.config["labels"])
+
+    def with_probabilities(self) -> keras.Model:
+        """The model, weights shared, with a softmax on its logits."""
+        softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+        return keras.Model(self.model.input, softmax(self.model.output), name=self.model.name)
+
+
+def load_run(run_dir: str, checkpoint: str, precision: str = "float32") -> SavedRun:
+    """The model of a run with the weights of a checkpoint.
+
+    Args:
+      run_dir: the run directory.
+      checkpoint: "best" or "last".
+      precision: to compute in, as Keras names it, whatever the run was trained in; weights are
+        float32 under each.
+
+    Raises:
+      UserError: it is no run directory, or no epoch is finished.
+      RunError: the checkpoint is damaged.
+    """
+    config = run_directory.read_config(run_dir)
+    state = run_directory.read_state(run_dir)
+    saved = state.best if checkpoint == "best" else state.last
+    if saved is None:
+        raise UserError(f"{run_dir}: no checkpoint yet, no epoch is finished")
+    # As it was trained, whatever the experiment of that name is by now.
+    architecture = Architecture.from_description(config["architecture"])
+    with _dtype_policy(precision):
+        network = model.build_model(
+            Experiment(config["experiment"], architecture), len(config["labels"])
+        )
+    checkpoints.restore(run_dir, saved.name, network)
+    return SavedRun(config, saved.epoch, network)
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Layers made inside compute in this precision."""
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
