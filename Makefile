@@ -11,7 +11,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test demo bench-pipeline clean
+.PHONY: test demo bench-pipeline bench-trainer clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -39,6 +39,10 @@ endif
 # Speed and memory of the pipeline beside the study's plain loop, on the drawings in DATA
 bench-pipeline: .venv/installed
 	$(BIN)/python -m pipeline.benchmark --input="$(DATA)/*.ndjson"
+
+# Speed and memory of the trainer beside the usual ways, on the drawings in DATA
+bench-trainer: .venv/installed
+	$(BIN)/python -m trainer.benchmark --input="$(DATA)/*.ndjson"
 
 .venv/installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv

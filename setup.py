@@ -26,7 +26,7 @@ setup(
             "tensorflow>=2.20",
             "tensorboard>=2.20",
         ],
-        "analysis": ["matplotlib>=3.9"],
+        "analysis": ["matplotlib>=3.9", "pillow>=11"],
         "gcp": ["apache-beam[gcp]", "google-cloud-storage>=3"],
         "dev": [
             "cryptography>=42",  # a certificate for the test of TensorFlow's gs://

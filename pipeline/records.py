@@ -35,7 +35,13 @@ def pack_bitmaps(bitmaps: np.ndarray) -> list[bytes]:
 
 
 def unpack_bitmap(image: bytes) -> np.ndarray:
-    """904 bytes → [85, 85] uint8 of 0 and 1, the inverse of `pack_bitmaps`."""
+    """904 bytes → [85, 85] uint8 of 0 and 1, the inverse of `pack_bitmaps`.
+
+    Raises:
+      ValueError: there are more or fewer bytes.
+    """
+    if len(image) != PACKED_BYTES:
+        raise ValueError(f"{len(image)} bytes, not {PACKED_BYTES}")
     bits = np.unpackbits(np.frombuffer(image, np.uint8), count=IMAGE_SIZE * IMAGE_SIZE)
     return bits.reshape(IMAGE_SIZE, IMAGE_SIZE)
 

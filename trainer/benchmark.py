@@ -1,0 +1,268 @@
+"""Measures the trainer beside the usual ways to do the same: make bench-trainer DATA=DIR
+
+Repeats the drawings of DIR, with new keys, to as many as are asked for, makes data sets of them,
+and prints from one run: how fast examples come from our input, from the usual idiom and from
+TensorFlow Datasets; how fast training is from memory, from disk, and the study's way; and whether
+the memory of a training run grows with its data set.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+
+from pipeline import benchmark, command
+from pipeline.dataset import Manifest, read_manifest
+from pipeline.records import IMAGE_SIZE
+from trainer import experiments
+from trainer.quiet_start import quiet_start
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+BATCH_SIZE = 100
+_SHUFFLED_IMAGES = 10_000  # a usual buffer; 289 MB of float32 images
+_MEMORY_DRAWINGS = (20_000, 70_000, 200_000)  # from 65,536 on the shuffle's buffer is full
+_WARM_UP_STEPS = 3
+
+
+def make_datasets(
+    patterns: list[str], directory: str, drawings: int, encodings: Sequence[str]
+) -> list[str]:
+    """Data sets of about so many training drawings, one for each encoding; their directories."""
+    drawn = os.path.join(directory, "drawings")
+    os.mkdir(drawn)
+    benchmark.repeat_drawings(patterns, drawn, drawings + drawings // 5)
+    per_category = drawings // len(os.listdir(drawn))
+    for encoding in encodings:
+        arguments = (
+            f"--input={drawn}/*.ndjson",
+            f"--output={directory}/{encoding}",
+            f"--train_per_category={per_category}",
+            f"--validation_per_category={per_category // 10}",
+            f"--image_encoding={encoding}",
+        )
+        subprocess.run(
+            [sys.executable, "-m", "pipeline.main", *arguments], check=True, capture_output=True
+        )
+    return [os.path.join(directory, encoding) for encoding in encodings]
+
+
+def our_input(directory: str, manifest: Manifest) -> "tf.data.Dataset":
+    from trainer.input_pipeline import training_batches
+
+    return training_batches(directory, manifest, BATCH_SIZE, seed=0, epoch=1)
+
+
+def usual_input(directory: str, manifest: Manifest) -> "tf.data.Dataset":
+    """Parse and decode each example, shuffle the images, then batch."""
+    import tensorflow as tf
+
+    features = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = tf.io.parse_single_example(serialized, features)
+        image = tf.io.decode_png(example["image"], channels=1)
+        image = tf.ensure_shape(image, [IMAGE_SIZE, IMAGE_SIZE, 1])
+        return tf.cast(image, tf.float32) / 255, example["label"]
+
+    files = [os.path.join(directory, shard.file) for shard in manifest.splits["train"].shards]
+    return (
+        tf.data.TFRecordDataset(files)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .shuffle(_SHUFFLED_IMAGES)
+        .batch(BATCH_SIZE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def tfds_input(directory: str, _: Manifest) -> "tf.data.Dataset":
+    """The same with TensorFlow Datasets' reader in front."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    examples = tfds.builder_from_directory(directory).as_dataset(split="train", shuffle_files=True)
+    return (
+        examples.map(
+            lambda example: (tf.cast(example["image"], tf.float32) / 255, example["label"]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .shuffle(_SHUFFLED_IMAGES)
+        .batch(BATCH_SIZE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def compare_inputs(packed: str, png: str, rounds: int) -> None:
+    """Examples/s of one epoch each, the median of some rounds that take turns."""
+    inputs: dict[str, tuple[Callable[[str, Manifest], Any], str]] = {
+        "ours": (our_input, packed),
+        "usual idiom": (usual_input, png),
+        "TensorFlow Datasets": (tfds_input, png),
+    }
+    manifests = {path: read_manifest(path) for path in (packed, png)}
+    examples = manifests[packed].splits["train"].records
+    rates: dict[str, list[float]] = {name: [] for name in inputs}
+    for _ in range(rounds):
+        for name, (make, path) in inputs.items():
+            start = time.perf_counter()
+            for _ in make(path, manifests[path]):
+                pass
+            rates[name].append(examples / (time.perf_counter() - start))
+    print(f"input, {examples:,} examples in batches of {BATCH_SIZE}, examples/s:")
+    ours = statistics.median(rates["ours"])
+    for name, of_name in rates.items():
+        rate = statistics.median(of_name)
+        print(f"{name:<24}{rate:>10,.0f}   ours is {ours / rate:.1f} times it", flush=True)
+
+
+class Training:
+    """An experiment ready to be trained in a precision, by our steps."""
+
+    def __init__(self, experiment: str, precision: str, packed: str) -> None:
+        import tensorflow as tf
+
+        from trainer import steps
+        from trainer.config import TrainConfig
+        from trainer.train import make_trainee
+
+        self._directory = packed
+        self._manifest = read_manifest(packed)
+        self._from_disk = self._endless()
+        self._in_memory = next(self._from_disk)
+        strategy = tf.distribute.get_strategy()
+        config = TrainConfig(packed, "", experiments.find(experiment), batch_size=BATCH_SIZE)
+        trainee = make_trainee(config, precision, self._manifest, strategy)
+        self._step = steps.make_training_step(strategy, trainee, steps.Recipe())
+        self._number = tf.constant(1, tf.int64)
+        self.from_memory(_WARM_UP_STEPS)
+
+    def from_memory(self, count: int) -> float:
+        """Images/s of `count` steps on one batch."""
+        return self._train(self._in_memory for _ in range(count))
+
+    def from_disk(self, count: int) -> float:
+        """Images/s of `count` steps on batches of the training split, as a run gets them."""
+        return self._train(next(self._from_disk) for _ in range(count))
+
+    def _train(self, batches: Iterable[Any]) -> float:
+        start, images = time.perf_counter(), 0
+        for batch in batches:
+            result = self._step(batch, self._number)
+            images += len(batch.labels)
+        float(result.loss)  # waits for the device
+        return images / (time.perf_counter() - start)
+
+    def _endless(self) -> Iterator[Any]:
+        while True:
+            yield from our_input(self._directory, self._manifest)
+
+
+class StudysTraining:
+    """The study's way: float32, Keras' fit on arrays in memory."""
+
+    def __init__(self, experiment: str, packed: str, count: int) -> None:
+        import keras
+
+        from trainer.model import build_model
+
+        images, labels = _arrays(packed, count * BATCH_SIZE)
+        keras.mixed_precision.set_dtype_policy("float32")
+        self._model = build_model(experiment, len(read_manifest(packed).labels))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        # Keras' own choice, XLA, is several times slower on a CPU; the study's release had none.
+        self._model.compile(keras.optimizers.Adam(), loss, metrics=["accuracy"], jit_compile=False)
+        self._images, self._labels = images, labels
+        self.fit(_WARM_UP_STEPS)
+
+    def fit(self, count: int) -> float:
+        """Images/s of `count` steps."""
+        size = count * BATCH_SIZE
+        start = time.perf_counter()
+        self._model.fit(self._images[:size], self._labels[:size], batch_size=BATCH_SIZE, verbose=0)
+        return size / (time.perf_counter() - start)
+
+
+def compare_training(experiment: str, packed: str, count: int, rounds: int) -> None:
+    """Images/s, the median of some rounds in which all take turns."""
+    with quiet_start():
+        studys = StudysTraining(experiment, packed, max(count, _WARM_UP_STEPS))
+    ours = {
+        precision: Training(experiment, precision, packed)
+        for precision in ("float32", "mixed_bfloat16")
+    }
+    measures: dict[str, Callable[[int], float]] = {"the study's way, float32": studys.fit}
+    for precision, training in ours.items():
+        measures[f"ours, {precision}, one batch in memory"] = training.from_memory
+        measures[f"ours, {precision}, from disk"] = training.from_disk
+    rates: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            rates[name].append(measure(count))
+    print(f"training {experiment}, batches of {BATCH_SIZE}, images/s:")
+    medians = {name: statistics.median(of_name) for name, of_name in rates.items()}
+    base = medians["the study's way, float32"]
+    for name, rate in medians.items():
+        print(f"{name:<44}{rate:>8.1f}   {rate / base:.2f} of the study's way", flush=True)
+    for precision in ours:
+        # Neighbours in time are compared, then the median is taken: the machine's speed drifts.
+        names = (f"ours, {precision}, from disk", f"ours, {precision}, one batch in memory")
+        pairs = zip(*(rates[name] for name in names), strict=True)
+        ratio = statistics.median(disk / memory for disk, memory in pairs)
+        print(f"{precision} from disk is {ratio:.3f} of in memory", flush=True)
+
+
+def compare_memory(patterns: list[str]) -> None:
+    """The peak memory of a training run of one epoch on small and large data sets."""
+    print("peak memory of a training run (demo, one epoch):")
+    for drawings in _MEMORY_DRAWINGS:
+        with tempfile.TemporaryDirectory() as directory:
+            (packed,) = make_datasets(patterns, directory, drawings, ["packed"])
+            records = read_manifest(packed).splits["train"].records
+            run = ("--experiment=demo", "--epochs=1", f"--run_dir={directory}/run")
+            measured = benchmark.measure(["-m", "trainer.main", f"--dataset={packed}", *run])
+        print(f"{records:>11,} drawings {measured.peak_bytes / 1e6:9,.0f} MB", flush=True)
+
+
+def _arrays(directory: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """[count, 85, 85, 1] float32 images and [count] labels."""
+    from trainer.input_pipeline import unpack_bitmaps
+
+    batches = our_input(directory, read_manifest(directory)).take(-(-count // BATCH_SIZE))
+    parts = [(unpack_bitmaps(images, "float32"), labels) for images, labels in batches]
+    images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return images[:count], labels[:count]
+
+
+def define_flags() -> None:
+    flags.DEFINE_list("input", None, "Globs of simplified ndjson files.", required=True)
+    flags.DEFINE_list("experiments", ["E2_7", "E3_8"], "To train.")
+    flags.DEFINE_integer("steps", 8, "Training steps of a measurement.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 3, "Measurements of each kind.", lower_bound=1)
+
+
+def main(_: list[str]) -> None:
+    args = flags.FLAGS
+    with quiet_start():
+        import keras  # noqa: F401 - with TensorFlow
+    with tempfile.TemporaryDirectory() as directory:
+        packed, png = make_datasets(args.input, directory, 50_000, ["packed", "png"])
+        compare_inputs(packed, png, args.rounds)
+        for experiment in args.experiments:
+            compare_training(experiment, packed, args.steps, args.rounds)
+    compare_memory(args.input)
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)
