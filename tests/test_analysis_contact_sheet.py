@@ -1,5 +1,6 @@
 """The contact sheet: the pixels of the shards beside the right names, legible at any number."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from analysis import figures
-from analysis.contact_sheet import draw_contact_sheet, make_contact_sheet, wrap_name
+from analysis.contact_sheet import draw_contact_sheet, make_contact_sheet
 from pipeline import dataset, records
 from pipeline.errors import UserError
 from tests.analysis_data import run_command, write_dataset
@@ -38,7 +39,7 @@ def names(figure):
 
 def test_the_picture_holds_the_pixels_of_the_shards(tmp_path):
     manifest = write_dataset(tmp_path, COUNTS)
-    figure = make_contact_sheet(str(tmp_path), "train", [], per_category=4)
+    figure = make_contact_sheet(str(tmp_path), ["train"], [], per_category=4)
     assert names(figure) == ["cat", "The Great\nWall of\nChina", "car"]
     pixels = np.array(Image.open(io.BytesIO(figures.render(figure, "png"))).convert("L"))
     for label, (left, top, right, bottom) in zip(COUNTS, strips(figure), strict=True):
@@ -52,7 +53,7 @@ def test_the_picture_holds_the_pixels_of_the_shards(tmp_path):
 
 def test_each_name_stands_beside_its_drawings(tmp_path):
     write_dataset(tmp_path, COUNTS)
-    figure = make_contact_sheet(str(tmp_path), "train", ["car", "cat"], per_category=4)
+    figure = make_contact_sheet(str(tmp_path), ["train"], ["car", "cat"], per_category=4)
     FigureCanvasAgg(figure).draw()
     assert names(figure) == ["car", "cat"]
     for text, (left, top, _, bottom) in zip(figure.axes[0].texts[1:], strips(figure), strict=True):
@@ -62,8 +63,15 @@ def test_each_name_stands_beside_its_drawings(tmp_path):
         assert figure.bbox.y1 - box.y0 <= bottom
 
 
-@pytest.mark.parametrize("count", [1, 2, 12, 53, 345])
-def test_names_overlap_neither_each_other_nor_the_drawings(count):
+ALL_SPLITS = ("train", "validation", "test")
+
+
+@pytest.mark.parametrize(
+    ("count", "splits"),
+    [(count, ALL_SPLITS[:1]) for count in (1, 2, 12, 53, 345)]
+    + [(1, ALL_SPLITS), (53, ALL_SPLITS)],
+)
+def test_names_overlap_neither_each_other_nor_the_drawings(count, splits):
     words = (
         "The Great Wall of China",
         "ant",
@@ -72,7 +80,8 @@ def test_names_overlap_neither_each_other_nor_the_drawings(count):
         "hot air balloon",
     )
     labels = [f"{words[i % len(words)]} {i}" for i in range(count)]
-    figure = draw_contact_sheet(dict.fromkeys(labels, np.ones((2, 85, 85), np.uint8)), "a title")
+    images = dict.fromkeys(labels, np.ones((2, 85, 85), np.uint8))
+    figure = draw_contact_sheet(dict.fromkeys(splits, images), "a title")
     FigureCanvasAgg(figure).draw()
     height = figure.bbox.y1
     boxes = [text.get_window_extent().extents for text in figure.axes[0].texts]
@@ -87,39 +96,39 @@ def test_names_overlap_neither_each_other_nor_the_drawings(count):
 def test_a_sheet_of_many_categories_is_no_ribbon():
     for count in (12, 53, 345):
         images = np.zeros((8, 85, 85), np.uint8)
-        figure = draw_contact_sheet({f"name {i}": images for i in range(count)}, "a title")
+        drawings = {"train": {f"name {i}": images for i in range(count)}}
+        figure = draw_contact_sheet(drawings, "a title")
         width, height = figure.get_size_inches()
         assert 0.6 < width / height < 2
 
 
-def test_long_names_take_three_lines_at_most():
-    assert wrap_name("ant") == "ant"
-    assert wrap_name("aircraft carrier") == "aircraft\ncarrier"
-    long = "a name of very many short words that nobody would ever give to a category"
-    assert wrap_name(long).count("\n") == 2
-    assert wrap_name(long).replace("\n", " ") == long
-
-
 def test_a_category_of_few_drawings_shows_what_it_has(tmp_path):
     write_dataset(tmp_path, {"cat": 9, "ant": 0, "car": 2})
-    figure = make_contact_sheet(str(tmp_path), "train", [], per_category=4)
+    figure = make_contact_sheet(str(tmp_path), ["train"], [], per_category=4)
     assert names(figure) == ["cat", "ant", "car"]
     assert [(right - left) // 96 for left, _, right, _ in strips(figure)] == [4, 2]
     title = figure.axes[0].texts[0].get_text()
     assert title == "4 of the 0 to 9 training drawings of each of 3 categories"
 
 
+def test_categories_without_any_drawing_are_named_all_the_same():
+    empty = np.zeros((0, 85, 85), np.uint8)
+    figure = draw_contact_sheet({"train": {"cat": empty, "ant": empty}}, "a title")
+    assert names(figure) == ["cat", "ant"]
+    assert not figure.axes[0].images
+
+
 def test_reading_stops_when_there_are_enough(tmp_path):
     manifest = write_dataset(tmp_path, {"cat": 30, "car": 30}, shards=3)
     (tmp_path / manifest.splits["train"].shards[2].file).unlink()
-    make_contact_sheet(str(tmp_path), "train", [], per_category=3)
+    make_contact_sheet(str(tmp_path), ["train"], [], per_category=3)
     with pytest.raises(UserError, match="00002-of-00003: No such file"):
-        make_contact_sheet(str(tmp_path), "train", [], per_category=30)
+        make_contact_sheet(str(tmp_path), ["train"], [], per_category=30)
 
 
 def test_pixels_stay_sharp_in_svg(tmp_path):
     write_dataset(tmp_path, COUNTS)
-    figure = make_contact_sheet(str(tmp_path), "train", [], per_category=2)
+    figure = make_contact_sheet(str(tmp_path), ["train"], [], per_category=2)
     assert figures.render(figure, "svg").count(b"image-rendering:pixelated") == len(COUNTS)
 
 
@@ -129,12 +138,13 @@ def test_pixels_stay_sharp_in_svg(tmp_path):
         ("train", ["cats"], "has no category 'cats'; did you mean 'cat'?"),
         ("train", ["zebra"], "has no category 'zebra'; labels.txt lists them"),
         ("test", [], "no drawings in the test split"),
+        ("tests", [], "--split: 'tests' is none of train, validation, test"),
     ],
 )
 def test_what_is_not_there_cannot_be_shown(tmp_path, split, categories, message):
     write_dataset(tmp_path, COUNTS)
     with pytest.raises(UserError) as error:
-        make_contact_sheet(str(tmp_path), split, categories, per_category=2)
+        make_contact_sheet(str(tmp_path), [split], categories, per_category=2)
     assert message in str(error.value)
 
 
@@ -154,7 +164,7 @@ def test_the_command_writes_the_picture(tmp_path):
     [
         (("--output=x.png",), "--dataset is needed"),
         (("--dataset=nowhere", "--output=x.png"), "nowhere: no such directory"),
-        (("--dataset=nowhere", "--output=x.gif"), "x.gif: the name must end in .png or .svg"),
+        (("--dataset=nowhere", "--output=x.gif"), "x.gif: the name must end in .png, .svg,"),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(flags, message):
@@ -166,8 +176,57 @@ def test_wrong_use_is_one_line_and_status_2(flags, message):
 
 def test_images_of_different_numbers_keep_their_order():
     images = np.arange(4, dtype=np.uint8)[:, None, None] % 2 * np.ones((4, 85, 85), np.uint8)
-    figure = draw_contact_sheet({"a": images, "b": images[:1]}, "a title")
+    figure = draw_contact_sheet({"train": {"a": images, "b": images[:1]}}, "a title")
     first, second = (np.asarray(image.get_array()) for image in figure.axes[0].images)
     assert [int(first[0, 96 * i]) for i in range(4)] == [255, 20, 255, 20]
     assert second.shape == (85, 96)
     assert (first[:, 85:96] == 255).all()  # a gap
+
+
+def test_splits_stand_below_each_other_each_with_its_name(tmp_path):
+    write_dataset(tmp_path, COUNTS)
+    figure = make_contact_sheet(str(tmp_path), ["train", "validation"], [], per_category=3)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts[0] == (
+        "3 of the 2 to 9 training and 1 of the 1 validation drawings of each of 3 categories"
+    )
+    assert texts[1:4] == ["cat", "training", "validation"]
+    heights = [top for _, top, _, _ in strips(figure)[:2]]
+    tops = [figure.axes[0].texts[i].get_position()[1] for i in (2, 3)]
+    assert [top - height for top, height in zip(tops, heights, strict=True)] == [42.5, 42.5]
+    assert heights[1] - heights[0] == 96
+
+
+@pytest.mark.parametrize("count", [21, 150, 1000])
+def test_many_drawings_of_a_category_take_several_lines(count):
+    images = np.zeros((count, 85, 85), np.uint8)
+    images[:, 0, 0] = np.arange(count) % 2
+    figure = draw_contact_sheet({"train": {"cat": images}}, "a title")
+    lines = [np.asarray(image.get_array()) for image in figure.axes[0].images]
+    assert len(lines) > 1
+    assert len({line.shape for line in lines[:-1]}) == 1
+    corners = np.concatenate([line[0, ::96] for line in lines])
+    assert corners.tolist() == np.where(np.arange(count) % 2, 20, 255).tolist()
+    width, height = figure.get_size_inches()
+    assert 0.7 < width / height < 5
+
+
+def test_more_drawings_than_a_picture_holds_are_refused_before_reading(tmp_path):
+    write_dataset(tmp_path, {"cat": 5000, "ant": 5000}, shards=1)
+    for shard in tmp_path.glob("*.tfrecord-*"):
+        shard.unlink()
+    with pytest.raises(UserError, match="more than 8,000 drawings for one picture"):
+        make_contact_sheet(str(tmp_path), ["train"], [], per_category=5000)
+    with pytest.raises(UserError, match="No such file"):  # it tries to read them
+        make_contact_sheet(str(tmp_path), ["train"], [], per_category=4000)
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    manifest = write_dataset(tmp_path, {"cat": 2}, shards=1)
+    (shard,) = manifest.splits["train"].shards
+    example = records.encode_example(b"no PNG", 0, b"key 7")
+    (tmp_path / shard.file).write_bytes(records.frame_record(example))
+    png = dataclasses.replace(manifest, image=manifest.image | {"encoding": "png"})
+    (tmp_path / dataset.MANIFEST).write_text(png.to_json())
+    with pytest.raises(UserError, match="drawing key 7 has a damaged image"):
+        make_contact_sheet(str(tmp_path), ["train"], [], per_category=2)

@@ -1,0 +1,246 @@
+"""Drawings as strokes in drawing order, beside the bitmaps that are made of them.
+
+python -m analysis.strokes --input=drawings/cat.ndjson --drawings=4 --output=strokes.png
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import cv2
+import matplotlib
+import numpy as np
+from absl import flags
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from analysis import figures
+from analysis.drawings import LabelledDrawing, print_warning, read_drawings
+from pipeline import command
+from pipeline.errors import UserError
+from pipeline.rasterize import CANVAS_SIZE, rasterize_packed
+from pipeline.records import IMAGE_SIZE
+from pipeline.strokes import unpack_strokes
+
+MAX_DRAWINGS = 30  # in one picture
+COLOUR_MAP, LAST_COLOUR = "viridis", 0.85  # of it; what follows is too light for lines
+TITLE = "Strokes in drawing order, numbered, from dark to light; dots are where they begin"
+
+# Inches.
+PANEL = 6 * IMAGE_SIZE / figures.DPI  # a pixel of the bitmap is 6×6 of the PNG: nothing is blurred
+AXIS = 0.6  # to the left of a panel or below: ticks and axis label
+RIGHT = 0.3
+HEADING = 0.45  # above the panels: the drawing's name, their titles
+MARGIN = 0.2
+TITLE_HEIGHT = 0.32
+
+TITLE_SIZE = 10  # points, as the next
+NAME_SIZE = 9
+PANEL_TITLE_SIZE = 8
+TICK_SIZE = 7
+NUMBER_SIZE = 7
+LINE_WIDTH = 1.6
+DOT_SIZE = 4.5
+
+# Where the number of a stroke may stand, around its start: the nearest place that is free. Inches.
+NUMBER_RADIUS = 0.07  # of the disc that a number needs
+DOT_RADIUS = DOT_SIZE / 2 / 72
+DISTANCES = (0.11, 0.15, 0.2, 0.26, 0.34, 0.44)
+DIRECTIONS = 24
+INK_COST = 0.2  # so far a number goes out of the way of a place that is all ink
+LEADER_FROM = 0.16  # numbers farther from their start are tied to it by a line
+
+
+def make_strokes(
+    patterns: Sequence[str],
+    warn: Callable[[str], None],
+    per_file: int = 1,
+    key_ids: Sequence[str] = (),
+) -> Figure:
+    """The first drawings of each of some files, or the drawings of some keys.
+
+    Args:
+      patterns: globs, as of `analysis.drawings.read_drawings`.
+      warn: the same.
+      per_file: how many drawings of each file to show.
+      key_ids: of the drawings to show instead, in this order.
+
+    Raises:
+      UserError: a glob matches no file, there is no drawing, none of a key, or there are more than
+        MAX_DRAWINGS.
+      RunError: a file cannot be read to its end.
+    """
+    if key_ids:
+        chosen = _find(key_ids, patterns, warn)
+    else:
+        chosen = list(islice(read_drawings(patterns, warn, per_file), MAX_DRAWINGS + 1))
+    if len(chosen) > MAX_DRAWINGS:
+        raise UserError(f"more than {MAX_DRAWINGS} drawings to show; fewer --drawings or files")
+    return draw_strokes(chosen)
+
+
+def draw_strokes(drawings: Sequence[LabelledDrawing]) -> Figure:
+    """Two panels for each drawing, its strokes and its bitmap, in as many columns as look best."""
+    block_width, block_height = 2 * (AXIS + PANEL) + RIGHT, HEADING + PANEL + AXIS
+    columns = figures.best_columns(len(drawings), block_width, block_height)
+    title_width = AXIS + figures.text_width([TITLE], TITLE_SIZE) + RIGHT
+    width = MARGIN + max(columns * block_width, title_width)
+    height = MARGIN + TITLE_HEIGHT + math.ceil(len(drawings) / columns) * block_height
+    bitmaps = rasterize_packed([found.drawing.strokes for found in drawings])
+    with figures.style():
+        figure = Figure(figsize=(width, height))
+        left, top = (MARGIN + AXIS) / width, 1 - MARGIN / height
+        figure.text(left, top, TITLE, fontsize=TITLE_SIZE, va="top")
+        for i, (found, bitmap) in enumerate(zip(drawings, bitmaps, strict=True)):
+            row, column = divmod(i, columns)
+            left = MARGIN + AXIS + column * block_width
+            top = height - MARGIN - TITLE_HEIGHT - row * block_height
+            figure.text(left / width, top / height, _name(found), fontsize=NAME_SIZE, va="top")
+            bottom = top - HEADING - PANEL
+            panels = [
+                figure.add_axes((x / width, bottom / height, PANEL / width, PANEL / height))
+                for x in (left, left + PANEL + AXIS)
+            ]
+            _draw_strokes(panels[0], split_strokes(found.drawing.strokes), bitmap)
+            _draw_bitmap(panels[1], bitmap)
+    return figure
+
+
+def split_strokes(packed: bytes) -> list[np.ndarray]:
+    """Strokes packed by `pipeline.strokes.pack_strokes` → of each, [points, 2], its x and y."""
+    drawing = unpack_strokes([packed])
+    points = np.stack([drawing.x, drawing.y], axis=1)
+    return np.split(points, np.cumsum(drawing.lengths)[:-1])
+
+
+def place_numbers(starts: np.ndarray, bitmap: np.ndarray) -> list[np.ndarray | None]:
+    """Places for the numbers of strokes: near where they start, not on each other, off the ink.
+
+    Args:
+      starts: [strokes, 2], x and y in inches from the upper left corner of the panel.
+      bitmap: [85, 85] of 0 and 1, which fills the panel.
+
+    Returns:
+      for each stroke the middle of its number, in the same inches; None where there is no room.
+    """
+    angles = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    offsets = np.concatenate([distance * circle for distance in DISTANCES])
+    ink = cv2.blur(bitmap.astype(np.float32), (5, 5))  # share of it under a number
+    places: list[np.ndarray | None] = []
+    numbers = np.empty((0, 2))
+    for start in starts:
+        middles = start + offsets
+        is_free = ((middles > NUMBER_RADIUS) & (middles < PANEL - NUMBER_RADIUS)).all(axis=1)
+        for taken, radius in ((starts, DOT_RADIUS), (numbers, NUMBER_RADIUS)):
+            gaps = np.linalg.norm(middles[:, None] - taken[None], axis=2)
+            is_free &= (gaps > NUMBER_RADIUS + radius).all(axis=1)
+        if not is_free.any():
+            places.append(None)
+            continue
+        free = middles[is_free]
+        columns, rows = (free * IMAGE_SIZE / PANEL).astype(int).T
+        cost = np.linalg.norm(free - start, axis=1) + INK_COST * ink[rows, columns]
+        place = free[np.argmin(cost.round(6))]  # the first of equals, on every machine
+        places.append(place)
+        numbers = np.vstack([numbers, place])
+    return places
+
+
+def _find(
+    key_ids: Sequence[str], patterns: Sequence[str], warn: Callable[[str], None]
+) -> list[LabelledDrawing]:
+    found: dict[str, LabelledDrawing] = {}
+    for drawing in read_drawings(patterns, warn):
+        key_id = drawing.drawing.key_id
+        if key_id in key_ids:
+            found.setdefault(str(key_id), drawing)
+            if len(found) == len(set(key_ids)):
+                break
+    for key_id in key_ids:
+        if key_id not in found:
+            raise UserError(f"--key_id: no drawing has the key {key_id!r}")
+    return [found[key_id] for key_id in key_ids]
+
+
+def _name(found: LabelledDrawing) -> str:
+    key_id = found.drawing.key_id
+    return f"{found.label}, key {key_id}" if key_id else found.label
+
+
+def _draw_strokes(axes: Axes, strokes: Sequence[np.ndarray], bitmap: np.ndarray) -> None:
+    points = np.concatenate(strokes).astype(int)
+    # The drawing in the middle of the canvas, as in the bitmap: see pipeline.rasterize.
+    corner = -((CANVAS_SIZE - np.ptp(points, axis=0)) // 2) - 0.5
+    inch = CANVAS_SIZE / PANEL
+    starts = np.array([stroke[0] for stroke in strokes])
+    colours = matplotlib.colormaps[COLOUR_MAP](np.linspace(0, LAST_COLOUR, len(strokes)))
+    for stroke, colour in zip(strokes, colours, strict=True):
+        axes.plot(*stroke.T, color=colour, linewidth=LINE_WIDTH, solid_capstyle="round")
+        axes.plot(*stroke[0], color=colour, marker="o", ms=DOT_SIZE, mec="white", mew=0.6, zorder=3)
+    places = place_numbers((starts - corner) / inch, bitmap)
+    for number, (start, place) in enumerate(zip(starts, places, strict=True), start=1):
+        if place is not None:
+            _write_number(axes, number, start, corner + place * inch, LEADER_FROM * inch)
+    title = f"{_count(len(strokes), 'stroke')}, {_count(len(points), 'point')}"
+    _dress(axes, title, (0, 64, 128, 192, 255), "units of the drawing")
+    # After the ticks, which would widen the limits.
+    axes.set(xlim=(corner[0], corner[0] + CANVAS_SIZE), ylim=(corner[1] + CANVAS_SIZE, corner[1]))
+
+
+def _write_number(
+    axes: Axes, number: int, start: np.ndarray, place: np.ndarray, leader_from: float
+) -> None:
+    if np.linalg.norm(place - start) > leader_from:
+        axes.plot(*np.stack([start, place]).T, color=figures.MUTED, linewidth=0.5, zorder=2.5)
+    axes.text(
+        place[0], place[1], str(number), fontsize=NUMBER_SIZE, ha="center", va="center", zorder=4,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+    )  # fmt: skip
+
+
+def _draw_bitmap(axes: Axes, bitmap: np.ndarray) -> None:
+    axes.imshow(bitmap, cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="none")
+    title = f"{IMAGE_SIZE}×{IMAGE_SIZE} pixels, {bitmap.mean():.1%} ink"
+    _dress(axes, title, (0, 42, 84), "pixels")
+
+
+def _dress(axes: Axes, title: str, ticks: Sequence[int], unit: str) -> None:
+    axes.set_title(title, fontsize=PANEL_TITLE_SIZE, color=figures.MUTED)
+    axes.grid(visible=False)
+    axes.spines[:].set(visible=True, color=figures.GRID)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    axes.tick_params(labelsize=TICK_SIZE)
+    axes.set_xlabel(f"x ({unit})", fontsize=TICK_SIZE)
+    axes.set_ylabel(f"y ({unit})", fontsize=TICK_SIZE)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def define_flags() -> None:
+    flags.DEFINE_list(
+        "input",
+        None,
+        "Files of drawings, all that pipeline.main reads: globs with commas between.",
+        required=True,
+    )
+    figures.define_output_flag()
+    flags.DEFINE_integer("drawings", 1, "Show the first so many of each file.", lower_bound=1)
+    flags.DEFINE_list("key_id", [], "Show the drawings of these keys instead, commas between.")
+
+
+def main(argv: list[str]) -> None:
+    args = flags.FLAGS
+    figures.check_outputs(args.output)
+    figure = make_strokes(args.input, print_warning, args.drawings, args.key_id)
+    figures.write(figure, args.output)
+    print("wrote", ", ".join(args.output))
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)
