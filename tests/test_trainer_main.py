@@ -64,6 +64,10 @@ def test_training_and_predicting_as_the_readme_says(data, tmp_path):
         (("--dataset=d", "--run_dir=r", "--epochs=0"), "--epochs=0"),
         (("--dataset=d", "--run_dir=r", "--precision=int8"), "--precision=int8"),
         (("--dataset=d", "--run_dir=r", "more"), "'more' is no flag"),
+        (("--dataset=d", "--run_dir=r", "--checkpoint_every=soon"), "steps, or minutes as in 10m"),
+        (("--dataset=d", "--run_dir=r", "--augment=shift,blur"), "no blur; there are mirror,"),
+        (("--dataset=d", "--run_dir=r", "--epochs=2", "--warmup_epochs=3"), "longer than --epochs"),
+        (("--dataset=d", "--run_dir=r", "--label_smoothing=2"), "--label_smoothing=2"),
     ],
 )
 def test_wrong_flags_are_one_line_and_status_2(flags, message):
@@ -95,3 +99,63 @@ def test_help_is_there_without_waiting_for_tensorflow():
     result = run("trainer.main", "--help")
     for flag in ("dataset", "run_dir", "experiment", "epochs", "batch_size", "precision", "seed"):
         assert f"--{flag}=" in result.stdout
+
+
+def test_a_summary_needs_neither_data_nor_training():
+    result = run("trainer.main", "--experiment=E2_7", "--summary")
+    assert (result.returncode, result.stderr) == (0, "")
+    (total,) = [line for line in result.stdout.splitlines() if line.startswith("total")]
+    assert total.split() == ["total", "7,286,965", "1,811,049,856"]
+
+
+def test_a_summary_counts_the_classes_of_a_data_set(data):
+    result = run("trainer.main", "--experiment=demo", "--summary", f"--dataset={data}")
+    assert "3 classes" in result.stdout
+    with_norm = run("trainer.main", "--experiment=demo", "--summary", "--batch_norm")
+    assert with_norm.stdout != result.stdout
+
+
+def test_help_lists_the_flags_in_groups():
+    text = run("trainer.main", "--help").stdout
+    groups = ["Data and run:", "Model:", "Recipe", "Beyond the study", "Speed:"]
+    assert [text.index(group) for group in groups] == sorted(text.index(group) for group in groups)
+    assert text.index("Beyond the study") < text.index("--ema_decay=X") < text.index("Speed:")
+    assert "Default: 10m." in text
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("trained")
+    flags = (f"--dataset={data}", f"--run_dir={run_dir}", "--experiment=demo", "--batch_size=20")
+    assert run("trainer.main", *flags, "--epochs=1", "--batch_norm").returncode == 0
+    return run_dir
+
+
+def test_evaluating_gives_the_figures_of_training(trained, tmp_path):
+    output = tmp_path / "figures.json"
+    result = run("trainer.evaluate", f"--run_dir={trained}", "--batch_size=5", f"--output={output}")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("validation, 12 drawings, best checkpoint, epoch 1\n")
+    evaluated = json.loads(output.read_text())
+    kept = json.loads((trained / "evaluation.json").read_text())
+    assert evaluated["top1"] == kept["top1"]
+    assert evaluated["confusion"] == kept["confusion"]
+    assert evaluated["loss"] == pytest.approx(kept["loss"], rel=1e-2)  # bfloat16, other batches
+    assert f"top-1 {kept['top1']:.4f}" in result.stdout
+
+
+def test_the_training_split_can_be_evaluated_and_an_empty_one_is_refused(trained):
+    result = run("trainer.evaluate", f"--run_dir={trained}", "--split=train")
+    assert result.stdout.startswith("train, 40 drawings")
+    result = run("trainer.evaluate", f"--run_dir={trained}", "--split=test")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no drawings in its test split" in result.stderr
+
+
+def test_a_data_set_of_other_labels_is_refused(trained, tmp_path):
+    manifest = json.loads((write_dataset(tmp_path) and tmp_path / "manifest.json").read_text())
+    manifest["labels"] = manifest["labels"][::-1]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    result = run("trainer.evaluate", f"--run_dir={trained}", f"--dataset={tmp_path}")
+    assert result.returncode == 2
+    assert "has other labels than" in result.stderr

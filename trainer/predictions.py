@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import zipfile
 
 import numpy as np
 
@@ -59,5 +60,5 @@ def load(path: str) -> Predictions:
     try:
         with np.load(path) as arrays:
             return Predictions(*(arrays[field.name] for field in dataclasses.fields(Predictions)))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None

@@ -1,0 +1,70 @@
+"""Exports the model of a run, and compares every export with the checkpoint on real drawings.
+
+  python -m trainer.export --run_dir=runs/E3_8
+
+writes runs/E3_8/export/:
+
+  model.keras           plain Keras loads it: image [B, 85, 85, 1] → probabilities [B, classes]
+  saved_model           for TensorFlow Serving: bitmaps [B, 85, 85] uint8 → probabilities
+  model_float32.tflite  for LiteRT (TensorFlow Lite): image → probabilities
+  model_float16.tflite  the same in half the size, with weights in float16
+  model_int8.tflite     the same in a quarter of the size and quicker, all in int8
+  export.json           what the comparison found
+
+Pixels are 0 and 1, where 1 is ink. Every export holds the labels; trainer.predict --model runs it.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+
+from absl import flags
+
+from pipeline import command
+from pipeline.errors import UserError
+from trainer import run_directory
+from trainer.classifiers import FILES
+from trainer.quiet_start import quiet_start
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("run_dir", None, "Run directory of trainer.main.", required=True)
+    flags.DEFINE_enum(
+        "checkpoint",
+        "best",
+        ["best", "last"],
+        "Weights of the epoch with the highest validation accuracy, or of the last one.",
+    )
+    flags.DEFINE_list("formats", list(FILES), "What to write.")
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        "Data set directory to calibrate and compare on; by default the one that the run learned "
+        "from.",
+    )
+
+
+def main(_: list[str]) -> None:
+    args = flags.FLAGS
+    check_formats(args.formats)
+    run_directory.read_config(args.run_dir)  # a wrong directory shows before TensorFlow is there
+    with quiet_start():
+        from trainer.export_job import export_run
+    export_run(args.run_dir, args.checkpoint, args.formats, args.dataset)
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises UserError for an unknown format, for none, and for a missing package."""
+    for name in formats:
+        if name not in FILES:
+            raise UserError(f"--formats: no format {name!r}; there are {', '.join(FILES)}")
+    if not formats:
+        raise UserError(f"--formats: none given; there are {', '.join(FILES)}")
+    if any(name.startswith("tflite") for name in formats) and not importlib.util.find_spec(
+        "ai_edge_litert"
+    ):
+        raise UserError("TensorFlow Lite models need ai-edge-litert: pip install '.[trainer]'")
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

@@ -1,0 +1,100 @@
+"""How far an export is from its checkpoint, and how quick, on drawings of a data set."""
+
+import io
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline import records
+from pipeline.dataset import Manifest
+from pipeline.errors import UserError
+from trainer import storage
+from trainer.classifiers import Classifier
+
+BATCH_SIZE = 100  # drawings at once, where they are classified in batches
+_TIMED_SINGLY = 50  # drawings
+
+
+class Measured(NamedTuple):
+    """What a classifier says of some drawings, and how long it takes."""
+
+    probabilities: np.ndarray  # [N, classes] float32
+    ms_single: float  # of a drawing by itself, the median
+    ms_batched: float  # of a drawing among BATCH_SIZE at once, the median
+
+
+class Figures(NamedTuple):
+    """A classifier beside the checkpoint's."""
+
+    top1: float  # share of drawings whose true class is the most probable one
+    same_top1: float  # share of drawings to which both give the same class
+    largest_difference: float  # of a probability
+    ms_single: float
+    ms_batched: float
+
+
+def first_drawings(
+    directory: str, manifest: Manifest, split: str, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first drawings of a split: a random sample, since shards are shuffled; always the same.
+
+    Returns:
+      [N, 85, 85] uint8 of 0 and 1, and [N] class indices; `count` of them if there are as many.
+
+    Raises:
+      UserError: the split is empty, or a shard is missing or damaged.
+    """
+    examples = list(itertools.islice(_read_examples(directory, manifest, split), count))
+    if not examples:
+        raise UserError(f"{directory}: no drawings in its {split} split")
+    decode = records.DECODERS[manifest.image["encoding"]]
+    bitmaps = np.stack([decode(example.image) for example in examples])
+    return bitmaps, np.array([example.label for example in examples])
+
+
+def measure(classifier: Classifier, bitmaps: np.ndarray) -> Measured:
+    """Classifies [N, 85, 85] bitmaps in batches, and some of them again one at a time."""
+    batches = [bitmaps[at : at + BATCH_SIZE] for at in range(0, len(bitmaps), BATCH_SIZE)]
+    probabilities, ms_batched = _timed(classifier, batches)
+    _, ms_single = _timed(classifier, list(bitmaps[:_TIMED_SINGLY, np.newaxis]))
+    return Measured(probabilities, ms_single, ms_batched)
+
+
+def compare(export: Measured, checkpoint: Measured, classes: np.ndarray) -> Figures:
+    """Both on the same drawings, whose true classes are `classes`, [N]."""
+    top = export.probabilities.argmax(axis=1)
+    return Figures(
+        top1=float((top == classes).mean()),
+        same_top1=float((top == checkpoint.probabilities.argmax(axis=1)).mean()),
+        largest_difference=float(np.abs(export.probabilities - checkpoint.probabilities).max()),
+        ms_single=export.ms_single,
+        ms_batched=export.ms_batched,
+    )
+
+
+def _timed(classifier: Classifier, batches: list[np.ndarray]) -> tuple[np.ndarray, float]:
+    """The probabilities of all batches, and the median of the milliseconds a drawing."""
+    classifier(batches[0])  # what is slower the first time
+    parts, milliseconds = [], []
+    for batch in batches:
+        start = time.perf_counter()
+        parts.append(classifier(batch))
+        milliseconds.append(1e3 * (time.perf_counter() - start) / len(batch))
+    return np.concatenate(parts), float(np.median(milliseconds))
+
+
+def _read_examples(directory: str, manifest: Manifest, split: str) -> Iterator[records.Example]:
+    for shard in manifest.splits[split].shards:
+        path = os.path.join(directory, shard.file)
+        try:
+            content = storage.read_file(path)  # at most 50,000 records, 50 MB
+            for record in records.read_records(io.BytesIO(content), path):
+                yield records.decode_example(record)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from None
