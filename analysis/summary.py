@@ -8,10 +8,17 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from analysis.runs import ClassScore, Evaluation, Run, read_evaluation, read_run, training_speed
+from analysis.runs import (
+    ClassScore,
+    Evaluation,
+    Run,
+    mean_speed,
+    read_evaluation,
+    read_run,
+    read_speeds,
+)
 from pipeline import command
-from pipeline.dataset import MANIFEST, SPLITS, Manifest, read_manifest
-from pipeline.errors import UserError
+from pipeline.dataset import MANIFEST, SPLITS, Manifest
 from trainer import run_directory
 
 SHOWN_CLASSES = 3  # best and worst
@@ -36,15 +43,13 @@ def summarize(dataset: str, run_dir: str) -> str:
       UserError: a directory is not what it should be, a file in it is missing or damaged, or the
         run learned from another data set.
     """
-    manifest = read_manifest(dataset)
     run = read_run(run_dir)
-    if run.config.get("dataset_fingerprint", manifest.fingerprint) != manifest.fingerprint:
-        raise UserError(f"{run_dir}: the run learned from another data set than {dataset}")
+    manifest = run.check_dataset(dataset)
     evaluation = read_evaluation(run_dir)
     return "\n\n".join(
         (
             _dataset_lines(dataset, manifest),
-            _run_lines(run, manifest.splits["train"].records),
+            _run_lines(run),
             _score_lines(evaluation, len(manifest.labels)),
             _class_lines(evaluation.last.per_class),
         )
@@ -75,31 +80,28 @@ def _dataset_lines(directory: str, manifest: Manifest) -> str:
     )
 
 
-def _run_lines(run: Run, training_drawings: int) -> str:
-    parameters = run.config.get("parameters")
-    size = f"{parameters:,} parameters, " if parameters else ""
-    epochs, planned = len(run.history["val_accuracy"]), run.config.get("epochs")
-    of_planned = f" of {planned}" if planned and planned > epochs else ""
-    unit = "epoch" if (of_planned or epochs) == 1 else "epochs"
-    time = _training_time(run, training_drawings)
+def _run_lines(run: Run) -> str:
+    of_planned = f" of {run.planned_epochs}" if run.planned_epochs > run.epochs else ""
+    unit = "epoch" if (of_planned or run.epochs) == 1 else "epochs"
     files = [name for name in RUN_FILES if os.path.exists(os.path.join(run.directory, name))]
     width = max(map(len, files)) + 2
     return "\n".join(
         (
             f"run       {run.directory}",
-            f"{INDENT}{run.experiment}, {size}{epochs}{of_planned} {unit}{time}",
+            f"{INDENT}{run.experiment}, {run.parameters:,} parameters, "
+            f"{run.epochs}{of_planned} {unit}{_training_time(run)}",
             *(f"{INDENT}{name:<{width}}{RUN_FILES[name]}" for name in files),
         )
     )
 
 
-def _training_time(run: Run, drawings: int) -> str:
-    """Of the training alone, without evaluations; `drawings` an epoch."""
-    speeds = training_speed(run.directory)
-    if not speeds:
+def _training_time(run: Run) -> str:
+    """Of the training alone, without evaluations."""
+    speeds = read_speeds(run.directory)
+    mean = mean_speed(speeds)
+    if mean is None:
         return ""
-    seconds = sum(drawings / speed for speed in speeds)
-    mean = len(speeds) * drawings / seconds
+    seconds = len(speeds) * run.drawings["train"] / mean
     return f" in {duration(seconds)} of training ({mean:,.0f} images/s)"
 
 
@@ -120,12 +122,12 @@ def _score_lines(evaluation: Evaluation, classes: int) -> str:
 
 def _class_lines(scores: Sequence[ClassScore]) -> str:
     """The classes with the highest and the lowest top-1, none of them in both lines."""
-    ranked = sorted((score for score in scores if score.examples), key=lambda s: -s.accuracy)
+    ranked = sorted((score for score in scores if score.examples), key=lambda s: -s.recall)
     shown = min(SHOWN_CLASSES, len(ranked) // 2)
     best, worst = ranked[:shown], ranked[len(ranked) - shown :][::-1]
     lines = ["categories by top-1 of the last epoch"]
     for name, some in (("best", best), ("worst", worst)):
-        classes = ", ".join(f"{score.label} {score.accuracy:.3f}" for score in some)
+        classes = ", ".join(f"{score.label} {score.recall:.3f}" for score in some)
         lines.append(f"{name:<{len(INDENT)}}{classes}")
     return "\n".join(lines)
 

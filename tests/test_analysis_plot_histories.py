@@ -1,15 +1,16 @@
 """The plot of histories: the right numbers, all told, nothing on top of anything else."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from analysis.plot_histories import best_epoch, plot_histories, spread
+from analysis import figures
+from analysis.curves import looks, spread
+from analysis.plot_histories import best_epoch, plot_histories
 from analysis.runs import Run, read_run
-from tests.analysis_data import HISTORY, run_command, write_run
+from pipeline.errors import UserError
+from tests.analysis_data import HISTORY, NO_HISTORY, check_texts, run_command, text_boxes, write_run
 
 DRAWINGS = {"train": 18_000, "validation": 4_800}
 
@@ -31,6 +32,11 @@ def make_runs(count, epochs=12, name="E{}"):
     return runs
 
 
+def one_run(history=HISTORY, labels=12):
+    config = {"experiment": "E3_8", "labels": ["a"] * labels, "drawings": DRAWINGS}
+    return Run("r", config, history)
+
+
 def lines(axes):
     return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
 
@@ -40,13 +46,10 @@ def texts(axes):
 
 
 def test_one_run_shows_training_and_validation_of_accuracy_and_loss():
-    config = {"experiment": "E3_8", "labels": ["a"] * 12, "drawings": DRAWINGS}
-    figure = plot_histories([Run("r", config, HISTORY)])
+    figure = plot_histories([one_run()])
     accuracy, loss = figure.axes
-    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == (
-        "epoch",
-        "accuracy (share of drawings)",
-    )
+    label = "accuracy (log scale of 1 − accuracy)"
+    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("epoch", label)
     assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss (cross-entropy, nats)")
     for axes, keys in ((accuracy, ("accuracy", "val_accuracy")), (loss, ("loss", "val_loss"))):
         for key in keys:
@@ -58,13 +61,36 @@ def test_one_run_shows_training_and_validation_of_accuracy_and_loss():
     assert title in [text.get_text() for text in figure.texts]
 
 
+def test_halving_the_error_is_the_same_distance_everywhere():
+    accuracy, loss = plot_histories([one_run()]).axes
+    for axes, values in ((accuracy, (0.2, 0.6, 0.8, 0.9)), (loss, (1.6, 0.8, 0.4, 0.2))):
+        heights = axes.transData.transform([(1, value) for value in values])[:, 1]
+        np.testing.assert_allclose(np.diff(heights), np.diff(heights)[0])
+
+
+@pytest.mark.parametrize("ends", [(0.0, 0.999), (0.3, 0.9), (0.9, 0.95), (1.0, 1.0)])
+def test_an_axis_of_accuracy_holds_all_values(ends):
+    history = {**HISTORY, "accuracy": [*ends, *ends], "val_accuracy": [*ends, *ends]}
+    axes = plot_histories([one_run(history)]).axes[0]
+    assert axes.get_ylim()[0] < ends[0]
+    assert axes.get_ylim()[1] > min(ends[1], 0.9998)  # what is nearer to 1 is drawn at 0.9999
+
+
+def test_an_axis_has_ticks_however_little_the_values_differ():
+    for value in [0.0, *(1 - np.geomspace(1, 1e-5, 60))]:
+        history = {"accuracy": [value], "val_accuracy": [value], "loss": [5 * (1 - value)]}
+        history["val_loss"] = history["loss"]
+        for axes in plot_histories([one_run(history)]).axes:
+            low, high = axes.get_ylim()
+            assert any(low <= tick <= high for tick in axes.get_yticks()), (value, low, high)
+
+
 def test_the_best_validation_value_and_its_epoch_are_marked_and_told():
-    config = {"experiment": "E3_8", "labels": ["a"], "drawings": DRAWINGS}
-    figure = plot_histories([Run("r", config, HISTORY)])
+    figure = plot_histories([one_run()])
     for axes, (epoch, value) in zip(figure.axes, ((3, 0.66), (3, 0.83)), strict=True):
         assert texts(axes) == ["E3_8", f"{value:.3f} at epoch {epoch}"]
-        dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
-        assert [(dot.get_xdata()[0], dot.get_ydata()[0]) for dot in dots] == [(epoch, value)]
+        (dot,) = [line for line in axes.lines if line.get_label() == "_best"]
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (epoch, value)
 
 
 def test_of_equal_values_the_first_epoch_is_the_best():
@@ -72,35 +98,26 @@ def test_of_equal_values_the_first_epoch_is_the_best():
     assert best_epoch([0.5, 0.1, 0.1], "loss") == (2, 0.1)
 
 
-def boxes_of_texts(figure):
-    """(text, box in pixels) of every text that is drawn."""
-    FigureCanvasAgg(figure).draw()
-    drawn = [*figure.texts, *figure.legends[0].get_texts()]
-    for axes in figure.axes:
-        drawn += [*axes.texts, axes._left_title]
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = axis.get_view_interval()
-            drawn.append(axis.label)
-            drawn += [
-                tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
-            ]
-    return [(text.get_text(), text.get_window_extent()) for text in drawn]
-
-
 @pytest.mark.parametrize("count", [1, 3, 7, 8, 20])
 @pytest.mark.parametrize("name", ["E{}", "a directory with a long name, number {}"])
 def test_no_text_lies_on_another_or_on_a_panel_or_outside(count, name):
     figure = plot_histories(make_runs(count, name=name))
-    boxes = boxes_of_texts(figure)
+    check_texts(figure)
+    boxes = text_boxes(figure)
     assert {"epoch", "Loss" if count <= 7 else "Validation loss", "0.6"} <= {
         text for text, _ in boxes
     }
-    for (text, box), (other, other_box) in itertools.combinations(boxes, 2):
-        assert not box.overlaps(other_box), f"{text!r} lies on {other!r}"
     for text, box in boxes:
-        assert box.min.min() >= 0, text
-        assert (box.max <= figure.bbox.max).all(), text
         assert not any(box.overlaps(axes.bbox) for axes in figure.axes), text
+
+
+def test_curves_differ_in_more_than_their_colours():
+    assert len({(look.colour, look.marker) for look in looks(28)}) == 28
+    first, *_, eighth = looks(len(figures.COLOURS) + 1)
+    assert first.colour == eighth.colour
+    assert first.marker != eighth.marker
+    assert first.dashes != eighth.dashes
+    assert len({look.marker for look in looks(7)}) == 7
 
 
 def test_many_runs_get_panels_for_training_and_for_validation():
@@ -118,8 +135,6 @@ def test_many_runs_get_panels_for_training_and_for_validation():
     ):
         assert set(lines(axes)) == {f"E{i} {key}" for i in range(20)}
         assert lines(axes)["E7 " + key].get_ydata().tolist() == runs[7].history[key]
-    colours = {line.get_color() for line in lines(figure.axes[0]).values()}
-    assert len(colours) == 20
 
 
 def test_labels_stand_in_the_order_in_which_the_curves_end():
@@ -138,6 +153,16 @@ def test_runs_may_differ_in_length():
     assert lines(axes)["E0 val_accuracy"].get_xdata().tolist() == list(range(1, 13))
     assert lines(axes)["E1 val_accuracy"].get_xdata().tolist() == [1]
     assert axes.get_xlim() == (1, 12)
+
+
+def test_a_run_without_an_epoch_is_named_and_the_others_are_drawn():
+    begun, waiting = make_runs(2)
+    waiting = dataclasses.replace(waiting, history=NO_HISTORY)
+    figure = plot_histories([begun, waiting])
+    assert set(lines(figure.axes[0])) == {"E0 accuracy", "E0 val_accuracy"}
+    assert figure.texts[0].get_text().endswith("; no finished epoch yet: E1")
+    with pytest.raises(UserError, match="runs/1: no epoch is finished yet"):
+        plot_histories([waiting])
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 12, 100])
@@ -198,3 +223,17 @@ def test_a_damaged_run_is_one_line_and_status_2(tmp_path):
     assert result.returncode == 2
     path = tmp_path / "run" / "history.json"
     assert result.stderr == f"error: {path}: damaged: accuracy is not a list of numbers\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--run_dir is needed, or --group (--help lists the flags)"),
+        (["--reference"], "--reference needs --group"),
+        (["--separate"], "--separate needs --group"),
+        (["--group=width20"], "--group=width20 needs --run_dir or --reference, or both"),
+    ],
+)
+def test_flags_that_give_nothing_to_draw_are_one_line_and_status_2(arguments, message):
+    result = run_command("analysis.plot_histories", *arguments, "--output=x.png")
+    assert (result.returncode, result.stderr) == (2, f"error: {message}\n")

@@ -1,13 +1,20 @@
 """The summary of a data set and a run."""
 
 import itertools
-import json
 
 import pytest
 
 from analysis.summary import chance, duration, summarize
+from pipeline.dataset import read_manifest
 from pipeline.errors import UserError
-from tests.analysis_data import HISTORY, run_command, write_dataset, write_evaluation, write_run
+from tests.analysis_data import (
+    HISTORY,
+    run_command,
+    write_dataset,
+    write_evaluation,
+    write_metrics,
+    write_run,
+)
 
 COUNTS = {"cat": 30, "The Great Wall of China": 20, "car": 20, "ant": 20, "sun": 10}
 CORRECT = {"cat": 9, "The Great Wall of China": 2, "car": 6, "ant": 10, "sun": 5}
@@ -21,12 +28,11 @@ def made(tmp_path):
         tmp_path / "run",
         labels=list(COUNTS),
         parameters=1_234_567,
+        drawings={"train": 100, "validation": 5},
         dataset_fingerprint=manifest.fingerprint,
     )
     write_evaluation(run_dir, CORRECT, examples=10)
-    epochs = [{"kind": "epoch", "images_per_second": speed} for speed in (0.5, 1.0, 1.0, 1.0)]
-    metrics = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
-    (tmp_path / "run" / "metrics.jsonl").write_text(metrics)
+    write_metrics(run_dir, [0.5, 1.0, 1.0, 1.0], steps_per_epoch=1)
     return str(tmp_path / "data"), run_dir
 
 
@@ -55,10 +61,13 @@ def test_it_tells_what_was_made_how_good_it_is_and_where_it_lies(made):
 
 def test_a_run_still_going_on_tells_how_far_it_is(made, tmp_path):
     data, _ = made
+    fingerprint = read_manifest(data).fingerprint
     history = {key: values[:3] for key, values in HISTORY.items()}
-    run_dir = write_run(tmp_path / "half", history, labels=list(COUNTS), epochs=12)
+    run_dir = write_run(
+        tmp_path / "half", history, list(COUNTS), epochs=12, dataset_fingerprint=fingerprint
+    )
     write_evaluation(run_dir, CORRECT, examples=10)
-    assert "          E3_8, 3 of 12 epochs\n" in summarize(data, run_dir)
+    assert "          E3_8, 1,000,000 parameters, 3 of 12 epochs\n" in summarize(data, run_dir)
 
 
 def test_a_run_on_another_data_set_is_refused(made, tmp_path):
@@ -104,4 +113,6 @@ def test_a_run_without_an_evaluation_is_one_line_and_status_2(made, tmp_path):
     (tmp_path / "run" / "evaluation.json").unlink()
     result = run_command("analysis.summary", f"--dataset={data}", f"--run_dir={run_dir}")
     assert result.returncode == 2
-    assert result.stderr == f"error: {run_dir}/evaluation.json: No such file or directory\n"
+    assert result.stderr == (
+        f"error: {run_dir}/evaluation.json: not there; it is written when an epoch is finished\n"
+    )
