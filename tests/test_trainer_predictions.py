@@ -45,5 +45,5 @@ def test_a_damaged_file_is_one_line(saved, damage):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match="nothing.npz: cannot be read"):
+    with pytest.raises(UserError, match=r"nothing\.npz: cannot be read"):
         load(str(tmp_path / "nothing.npz"))
