@@ -2,10 +2,11 @@
 
 Repeats the drawings of DIR, with new keys, to as many as are asked for, makes data sets of them,
 and prints from one run: how fast examples come from our input, from the usual idiom and from
-TensorFlow Datasets; how fast training is from memory, from disk, and the study's way; and whether
-the memory of a training run grows with its data set.
+TensorFlow Datasets; how fast training is from memory, from disk, and the study's way; what a step
+consists of; and whether the memory of a training run grows with its data set.
 """
 
+import collections
 import os
 import statistics
 import subprocess
@@ -222,6 +223,39 @@ def compare_training(experiment: str, packed: str, count: int, rounds: int) -> N
         print(f"{precision} from disk is {ratio:.3f} of in memory", flush=True)
 
 
+def profile_convolutions(experiment: str, precision: str, packed: str, count: int) -> None:
+    """What a step consists of, from oneDNN's verbose log, with one operation at a time."""
+    code = (
+        "from trainer.benchmark import Training\n"
+        f"training = Training({experiment!r}, {precision!r}, {packed!r})\n"
+        "print('measured', flush=True)\n"
+        f"print('rate', training.from_memory({count}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"ONEDNN_VERBOSE": "1", "TF_NUM_INTEROP_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    log = result.stdout.partition("measured\n")[2].splitlines()
+    rate = float(log.pop().split()[1])
+    seconds: dict[str, float] = collections.defaultdict(float)
+    for line in log:
+        # onednn_verbose,v1,primitive,exec,cpu,convolution,<kernel>,<direction>,…,<milliseconds>
+        fields = line.split(",")
+        if fields[2:4] == ["primitive", "exec"]:
+            kind = f"{fields[5]} {fields[7]}".removesuffix(" undef").replace("_", " ")
+            seconds[kind] += float(fields[-1]) / 1e3 / count
+    step = BATCH_SIZE / rate
+    print(f"a step of {experiment} in {precision}, one operation at a time, {step:.2f} s, of which")
+    largest = sorted(seconds.items(), key=lambda item: -item[1])[:4]
+    for kind, of_kind in largest:
+        print(f"{kind:<34}{of_kind:>6.2f} s  {of_kind / step:>4.0%}")
+    rest = step - sum(of_kind for _, of_kind in largest)
+    print(f"{'other':<34}{rest:>6.2f} s  {rest / step:>4.0%}", flush=True)
+
+
 def compare_memory(patterns: list[str]) -> None:
     """The peak memory of a training run of one epoch on small and large data sets."""
     print("peak memory of a training run (demo, one epoch):")
@@ -260,6 +294,8 @@ def main(_: list[str]) -> None:
         compare_inputs(packed, png, args.rounds)
         for experiment in args.experiments:
             compare_training(experiment, packed, args.steps, args.rounds)
+            for precision in ("float32", "mixed_bfloat16"):
+                profile_convolutions(experiment, precision, packed, args.steps)
     compare_memory(args.input)
 
 
