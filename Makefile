@@ -34,7 +34,9 @@ endif
 		$(BIN)/python -m trainer.predict --run_dir=demo/run -
 	$(BIN)/python -m analysis.plot_histories --run_dir=demo/run --output=demo/history.png,demo/history.svg
 	$(BIN)/python -m analysis.summary --dataset=demo/data --run_dir=demo/run
-	@printf '\npictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
+	$(BIN)/python -m analysis.report --run_dir=demo/run --output=demo/report.html
+	@printf '\nreport    demo/report.html: open it in a browser\n'
+	@printf 'pictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
 
 # Speed and memory of the pipeline beside the study's plain loop, on the drawings in DATA
 bench-pipeline: .venv/installed

@@ -8,7 +8,11 @@ setup(
     description="From Quick, Draw! strokes to a trained Inception-ResNet classifier.",
     license="Apache-2.0",
     packages=["pipeline", "trainer", "analysis"],
-    package_data={"pipeline": ["labels/*.txt"], "trainer": ["study.json"]},
+    package_data={
+        "pipeline": ["labels/*.txt"],
+        "trainer": ["study.json"],
+        "analysis": ["report_page.css", "report_page.js"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1",
@@ -38,6 +42,7 @@ setup(
             "pytest>=8",
             "ruff>=0.11",
             "scikit-learn>=1.6",  # metrics are compared with its
+            "selenium>=4.30",  # the report's test opens it in Chromium
             "tensorflow-datasets>=4.9.8",  # a test opens data sets with it
         ],
     },

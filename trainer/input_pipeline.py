@@ -20,8 +20,8 @@ SHUFFLE_BUFFER_RECORDS = 65_536
 # records at a time, which is faster than one by one (`make bench-trainer`).
 INTERLEAVED_SHARDS = 16
 INTERLEAVED_RECORDS = 32
-# Fixed, not left to tf.data's autotuning: that feeds no faster here, and now and then it kept the end
-# of an epoch waiting for ten seconds, without work for any core.
+# Fixed, not left to tf.data's autotuning: that feeds no faster here, and now and then it kept the
+# end of an epoch waiting for ten seconds, without work for any core.
 PARALLEL_READS = 4
 PARALLEL_PARSES = 2
 PREFETCHED_BATCHES = 8
