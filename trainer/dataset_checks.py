@@ -1,6 +1,5 @@
 """Whether a data set can be trained on: before the start, and when reading it failed."""
 
-import hashlib
 import os
 import threading
 
@@ -78,7 +77,7 @@ class ShardCheck:
             for shard in self._manifest.splits[split].shards:
                 path = os.path.join(self._directory, shard.file)
                 try:
-                    if hashlib.sha256(storage.read_file(path)).hexdigest() != shard.sha256:
+                    if storage.sha256(path) != shard.sha256:
                         self._problems.append(f"{path}: damaged, or of another data set")
                 except OSError as error:
                     self._problems.append(f"{path}: cannot be read any more: {error.strerror}")

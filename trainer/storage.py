@@ -1,9 +1,12 @@
 """Files of a data set wherever TensorFlow can read: on this machine, on gs://, …"""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 
 import tensorflow as tf
+
+_PIECE_BYTES = 1 << 20
 
 
 def read_file(path: str) -> bytes:
@@ -14,6 +17,19 @@ def read_file(path: str) -> bytes:
     """
     with _os_errors(path), tf.io.gfile.GFile(path, "rb") as file:
         return file.read()
+
+
+def sha256(path: str) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits; reads a piece at a time.
+
+    Raises:
+      OSError: it cannot be read; FileNotFoundError if there is none.
+    """
+    digest = hashlib.sha256()
+    with _os_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def file_bytes(path: str) -> int:
