@@ -40,6 +40,7 @@ setup(
             "mypy>=1.15",
             "psutil>=6",  # the benchmark watches memory with it
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.11",
             "scikit-learn>=1.6",  # metrics are compared with its
             "selenium>=4.30",  # the report's test opens it in Chromium

@@ -3,10 +3,15 @@
 import json
 import os
 import pathlib
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+
+# A shell starts what runs in its background with Ctrl-C ignored, and what the tests start inherits
+# that: they send it Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One drawing of two strokes; tests change what matters to them.
 SQUARE = [[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]], [[60, 190], [120, 130]]]
