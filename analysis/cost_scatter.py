@@ -10,7 +10,6 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis import figures, point_labels, scales
 from analysis.runs import Run, run_names
-from analysis.study_histories import STRIDE_NOTE
 from analysis.uncertainty import standard_error
 from pipeline.errors import UserError
 from trainer import costs, study
@@ -77,7 +76,11 @@ def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = 
         _draw_heading(figure, begun, checkpoint, reference)
         if any(point.name.endswith("*") for point in points):
             figure.text(
-                LEFT / width, 0.12 / height, f"* {STRIDE_NOTE}", fontsize=LABEL_SIZE, va="bottom"
+                LEFT / width,
+                0.12 / height,
+                f"* {study.STRIDE_NOTE}",
+                fontsize=LABEL_SIZE,
+                va="bottom",
             )
     return figure
 

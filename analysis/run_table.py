@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from analysis import figures
 from analysis.runs import Run, mean_speed, read_evaluation, read_speeds, run_names
-from analysis.study_histories import STRIDE_NOTE
 from analysis.summary import duration
 from analysis.uncertainty import standard_error
 from trainer import study
@@ -218,5 +217,5 @@ def make_notes(rows: Sequence[Row]) -> list[str]:
     if any(row["study_top1"] for row in rows):
         notes.append("the study's: top-1 of its own run, on its drawings of 20 or 53 categories")
     if any(map(_stride_mark, rows)):
-        notes.append(f"* {STRIDE_NOTE}")
+        notes.append(f"* {study.STRIDE_NOTE}")
     return notes

@@ -31,12 +31,8 @@ TITLES = {
 }
 
 # What the comparison that a group makes does not say by itself, and the mark that leads there.
-STRIDE_NOTE = (
-    "stride 2 in the stem's fifth convolution: maps of 17, 8 and 3 instead of 36, 17 and 8, and "
-    "4.4 times fewer multiply-adds"
-)
 NOTES = {
-    **dict.fromkeys(study.STRIDE_2, ("*", STRIDE_NOTE)),
+    **dict.fromkeys(study.STRIDE_2, ("*", study.STRIDE_NOTE)),
     "E2_8": ("†", "half the filters also inside of blocks B and C and in the stem's third layer"),
     "E4_7": ("‡", "the stem also makes larger maps: 43, 21 and 10 instead of 36, 17 and 8"),
 }

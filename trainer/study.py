@@ -27,6 +27,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 # maps smaller than those of the narrower runs that they are compared with, and their multiply-adds
 # 4.4 times fewer than those of the same width without it (E1 and E2_1).
 STRIDE_2 = ("E3", "E2_4")
+STRIDE_NOTE = (
+    "stride 2 in the stem's fifth convolution: maps of 17, 8 and 3 instead of 36, 17 and 8, and "
+    "4.4 times fewer multiply-adds"
+)
 
 
 def history(name: str) -> dict[str, list[float]]:

@@ -21,10 +21,6 @@ _HEADERS = (
 _WORDS = 4  # columns; the others are numbers
 _OVER_HEADERS = {7: "val. accuracy", 10: "the study's"}  # by column
 
-_STRIDE_NOTE = (
-    "* stride 2 in the stem's fifth convolution: maps of 17, 8 and 3 instead of 36, 17 and 8, and "
-    "4.4 times fewer multiply-adds than E1 (E2_1 on 53 categories), the clean run of this width"
-)
 _NOTE_WIDTH = 100
 
 
@@ -150,7 +146,9 @@ def _notes(results: Sequence[Result], num_classes: int) -> list[str]:
             f"{categories}; this data set has {num_classes} categories"
         )
     if any(result.experiment.name in study.STRIDE_2 for result in results):
-        notes.append(_STRIDE_NOTE)
+        notes.append(
+            f"* {study.STRIDE_NOTE} than E1 (E2_1 on 53 categories), the clean run of this width"
+        )
     return [textwrap.fill(note, _NOTE_WIDTH) for note in notes]
 
 
