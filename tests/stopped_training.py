@@ -1,10 +1,12 @@
 """A training run that is killed or asked to stop at a certain point: see the tests of resuming.
 
-  python -m tests.stopped_training DATASET RUN_DIR POINT NUMBER SIGNAL
+  python -m tests.stopped_training DATASET RUN_DIR CHANGES [POINT NUMBER SIGNAL]
 
-The signal comes when POINT is reached for the NUMBER-th time.
+CHANGES are fields of the configuration, as JSON. The signal comes when POINT is reached for the
+NUMBER-th time. With a TF_CONFIG it is one of several hosts.
 """
 
+import json
 import os
 import signal
 
@@ -12,6 +14,7 @@ from pipeline import command
 from tests.trainer_data import tiny_experiment
 from trainer import checkpoints, evaluation, predictions, run_directory, train
 from trainer.config import Interval, TrainConfig
+from trainer.hosts import join_hosts
 from trainer.report import Report
 
 # Where a run can be hit, and the module or class that calls the function of that name.
@@ -53,9 +56,15 @@ def send_at(point: str, number: int, which: signal.Signals) -> None:
 
 
 def main(argv: list[str]) -> None:
-    dataset, run_dir, point, number, name = argv[1:]
-    send_at(point, int(number), signal.Signals[name])
-    train.train(make_config(dataset, run_dir, checkpoint_every=Interval(steps=2)))
+    dataset, run_dir, changes, *stop = argv[1:]
+    config = make_config(
+        dataset, run_dir, **json.loads(changes), checkpoint_every=Interval(steps=2)
+    )
+    hosts = join_hosts()
+    if stop:
+        point, number, name = stop
+        send_at(point, int(number), signal.Signals[name])
+    train.train(config, hosts=hosts)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from trainer.input_pipeline import Batch
 from trainer.loss_scale import GROWTH_STEPS, INITIAL_SCALE, LossScale
 from trainer.model import build_model
 from trainer.optimizer import MovingAverage
+from trainer.replicas import Share
 from trainer.steps import Recipe, Trainee, cross_entropy, make_evaluation_step, make_training_step
 
 
@@ -32,7 +33,7 @@ class Run:
         return [step(batch, tf.constant(n, tf.int64)) for n, batch in enumerate(batches, 1)]
 
     def evaluate(self, batch):
-        return make_evaluation_step(self.strategy, self.trainee.model)(batch).numpy()
+        return make_evaluation_step(self.strategy, self.trainee.model)(batch).logits.numpy()
 
     def scale(self) -> float:
         return float(self.trainee.loss_scale.scale.numpy())
@@ -82,7 +83,8 @@ def make_batches(*sizes: int):
         labels = rng.integers(len(LABELS), size=size)
         packed = pack_bitmaps(np.stack([bitmap(label, rng) for label in labels]))
         images = [np.frombuffer(image, np.uint8) for image in packed]
-        yield Batch(tf.constant(np.stack(images)), tf.constant(labels, tf.int64))
+        share = Share(tf.constant(0), tf.constant(size), tf.constant(size))
+        yield Batch(tf.constant(np.stack(images)), tf.constant(labels, tf.int64), share)
 
 
 def assert_same_training(replicas, tolerance, sizes, **options):

@@ -137,7 +137,7 @@ def stop_training(data, run_dir, point, number, signal):
     return subprocess.run(
         [
             *(sys.executable, "-m", "tests.stopped_training"),
-            *map(str, (data, run_dir, point, number, signal)),
+            *map(str, (data, run_dir, "{}", point, number, signal)),
         ],
         capture_output=True,
         text=True,

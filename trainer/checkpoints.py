@@ -26,7 +26,7 @@ def save(run_dir: str, name: str, trainee: Trainee) -> None:
                 f"{name}: {variable.path} is not finite; a lower --learning_rate may help"
             )
     try:
-        tf.train.Checkpoint(**_variables(trainee)).write(path)
+        tf.train.Checkpoint(**trainee.variable_groups()).write(path)
     except tf.errors.OpError as error:
         # Without the names of the graph.
         reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
@@ -42,7 +42,7 @@ def restore_trainee(run_dir: str, name: str, trainee: Trainee) -> None:
     Raises:
       RunError: it is missing, damaged, or of another model.
     """
-    _read(run_dir, name, is_partial=False, **_variables(trainee))
+    _read(run_dir, name, is_partial=False, **trainee.variable_groups())
 
 
 def restore(run_dir: str, name: str, model: keras.Model) -> None:
@@ -67,17 +67,3 @@ def _read(run_dir: str, name: str, is_partial: bool, **groups: Any) -> None:
             status.expect_partial()
     except (tf.errors.OpError, AssertionError, ValueError) as error:
         raise RunError(f"{path}: cannot be restored: {str(error).splitlines()[0]}") from None
-
-
-def _variables(trainee: Trainee) -> dict[str, list[tf.Variable]]:
-    """By position: `model.variables` holds the dropout's random state too, which TensorFlow would
-    not find by following the model's attributes."""
-    groups = {
-        "model": [variable.value for variable in trainee.model.variables],
-        "optimizer": [variable.value for variable in trainee.optimizer.variables],
-    }
-    if trainee.loss_scale:
-        groups["loss_scale"] = trainee.loss_scale.variables
-    if trainee.average:
-        groups["average"] = trainee.average.variables
-    return groups

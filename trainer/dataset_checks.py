@@ -6,20 +6,28 @@ import threading
 from pipeline.dataset import Manifest
 from pipeline.errors import RunError, UserError
 from trainer import storage
+from trainer.hosts import ONE_HOST, Hosts
 
 SPLITS = ("train", "validation")  # that training reads
 
 
-def check_dataset(directory: str, manifest: Manifest, batch_size: int) -> None:
+def check_dataset(
+    directory: str, manifest: Manifest, batch_size: int, hosts: Hosts = ONE_HOST
+) -> None:
     """Checks for training what shows without reading the shards.
 
     Raises:
-      UserError: a split is empty or smaller than a batch, the images are not packed bits, or a
-        shard is missing or of another length.
+      UserError: a split is empty or smaller than a batch, the images are not packed bits, a shard
+        of this host is missing or of another length, or there are more hosts than shards or rows
+        in a batch.
     """
     for split in SPLITS:
-        check_split(directory, manifest, split)
-    records = manifest.splits["train"].records
+        check_split(directory, manifest, split, hosts)
+    records, shards = manifest.splits["train"].records, len(manifest.splits["train"].shards)
+    if batch_size < hosts.count:
+        raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts.count} hosts")
+    if hosts.count > shards:
+        raise UserError(f"{hosts.count} hosts, but {shards} training shards in {directory}")
     if batch_size > records:
         raise UserError(
             f"--batch_size={batch_size} is larger than the training split of {directory}, "
@@ -27,12 +35,12 @@ def check_dataset(directory: str, manifest: Manifest, batch_size: int) -> None:
         )
 
 
-def check_split(directory: str, manifest: Manifest, split: str) -> None:
+def check_split(directory: str, manifest: Manifest, split: str, hosts: Hosts = ONE_HOST) -> None:
     """The same for one split and any batch size.
 
     Raises:
-      UserError: the split is empty, its images are not packed bits, or a shard is missing or of
-        another length.
+      UserError: the split is empty, its images are not packed bits, or a shard of this host is
+        missing or of another length.
     """
     encoding = manifest.image["encoding"]
     if encoding != "packed":
@@ -42,21 +50,21 @@ def check_split(directory: str, manifest: Manifest, split: str) -> None:
         )
     if not manifest.splits[split].records:
         raise UserError(f"{directory}: no drawings in its {split} split")
-    for shard in manifest.splits[split].shards:
+    for shard in hosts.own(manifest.splits[split].shards):
         _check_length(os.path.join(directory, shard.file), shard.bytes)
 
 
 class ShardCheck:
-    """Compares the content of all shards with the manifest, while training goes on.
+    """Compares the content of this host's shards with the manifest, while training goes on.
 
     A record's own checksums find damage, but not a shard of another data set that happens to have
     the right length. No checkpoint counts before this has ended well.
     """
 
-    def __init__(self, directory: str, manifest: Manifest) -> None:
+    def __init__(self, directory: str, manifest: Manifest, hosts: Hosts = ONE_HOST) -> None:
         """Starts at once, in a thread, and costs a core about a second per GB."""
         self._directory = directory
-        self._manifest = manifest
+        self._shards = [s for split in SPLITS for s in hosts.own(manifest.splits[split].shards)]
         self._problems: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -73,14 +81,13 @@ class ShardCheck:
             raise RunError("; ".join(self._problems))
 
     def _run(self) -> None:
-        for split in SPLITS:
-            for shard in self._manifest.splits[split].shards:
-                path = os.path.join(self._directory, shard.file)
-                try:
-                    if storage.sha256(path) != shard.sha256:
-                        self._problems.append(f"{path}: damaged, or of another data set")
-                except OSError as error:
-                    self._problems.append(f"{path}: cannot be read any more: {error.strerror}")
+        for shard in self._shards:
+            path = os.path.join(self._directory, shard.file)
+            try:
+                if storage.sha256(path) != shard.sha256:
+                    self._problems.append(f"{path}: damaged, or of another data set")
+            except OSError as error:
+                self._problems.append(f"{path}: cannot be read any more: {error.strerror}")
 
 
 def _check_length(path: str, length_bytes: int) -> None:

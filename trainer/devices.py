@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pipeline.errors import UserError
+from trainer.hosts import Hosts
 
 
 def choose_precision() -> str:
@@ -38,7 +39,7 @@ def training_devices() -> list[str]:
     return [device.name for device in gpus or tf.config.list_logical_devices("CPU")[:1]]
 
 
-def choose_xla(setting: str, devices: Sequence[str]) -> bool:
+def choose_xla(setting: str, devices: Sequence[str], hosts: Hosts) -> bool:
     """Whether forward and backward pass are compiled by XLA.
 
     On a CPU oneDNN's convolutions are three times as fast. Under several replicas TensorFlow cannot
@@ -46,19 +47,20 @@ def choose_xla(setting: str, devices: Sequence[str]) -> bool:
 
     Args:
       setting: one of `config.XLA`.
-      devices: of the replicas.
+      devices: of the replicas of this host.
+      hosts: that train together.
 
     Raises:
       UserError: "on" for several replicas.
     """
-    if setting == "on" and len(devices) > 1:
+    is_alone = len(devices) == 1 and hosts.count == 1
+    if setting == "on" and not is_alone:
         raise UserError("--xla=on: only with a single GPU or the CPU")
-    is_gpu = [":GPU:" in device for device in devices]
-    return setting == "on" or (setting == "auto" and is_gpu == [True])
+    return setting == "on" or (setting == "auto" and is_alone and ":GPU:" in devices[0])
 
 
 def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:
-    """One replica on each of several devices; for a single one TensorFlow's default strategy."""
+    """One replica on each of a host's devices; for a single one TensorFlow's default strategy."""
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy(devices)
     return tf.distribute.get_strategy()

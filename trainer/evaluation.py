@@ -28,7 +28,7 @@ def evaluate(
     metrics = Metrics(len(labels))
     predictions = []
     for batch in batches:
-        logits, of_batch = step(batch).numpy(), batch.labels.numpy()
+        logits, of_batch = (value.numpy() for value in step(batch))
         metrics.add(logits, of_batch)
         predictions.append(Predictions.from_logits(logits, of_batch))
     result = metrics.result(labels)

@@ -176,9 +176,14 @@ def main(_: list[str]) -> None:
         return
     config = config_from_flags(experiment)
     with quiet_start():
+        from trainer.hosts import join_hosts
         from trainer.train import train
-    print(result_lines(train(config)))
-    print(f"history, metrics, evaluation, checkpoints and TensorBoard events in {config.run_dir}")
+    hosts = join_hosts()
+    print(result_lines(train(config, hosts=hosts)))
+    if hosts.is_first:
+        print(
+            f"history, metrics, evaluation, checkpoints and TensorBoard events in {config.run_dir}"
+        )
 
 
 def find_experiment(name: str, batch_norm: bool) -> Experiment:

@@ -54,7 +54,7 @@ def build_model(experiment: str | Experiment, num_classes: int) -> keras.Model:
 class Dropout(keras.layers.Dropout):
     """Dropout that drops the same values however many replicas share the batch.
 
-    Every replica draws the mask of the whole batch and keeps the rows that are its own; Keras'
+    Every replica draws the mask of all of the batch and keeps the rows that are its own; Keras'
     layer draws the same mask on each.
     """
 
@@ -62,9 +62,9 @@ class Dropout(keras.layers.Dropout):
         if not training or self.rate == 0:
             return inputs
         rows = current_rows(inputs)
-        shape = (rows.count, inputs.shape[1])
+        shape = (rows.share.count, inputs.shape[1])
         drawn = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        return tf.where(rows.of(drawn) >= self.rate, inputs / (1 - self.rate), 0.0)
+        return tf.where(rows.of_all(drawn) >= self.rate, inputs / (1 - self.rate), 0.0)
 
 
 def stem(image: keras.KerasTensor, branches: Branches, norm: bool) -> keras.KerasTensor:

@@ -34,6 +34,11 @@ class Predictions:
             np.take_along_axis(probabilities, top, 1),
         )
 
+    def at(self, places: np.ndarray) -> "Predictions":
+        """The same drawings in another order: each moved to its place, [N] int64."""
+        order = np.argsort(places)
+        return Predictions(*(column[order] for column in vars(self).values()))
+
     @classmethod
     def concatenate(cls, parts: "list[Predictions]") -> "Predictions":
         columns = zip(*(vars(part).values() for part in parts), strict=True)

@@ -1,8 +1,8 @@
 """Which rows of a batch the replica that this runs on works on.
 
-Every replica is handed the whole packed batch (90 kB for 100 images). What is random in training,
-dropout and augmentation, is drawn for the whole batch and cut as the images are, so that the number
-of replicas changes nothing.
+Every replica is handed its host's whole part of a packed batch (90 kB for 100 images). What is
+random in training, dropout and augmentation, is drawn for the batch of all hosts and cut as the
+images are, so that the number of replicas changes nothing.
 """
 
 import contextlib
@@ -13,34 +13,63 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
-class Rows(NamedTuple):
-    """`start` to `stop` out of `count`, int32 scalars; replicas differ by one row at most.
+class Share(NamedTuple):
+    """A host's part of a batch, int32 scalars."""
 
-    A replica without a row of its own, in a batch smaller than the number of replicas, computes on
+    first: tf.Tensor  # place of its first row in the batch
+    rows: tf.Tensor  # that it has
+    count: tf.Tensor  # rows of all hosts together
+
+
+class Rows(NamedTuple):
+    """`start` to `stop` of a host's share, int32 scalars; its replicas differ by one row at most.
+
+    A replica without a row of its own, in a share smaller than the number of replicas, computes on
     one that counts on another: oneDNN's convolutions fail on none. `own` says how many count here.
     """
 
-    count: tf.Tensor
+    share: Share
     start: tf.Tensor
     stop: tf.Tensor
     own: tf.Tensor
 
-    def of(self, batch: tf.Tensor) -> tf.Tensor:
-        """[count, …] → [stop - start, …]"""
-        return batch[self.start : self.stop]
+    def of(self, part: tf.Tensor) -> tf.Tensor:
+        """What the host has: [share.rows, …] → [stop - start, …]"""
+        return part[self.start : self.stop]
+
+    def of_all(self, drawn: tf.Tensor) -> tf.Tensor:
+        """What was drawn for all hosts: [share.count, …] → [stop - start, …]"""
+        size = self.stop - self.start
+        start = tf.minimum(self.share.first + self.start, self.share.count - size)
+        return drawn[start : start + size]
 
 
-def own_rows(count: tf.Tensor) -> Rows:
-    """The rows of this replica in a batch of `count`."""
+def own_rows(share: Share) -> Rows:
+    """The rows of this replica."""
     context = tf.distribute.get_replica_context()
-    replicas, replica = context.num_replicas_in_sync, context.replica_id_in_sync_group
-    start, stop = count * replica // replicas, count * (replica + 1) // replicas
-    return Rows(count, start, tf.maximum(stop, start + 1), own=stop - start)
+    replicas = _replicas_of_host(context.strategy)
+    replica = context.replica_id_in_sync_group % replicas
+    start, stop = share.rows * replica // replicas, share.rows * (replica + 1) // replicas
+    return Rows(share, start, tf.maximum(stop, start + 1), own=stop - start)
 
 
 def all_rows(count: tf.Tensor) -> Rows:
     """The rows of a batch that is not divided."""
-    return Rows(count, tf.constant(0), count, own=count)
+    return Rows(Share(tf.constant(0), count, count), tf.constant(0), count, own=count)
+
+
+def of_all_replicas(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    """What replicas have of a batch, put together in the order of its rows, on every host."""
+    of_host = tf.concat(strategy.experimental_local_results(value), axis=0)
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return strategy.gather(of_host, axis=0)
+    return of_host
+
+
+def _replicas_of_host(strategy: tf.distribute.Strategy) -> int:
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return len(strategy.extended.worker_devices)
+    return strategy.num_replicas_in_sync
 
 
 @contextlib.contextmanager

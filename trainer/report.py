@@ -9,6 +9,7 @@ import tensorflow as tf
 from pipeline.dataset import Manifest
 from trainer import run_directory
 from trainer.config import TrainConfig
+from trainer.hosts import Hosts
 from trainer.optimizer import make_schedule
 from trainer.state import State, Totals
 
@@ -24,10 +25,19 @@ class Report:
         self._schedule = make_schedule(config, manifest.splits["train"].records)
         self._events = tf.summary.create_file_writer(directory)
 
-    def start(self, parameters: int, precision: str, devices: Sequence[str], state: State) -> None:
-        """What is trained on what."""
+    def start(
+        self,
+        parameters: int,
+        precision: str,
+        devices: Sequence[str],
+        hosts: Hosts,
+        state: State,
+    ) -> None:
+        """What is trained on what; `devices`: of each host."""
         config, splits = self._config, self._manifest.splits
-        names = [device.rpartition("device:")[2] for device in devices]
+        where = ", ".join(device.rpartition("device:")[2] for device in devices)
+        if hosts.count > 1:
+            where += f" of each of {hosts.count} hosts"
         print(
             f"experiment  {config.experiment.name} ({config.experiment.change}), "
             f"{parameters:,} parameters\n"
@@ -37,7 +47,7 @@ class Report:
             f"training    {config.epochs} epochs of {self._steps_per_epoch:,} steps, "
             f"batch {config.batch_size}, learning rate {config.learning_rate:g}, "
             f"seed {config.seed}\n"
-            f"computing   {precision} on {', '.join(names)}\n"
+            f"computing   {precision} on {where}\n"
             f"run         {config.run_dir}"
             + (f", resumed after step {state.newest_step:,}" if state.newest else ""),
             flush=True,
@@ -81,6 +91,22 @@ class Report:
         with self._events.as_default(step):
             for name, value in metrics.items():
                 tf.summary.scalar(f"{kind}/{name}", value)
+
+
+class NoReport(Report):
+    """Of a host that is not the first: says and writes nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def start(self, *_: Any) -> None:
+        pass
+
+    def interval(self, *_: Any) -> None:
+        pass
+
+    def epoch(self, *_: Any) -> None:
+        pass
 
 
 def _training_metrics(totals: Totals) -> dict[str, float]:

@@ -34,8 +34,10 @@ _IDENTITY = {
     "architecture": "the experiment's architecture",
     **{name: f"--{name}" for name in IDENTITY},
     "dataset_fingerprint": "the content of --dataset",
+    "hosts": "the number of hosts",
 }
 _LONG_VALUES = {"architecture", "dataset_fingerprint"}  # not shown in an error
+_BEFORE = {"hosts": 1}  # what runs were that did not say it yet
 
 
 @contextlib.contextmanager
@@ -74,7 +76,12 @@ def open_run(run_dir: str, config: dict[str, Any]) -> State:
     """
     try:
         if os.path.exists(os.path.join(run_dir, CONFIG)):
-            _check_identity(run_dir, read_config(run_dir), config)
+            different = differences(read_config(run_dir), config)
+            if different:
+                raise UserError(
+                    f"{run_dir}: belongs to another run, which differs in {different}; "
+                    "choose another --run_dir"
+                )
         elif os.listdir(run_dir):
             raise UserError(f"{run_dir}: not empty and no run directory (no {CONFIG})")
         state = read_state(run_dir)
@@ -159,22 +166,18 @@ def write_json(path: str, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def _check_identity(run_dir: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """What makes two contents of config.json those of different runs; empty if nothing does."""
     names = dict(_IDENTITY)
     if here["learning_rate_schedule"] == "cosine":
         names["epochs"] = "--epochs, where the cosine schedule ends:"
-    differences = []
+    found = []
     for key, name in names.items():
-        if there.get(key) != here[key]:
+        value = there.get(key, _BEFORE.get(key))
+        if value != here[key]:
             shown = key not in _LONG_VALUES
-            differences.append(
-                f"{name} ({there.get(key)} there, {here[key]} here)" if shown else name
-            )
-    if differences:
-        raise UserError(
-            f"{run_dir}: belongs to another run, which differs in {', '.join(differences)}; "
-            "choose another --run_dir"
-        )
+            found.append(f"{name} ({value} there, {here[key]} here)" if shown else name)
+    return ", ".join(found)
 
 
 def _publish(run_dir: str, state: State) -> None:

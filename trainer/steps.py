@@ -18,7 +18,7 @@ from trainer.augmentation import augment, draw_transforms
 from trainer.input_pipeline import BATCH_SPEC, Batch, unpack_bitmaps
 from trainer.loss_scale import LossScale
 from trainer.optimizer import MovingAverage, clip
-from trainer.replicas import Rows, all_rows, own_rows, working_on
+from trainer.replicas import Rows, all_rows, of_all_replicas, own_rows, working_on
 
 SUM = tf.distribute.ReduceOp.SUM
 
@@ -31,6 +31,27 @@ class Trainee:
     optimizer: keras.optimizers.Optimizer  # built for the model's variables
     loss_scale: LossScale | None = None  # with float16
     average: MovingAverage | None = None  # with --ema_decay
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """All that training changes."""
+        return [variable for group in self.variable_groups().values() for variable in group]
+
+    def variable_groups(self) -> dict[str, list[tf.Variable]]:
+        """The same as a checkpoint keeps it.
+
+        By position: `model.variables` holds the dropout's random state too, which TensorFlow would
+        not find by following the model's attributes.
+        """
+        groups = {
+            "model": [variable.value for variable in self.model.variables],
+            "optimizer": [variable.value for variable in self.optimizer.variables],
+        }
+        if self.loss_scale:
+            groups["loss_scale"] = self.loss_scale.variables
+        if self.average:
+            groups["average"] = self.average.variables
+        return groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +74,16 @@ class StepResult(NamedTuple):
 
 
 TrainingStep = Callable[[Batch, tf.Tensor], StepResult]  # the tensor: see make_training_step
-EvaluationStep = Callable[[Batch], tf.Tensor]  # → [B, classes] float32 logits
+
+
+class Answered(NamedTuple):
+    """What a model says of a batch of all hosts, host after host."""
+
+    logits: tf.Tensor  # [B, classes] float32
+    labels: tf.Tensor  # [B] int64
+
+
+EvaluationStep = Callable[[Batch], Answered]
 
 
 def make_training_step(
@@ -75,7 +105,8 @@ def make_training_step(
             logits = model(bitmaps, training=True)
             losses = cross_entropy(labels, logits, recipe.label_smoothing)  # [rows]
             counts = tf.range(tf.shape(labels)[0]) < rows.own  # [rows]
-            loss = tf.reduce_sum(tf.where(counts, losses, 0)) / tf.cast(rows.count, tf.float32)
+            loss = tf.reduce_sum(tf.where(counts, losses, 0))
+            loss /= tf.cast(rows.share.count, tf.float32)
             scaled_loss = loss * scale
         gradients = tape.gradient(scaled_loss, model.trainable_variables)
         is_correct = (tf.argmax(logits, axis=1) == labels) & counts
@@ -92,12 +123,12 @@ def make_training_step(
     def replica_step(
         batch: Batch, step: tf.Tensor
     ) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
-        rows = own_rows(tf.shape(batch.labels)[0])
+        rows = own_rows(batch.share)
         bitmaps = unpack_bitmaps(rows.of(batch.images), model.inputs[0].dtype)
         if recipe.augment:
             seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
-            transforms = draw_transforms(rows.count, recipe.augment, seed)
-            bitmaps = augment(bitmaps, rows.of(transforms))
+            transforms = draw_transforms(rows.share.count, recipe.augment, seed)
+            bitmaps = augment(bitmaps, rows.of_all(transforms))
         labels = rows.of(batch.labels)
         if recipe.xla:
             return differentiate_compiled(bitmaps, labels)
@@ -127,17 +158,18 @@ def make_training_step(
 
 
 def make_evaluation_step(strategy: tf.distribute.Strategy, model: keras.Model) -> EvaluationStep:
-    """Logits of a batch, in the order of its rows."""
+    """Forward, in the order of the rows."""
 
-    def replica_step(batch: Batch) -> tf.Tensor:
-        rows = own_rows(tf.shape(batch.labels)[0])
+    def replica_step(batch: Batch) -> Answered:
+        rows = own_rows(batch.share)
         images = unpack_bitmaps(rows.of(batch.images), model.inputs[0].dtype)
-        return model(images, training=False)[: rows.own]
+        logits = model(images, training=False)
+        return Answered(logits[: rows.own], rows.of(batch.labels)[: rows.own])
 
     @tf.function(input_signature=[BATCH_SPEC], jit_compile=False)
-    def evaluation_step(batch: Batch) -> tf.Tensor:
-        logits = strategy.run(replica_step, args=(batch,))
-        return tf.concat(strategy.experimental_local_results(logits), axis=0)
+    def evaluation_step(batch: Batch) -> Answered:
+        answered = strategy.run(replica_step, args=(batch,))
+        return Answered(*(of_all_replicas(strategy, value) for value in answered))
 
     return evaluation_step
 

@@ -27,6 +27,7 @@ from pipeline.errors import RunError, Stopped, UserError
 from pipeline.paths import is_remote
 from trainer import experiments, run_directory, study, sweep_table
 from trainer import main as trainer_main
+from trainer.cluster import VARIABLE, read_cluster
 from trainer.config import TrainConfig, describe_run
 from trainer.quiet_start import quiet_start
 from trainer.state import State
@@ -53,6 +54,8 @@ def define_flags() -> None:
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
+    if len(read_cluster()[0]) > 1:
+        raise UserError(f"{VARIABLE} names several hosts, which trainer.main joins, but no sweep")
     configs = make_configs(choose(args.group, args.experiments))
     if is_remote(args.run_dir):
         raise UserError(f"--run_dir={args.run_dir}: it has to be a directory on this machine")

@@ -2,27 +2,34 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
 
 from pipeline.dataset import Manifest, read_manifest
-from pipeline.errors import RunError, Stopped
+from pipeline.errors import RunError, Stopped, UserError
 from trainer import checkpoints, devices, predictions, run_directory, storage
 from trainer.config import TrainConfig, describe_run
 from trainer.dataset_checks import ShardCheck, check_dataset
 from trainer.evaluation import evaluate
-from trainer.input_pipeline import Batch, evaluation_batches, training_batches
+from trainer.hosts import ONE_HOST, Agreement, Hosts, lost_hosts
+from trainer.input_pipeline import (
+    Batch,
+    evaluation_batches,
+    evaluation_order,
+    training_batches,
+)
 from trainer.loss_scale import LossScale
 from trainer.meter import Meter
 from trainer.model import build_model
 from trainer.optimizer import MovingAverage, make_optimizer
 from trainer.profile import profiled
-from trainer.report import Report
+from trainer.report import NoReport, Report
 from trainer.state import State, Totals, Unfinished
 from trainer.steps import (
     EvaluationStep,
@@ -50,6 +57,8 @@ class Run:
 
     config: TrainConfig
     manifest: Manifest
+    hosts: Hosts
+    agreement: Agreement
     trainee: Trainee
     training_step: TrainingStep
     evaluation_step: EvaluationStep
@@ -61,57 +70,87 @@ class Run:
     def commit(self, state: State) -> None:
         """Makes `state`, whose checkpoint is complete, what the next start goes on from."""
         self.shard_check.raise_if_damaged(wait=True)
-        run_directory.commit(self.config.run_dir, state)
+        self.hosts.wait_for_all()  # whose shards are good, too
+        if self.hosts.is_first:
+            run_directory.commit(self.config.run_dir, state)
 
 
-def train(config: TrainConfig, replica_devices: Sequence[str] = ()) -> State:
+def train(
+    config: TrainConfig, replica_devices: Sequence[str] = (), hosts: Hosts = ONE_HOST
+) -> State:
     """Trains, or goes on from the newest checkpoint of the run directory.
 
     Args:
       config: the run.
-      replica_devices: to train on; by default all GPUs, or the CPU.
+      replica_devices: to train on; by default all GPUs of each host, or the CPU.
+      hosts: that train together; each calls this, and gets the same result.
 
     Raises:
       UserError: the configuration, the data set or the run directory cannot be used.
-      RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, or a shard is gone.
-      Stopped: SIGTERM or Ctrl-C came, and a checkpoint was saved.
+      RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, a shard is gone, or
+        another host is.
+      Stopped: SIGTERM or Ctrl-C came, to any host, and a checkpoint was saved.
     """
+    with lost_hosts(hosts):
+        return _train(config, replica_devices, hosts)
+
+
+def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) -> State:
     manifest = read_manifest(config.dataset, storage.read_file)
-    check_dataset(config.dataset, manifest, config.batch_size)
+    check_dataset(config.dataset, manifest, config.batch_size, hosts)
     replica_devices = replica_devices or devices.training_devices()
     precision = devices.choose_precision() if config.precision == "auto" else config.precision
-    xla = devices.choose_xla(config.xla, replica_devices)
-    with run_directory.locked(config.run_dir):
-        state = run_directory.open_run(
-            config.run_dir, describe_run(config, precision, xla, manifest)
-        )
+    precision = hosts.from_first(precision)
+    xla = devices.choose_xla(config.xla, replica_devices, hosts)
+    description = describe_run(config, precision, xla, manifest, hosts.count)
+    with run_directory.locked(config.run_dir) if hosts.is_first else contextlib.nullcontext():
+        state = open_run(config, description, hosts)
         if state.is_finished(config.epochs, config.early_stopping):
             print(f"{config.run_dir}: finished before, after epoch {state.epoch}")
             return state
-        strategy = devices.make_strategy(replica_devices)
+        strategy = hosts.strategy or devices.make_strategy(replica_devices)
         trainee = make_trainee(config, precision, manifest, strategy)
         if state.newest:
-            checkpoints.restore_trainee(config.run_dir, state.newest.name, trainee)
+            if hosts.is_first:
+                checkpoints.restore_trainee(config.run_dir, state.newest.name, trainee)
+            hosts.copy_variables(trainee.variables)
         recipe = Recipe(
             config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=xla
         )
         directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
-        profile = profiled(directory) if config.profile else contextlib.nullcontext(lambda: None)
+        is_profiled = config.profile and hosts.is_first
+        profile = profiled(directory) if is_profiled else contextlib.nullcontext(lambda: None)
         with stop_request() as stop, profile as after_step:
             run = Run(
                 config,
                 manifest,
+                hosts,
+                Agreement(hosts),
                 trainee,
                 make_training_step(strategy, trainee, recipe),
                 make_evaluation_step(strategy, trainee.model),
-                ShardCheck(config.dataset, manifest),
-                Report(config, manifest),
+                ShardCheck(config.dataset, manifest, hosts),
+                Report(config, manifest) if hosts.is_first else NoReport(),
                 after_step,
                 stop,
             )
-            run.report.start(trainee.model.count_params(), precision, replica_devices, state)
-            with _reading_errors(run):
+            run.report.start(trainee.model.count_params(), precision, replica_devices, hosts, state)
+            with _reading_errors(run), lost_hosts(hosts):
                 return train_epochs(run, state)
+
+
+def open_run(config: TrainConfig, description: dict[str, Any], hosts: Hosts) -> State:
+    """Begins or continues the run, whose directory the first host has.
+
+    Raises:
+      UserError: the directory belongs to another run, or this host was told another run than the
+        first one.
+    """
+    first = hosts.from_first(description)
+    if different := run_directory.differences(first, json.loads(json.dumps(description))):
+        raise UserError(f"host {hosts.index + 1} was told another run than host 1: {different}")
+    state = run_directory.open_run(config.run_dir, description) if hosts.is_first else State()
+    return State.from_json(hosts.from_first(dataclasses.asdict(state)))
 
 
 def make_trainee(
@@ -150,7 +189,13 @@ def train_epoch(run: Run, state: State, meter: Meter) -> None:
     if done == steps:
         return
     batches = training_batches(
-        config.dataset, run.manifest, config.batch_size, seed=config.seed, epoch=epoch, skip=done
+        config.dataset,
+        run.manifest,
+        config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        skip=done,
+        hosts=run.hosts,
     )
     saved_step, saved_at = meter.step, time.monotonic()
     for batch, wait_seconds in _timed(batches):
@@ -160,11 +205,13 @@ def train_epoch(run: Run, state: State, meter: Meter) -> None:
         if meter.interval_seconds >= REPORT_SECONDS:
             run.shard_check.raise_if_damaged(wait=False)
             run.report.interval(epoch, meter.step, meter.end_interval())
-        if run.stop:
+        saved_seconds = time.monotonic() - saved_at
+        is_due = config.checkpoint_every.has_passed(meter.step - saved_step, saved_seconds)
+        stops, saves = run.agreement.reach(bool(run.stop), is_due)
+        if stops:
             checkpoint(run, state, meter)
             _raise_stopped(run, meter.step)
-        saved_seconds = time.monotonic() - saved_at
-        if config.checkpoint_every.has_passed(meter.step - saved_step, saved_seconds):
+        if saves:
             if meter.step < state.step + steps:  # the epoch's end has one of its own
                 checkpoint(run, state, meter)
             saved_step, saved_at = meter.step, time.monotonic()
@@ -177,7 +224,8 @@ def checkpoint(run: Run, state: State, meter: Meter) -> State:
     meter.collect()  # which stops the run if a loss is not finite
     name = f"step-{meter.step:08d}"
     if name not in state.names():
-        checkpoints.save(run.config.run_dir, name, run.trainee)
+        if run.hosts.is_first:
+            checkpoints.save(run.config.run_dir, name, run.trainee)
         state = dataclasses.replace(state, unfinished=Unfinished(name, meter.step, meter.epoch))
         run.commit(state)
     meter.exclude(time.perf_counter() - start)
@@ -188,16 +236,19 @@ def validate(run: Run, state: State, meter: Meter) -> State:
     """Ends the epoch, whose steps are done and saved, with its validation."""
     assert state.unfinished
     name = state.unfinished.name
+    split, batch_size = run.manifest.splits["validation"], run.config.batch_size
     batches = evaluation_batches(
-        run.config.dataset, run.manifest, "validation", run.config.batch_size
+        run.config.dataset, run.manifest, "validation", batch_size, run.hosts
     )
     average = run.trainee.average
     with average.applied() if average else contextlib.nullcontext():
         evaluation, answers = evaluate(
             run.evaluation_step, _until_stopped(run, batches, meter.step), run.manifest.labels
         )
-    directory = os.path.join(run.config.run_dir, run_directory.CHECKPOINTS)
-    predictions.save(predictions.path_of(directory, name), answers)
+    if run.hosts.is_first:
+        directory = os.path.join(run.config.run_dir, run_directory.CHECKPOINTS)
+        answers = answers.at(evaluation_order(split, batch_size, run.hosts.count))
+        predictions.save(predictions.path_of(directory, name), answers)
     state = state.advance(name, meter.step, meter.epoch, evaluation)
     # A kill between the two writes the lines again: the next start drops those that no state names.
     run.report.epoch(state, meter.epoch)
@@ -218,16 +269,17 @@ def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, float]]:
 
 def _until_stopped(run: Run, batches: Iterable[Batch], step: int) -> Iterator[Batch]:
     for batch in batches:
-        if run.stop:
+        stops, _ = run.agreement.reach(bool(run.stop))
+        if stops:
             _raise_stopped(run, step)
         yield batch
 
 
 def _raise_stopped(run: Run, step: int) -> NoReturn:
-    assert run.stop.signal
+    by = f"by {run.stop.signal.name}" if run.stop.signal else "with another host"
     raise Stopped(
-        f"stopped by {run.stop.signal.name} after step {step:,}, which is saved in "
-        f"{run.config.run_dir}; the same command goes on from there"
+        f"stopped {by} after step {step:,}, which is saved in {run.config.run_dir}; the same "
+        f"command goes on from there"
     )
 
 

@@ -1,0 +1,335 @@
+"""Training on several machines: here processes on the loopback, each with its own TF_CONFIG."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from pipeline import dataset
+from pipeline.errors import UserError
+from tests.stopped_training import make_config
+from tests.test_trainer_train import assert_same_run, read_json, weights
+from tests.trainer_data import images_in_files, write_dataset
+from trainer import predictions, train
+from trainer.cluster import read_cluster
+from trainer.hosts import Hosts
+from trainer.input_pipeline import (
+    batch_shares,
+    evaluation_batches,
+    evaluation_order,
+    training_batches,
+)
+from trainer.run_directory import read_state
+
+TIMEOUT_SECONDS = 300
+# What is drawn for all hosts, and what looks at all of their gradients.
+RECIPE = {"augment": ["shift", "rotate"], "clip_norm": 1.0, "ema_decay": 0.5}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three training shards, so that the shares of two hosts differ."""
+    directory = tmp_path_factory.mktemp("data")
+    write_dataset(directory, train=50, validation=23)
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A run of three epochs on two hosts that nothing interrupted."""
+    config = make_config(data, tmp_path_factory.mktemp("two") / "run", **RECIPE)
+    assert [process.returncode for process in run_hosts(config)] == [0, 0]
+    return config
+
+
+def cluster(index, ports, job="worker"):
+    hosts = [f"127.0.0.1:{port}" for port in ports]
+    return json.dumps({"cluster": {job: hosts}, "task": {"type": job, "index": index}})
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def run_hosts(config, flags=((), ()), data=()):
+    """Trains on two hosts to their end.
+
+    Args:
+      flags: what each is to do besides: see tests.stopped_training.
+      data: the data set of each, where they have their own.
+    """
+    ports = free_ports(2)
+    processes = []
+    try:
+        for index, of_host in enumerate(flags):
+            # A directory that does not exist and is not made: only the first host has the run's.
+            run_dir = config.run_dir if index == 0 else f"{config.run_dir}-of-host-{index + 1}"
+            directory = data[index] if data else config.dataset
+            command = [sys.executable, "-m", "tests.stopped_training", directory, run_dir]
+            processes.append(
+                subprocess.Popen(
+                    [*command, json.dumps(RECIPE), *of_host],
+                    env=os.environ | {"TF_CONFIG": cluster(index, ports)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        for process in processes:
+            process.stdout, process.stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+            assert not os.path.exists(f"{config.run_dir}-of-host-2")
+        return processes
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def of_hosts(make_batches, hosts=2):
+    """[batch][host]: what each host reads."""
+    return list(zip(*(make_batches(Hosts(hosts, index)) for index in range(hosts)), strict=True))
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [3, 8, 50])
+def test_hosts_read_every_example_once_each_its_own_shards_in_as_many_steps(
+    data, hosts, batch_size
+):
+    manifest = dataset.read_manifest(data)
+    batches = of_hosts(
+        lambda h: training_batches(data, manifest, batch_size, seed=1, epoch=1, hosts=h), hosts
+    )
+    assert len(batches) == -(-50 // batch_size)
+    read = []
+    for host in range(hosts):
+        images = [batch[host].images.numpy()[: batch[host].share.rows] for batch in batches]
+        shards = Hosts(hosts, host).own(manifest.splits["train"].shards)
+        assert sum(map(len, images)) == sum(shard.records for shard in shards)
+        read += [row.tobytes() for rows in images for row in rows]
+    assert sorted(read) == sorted(images_in_files(data, manifest, "train"))
+    for batch in batches:
+        rows = [int(part.share.rows) for part in batch]
+        assert [int(part.share.first) for part in batch] == [sum(rows[:n]) for n in range(hosts)]
+        assert {int(part.share.count) for part in batch} == {sum(rows)}
+        assert sum(rows) <= batch_size + hosts - 1
+        # A host that has none of a batch gets a blank row: a convolution cannot do without.
+        assert [len(part.labels) for part in batch] == [max(each, 1) for each in rows]
+
+
+def test_shares_follow_the_size_of_a_hosts_shards():
+    shards = tuple(dataset.Shard(f"{n}", records, 0, "") for n, records in enumerate((900, 100)))
+    shares = batch_shares(dataset.Split(1000, {}, shards), 100, hosts=2)
+    assert shares.tolist() == [[90, 10]] * 10
+    shards = (*shards[:1], dataset.Shard("1", 95, 0, ""))
+    shares = batch_shares(dataset.Split(995, {}, shards), 100, hosts=2)
+    assert shares.sum(axis=0).tolist() == [900, 95]
+    assert np.ptp(shares[:-1], axis=0).max() <= 1
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3])
+def test_answers_of_several_hosts_are_put_in_the_order_of_the_files(data, hosts):
+    manifest = dataset.read_manifest(data)
+    batches = of_hosts(
+        lambda h: evaluation_batches(data, manifest, "validation", 5, hosts=h), hosts
+    )
+    parts = [part.images.numpy()[: part.share.rows] for batch in batches for part in batch]
+    places = evaluation_order(manifest.splits["validation"], 5, hosts)
+    in_order = np.concatenate(parts)[np.argsort(places)]
+    images = [row.tobytes() for row in in_order]
+    assert images == images_in_files(data, manifest, "validation")
+
+
+def test_two_hosts_train_as_one_does_on_the_same_batches(data, finished, tmp_path, monkeypatch):
+    """One process, fed with what the two hosts read, host after host."""
+
+    def both(directory, manifest, batch_size, *, hosts, **settings):
+        for batch in of_hosts(
+            lambda h: training_batches(directory, manifest, batch_size, hosts=h, **settings)
+        ):
+            rows = [part.share.rows.numpy() for part in batch]
+            images, labels = (
+                np.concatenate([each.numpy()[:n] for each, n in zip(columns, rows, strict=True)])
+                for columns in list(zip(*batch, strict=True))[:2]
+            )
+            share = batch[0].share._replace(first=0, rows=sum(rows), count=sum(rows))
+            yield batch[0]._replace(images=images, labels=labels, share=share)
+
+    monkeypatch.setattr(train, "training_batches", both)
+    one = make_config(data, tmp_path, **RECIPE)
+    train.train(one)
+    for name, values in read_json(one, "history.json").items():
+        np.testing.assert_allclose(values, read_json(finished, "history.json")[name], rtol=2e-3)
+    ours, others = weights(one), weights(finished)
+    assert ours.keys() == others.keys()
+    for name, value in ours.items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, others[name], rtol=1e-2, atol=2e-3, err_msg=name)
+        else:
+            np.testing.assert_array_equal(value, others[name], err_msg=name)
+
+
+def test_the_first_host_writes_what_a_run_on_one_host_does(finished, data):
+    assert read_json(finished, "config.json")["hosts"] == 2
+    state = read_state(finished.run_dir)
+    answers = predictions.load(
+        predictions.path_of(os.path.join(finished.run_dir, "checkpoints"), state.last.name)
+    )
+    manifest = dataset.read_manifest(data)
+    labels = [example.label for example in dataset.read_examples(data, manifest, "validation")]
+    assert answers.labels.tolist() == labels
+    assert (answers.top_labels[:, 0] == labels).mean() == state.last.evaluation["top1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("host", "point", "number"),
+    [
+        (1, "training step", 12),
+        (0, "checkpoint complete, not yet named", 4),
+        (1, "validation batch", 3),
+    ],
+)
+def test_a_host_that_is_killed_ends_all_and_the_next_start_goes_on(
+    finished, data, tmp_path, host, point, number
+):
+    config = make_config(data, tmp_path / "run", **RECIPE)
+    flags = [(), ()]
+    flags[host] = (point, str(number), "SIGKILL")
+    processes = run_hosts(config, flags)
+    assert processes[host].returncode == -signal.SIGKILL
+    other = processes[1 - host]
+    assert other.returncode == 1
+    assert other.stderr.endswith(
+        "error: another host has failed or cannot be reached; the same command on all hosts goes "
+        "on from the newest checkpoint\n"
+    )
+    assert [process.returncode for process in run_hosts(config)] == [0, 0]
+    assert_same_run(finished, config)
+
+
+def test_a_host_that_is_asked_to_stop_stops_all_after_the_same_step(finished, data, tmp_path):
+    config = make_config(data, tmp_path / "run", **RECIPE)
+    first, second = run_hosts(config, [(), ("training step", "4", "SIGTERM")])
+    assert (first.returncode, second.returncode) == (75, 75)
+    step = read_state(config.run_dir).newest_step
+    assert 4 <= step < 21
+    assert f"stopped with another host after step {step}, which is saved" in first.stderr
+    assert f"stopped by SIGTERM after step {step}, which is saved" in second.stderr
+    assert [process.returncode for process in run_hosts(config)] == [0, 0]
+    assert_same_run(finished, config)
+
+
+def test_no_checkpoint_counts_while_a_shard_of_another_host_is_foreign(data, tmp_path):
+    shutil.copytree(data, tmp_path / "other")
+    write_dataset(tmp_path / "foreign", train=50, validation=23, seed=1)
+    name = "quickdraw-train.tfrecord-00001-of-00003"  # the second host's
+    shutil.copy(tmp_path / "foreign" / name, tmp_path / "other" / name)
+    config = make_config(data, tmp_path / "run")
+    first, second = run_hosts(config, data=[data, str(tmp_path / "other")])
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert f"{name}: damaged, or of another data set" in second.stderr
+    assert "another host has failed" in first.stderr
+    assert read_state(config.run_dir).newest is None
+
+
+def test_a_run_stays_with_its_number_of_hosts(finished):
+    with pytest.raises(UserError, match=r"differs in the number of hosts \(2 there, 1 here\)"):
+        train.train(dataclasses.replace(finished, epochs=4))
+
+
+def test_more_hosts_than_training_shards_are_refused(data, tmp_path):
+    config = make_config(data, tmp_path / "run")
+    with pytest.raises(UserError, match="4 hosts, but 3 training shards"):
+        train.train(config, hosts=Hosts(4, 0))
+    config = dataclasses.replace(config, batch_size=1)
+    with pytest.raises(UserError, match="--batch_size=1: not a drawing for each of 2 hosts"):
+        train.train(config, hosts=Hosts(2, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("", ([], 0)),
+        ("{}", ([], 0)),
+        (cluster(1, (5, 6)), (["127.0.0.1:5", "127.0.0.1:6"], 1)),
+        (
+            '{"cluster": {"worker": ["b:1", "c:1"], "chief": ["a:1"]}, '
+            '"task": {"type": "worker", "index": 1}}',
+            (["a:1", "b:1", "c:1"], 2),
+        ),
+    ],
+)
+def test_tf_config_says_who_is_there(monkeypatch, text, hosts):
+    monkeypatch.setenv("TF_CONFIG", text)
+    assert read_cluster() == hosts
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not of the form"),
+        ('{"cluster": {"worker": ["a:1"]}}', "not of the form"),
+        ('{"cluster": ["a:1"], "task": {}}', "not of the form"),
+        (
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+            "hosts here are chief or worker, not ps",
+        ),
+        (cluster(2, (5, 6)), "the cluster has no worker 2"),
+    ],
+)
+def test_a_senseless_tf_config_is_one_line(monkeypatch, text, message):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UserError, match=f"^TF_CONFIG: {message}"):
+        read_cluster()
+
+
+def test_flags_that_differ_between_hosts_are_refused(data, tmp_path):
+    ports = free_ports(2)
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "trainer.main", f"--dataset={data}"),
+                *(f"--run_dir={tmp_path}/run-{index}", "--experiment=demo"),
+                *("--batch_size=8", f"--seed={index}"),
+            ],
+            env=os.environ | {"TF_CONFIG": cluster(index, ports)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    errors = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in processes]
+    assert [process.returncode for process in processes] == [1, 2]
+    assert errors[1] == (
+        "error: host 2 was told another run than host 1: --seed (0 there, 1 here)\n"
+    )
+
+
+def test_a_host_alone_waits_until_ctrl_c(data, tmp_path):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "trainer.main", f"--dataset={data}"),
+            *(f"--run_dir={tmp_path}/run", "--experiment=demo"),
+        ],
+        env=os.environ | {"TF_CONFIG": cluster(0, free_ports(2))},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "host 1 of 2, waiting for the others\n"
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=TIMEOUT_SECONDS) == -signal.SIGINT
+    assert not (tmp_path / "run").exists()
