@@ -6,6 +6,7 @@ memory of all processes grows with the number of drawings.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -54,20 +55,22 @@ def plain_loop(directory: str) -> int:
     return len(bitmaps)
 
 
-def repeat_drawings(patterns: list[str], directory: str, count: int) -> int:
-    """Writes at least `count` drawings with keys of their own, a file a category; how many."""
+def repeat_drawings(patterns: list[str], directory: str, count: int) -> None:
+    """Writes `count` drawings with keys of their own, a file a category, in the input's shares."""
     files = match_files(patterns)
     lines = [(category_of(file.path), Path(file.path).read_bytes().splitlines()) for file in files]
-    repetitions = -(-count // sum(len(of_file) for _, of_file in lines))
-    first_key = key = 10**15
+    total = sum(len(of_file) for _, of_file in lines)
+    keys = itertools.count(10**15)
+    before = 0
     for category, of_file in lines:
+        after = before + len(of_file)
+        share = count * after // total - count * before // total
+        before = after
         with open(os.path.join(directory, f"{category}.ndjson"), "wb") as output:
-            for _ in range(repetitions):
-                for line in of_file:
-                    fields = orjson.loads(line)
-                    fields["key_id"] = str(key := key + 1)
-                    output.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
-    return key - first_key
+            for line in itertools.islice(itertools.cycle(of_file), share):
+                fields = orjson.loads(line)
+                fields["key_id"] = str(next(keys))
+                output.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def measure(arguments: list[str]) -> Measured:
@@ -118,9 +121,9 @@ def _compare_memory(patterns: list[str], counts: Sequence[int]) -> None:
     measured = []
     for count in counts:
         with tempfile.TemporaryDirectory() as directory:
-            exact = repeat_drawings(patterns, directory, count)
-            measured.append((exact, _ours(directory, workers=2).peak_bytes))
-        print(f"{exact:>11,} drawings {measured[-1][1] / 1e6:9,.0f} MB", flush=True)
+            repeat_drawings(patterns, directory, count)
+            measured.append((count, _ours(directory, workers=2).peak_bytes))
+        print(f"{count:>11,} drawings {measured[-1][1] / 1e6:9,.0f} MB", flush=True)
     (few, few_bytes), (many, many_bytes) = measured[0], measured[-1]
     print(f"{(many_bytes - few_bytes) / (many - few):.0f} bytes more a drawing")
 
@@ -130,15 +133,16 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "drawings",
         1_000_000,
-        "At least so many to compare speeds with, and a tenth and a half of them for the memory.",
-        lower_bound=1,
+        "So many to compare speeds with, and a tenth and a half of them for the memory.",
+        lower_bound=10,
     )
 
 
 def main(argv: list[str]) -> None:
     patterns, count = flags.FLAGS.input, flags.FLAGS.drawings
     with tempfile.TemporaryDirectory() as directory:
-        _compare_speed(directory, repeat_drawings(patterns, directory, count))
+        repeat_drawings(patterns, directory, count)
+        _compare_speed(directory, count)
     _compare_memory(patterns, (count // 10, count // 2))
 
 

@@ -3,19 +3,20 @@
 import os
 import tempfile
 
-import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import publish, report, sampling
+from pipeline import dataflow, publish, report, sampling
 from pipeline.dataset import Manifest
 from pipeline.errors import RunError, UserError
 from pipeline.local_runner import run_locally
 from pipeline.paths import is_remote
 from pipeline.progress import Progress, ProgressLines
+from pipeline.remote_runner import is_remote_run, run_remotely
 from pipeline.sampling import Quotas
+from pipeline.settings import PrepareSettings
 from pipeline.sources import match_files
-from pipeline.transforms import PrepareSettings, prepare
+from pipeline.transforms import prepare
 
 
 def run(
@@ -46,6 +47,10 @@ def run(
         raise UserError("--sampling=first needs a number for --train_per_category, not 'all'")
     options = options if options is not None else PipelineOptions([])
     FileSystems.set_options(options)  # whose credentials, for example
+    if is_remote_run(options):  # its workers have working directories of their own
+        patterns = [_absolute(pattern) for pattern in patterns]
+        output = _absolute(output)
+        dataflow.check_flags(options, patterns, output)
     files = match_files(patterns)
     publish.refuse_existing(output, overwrite=overwrite)
     staging = publish.clear_staging(output)
@@ -77,7 +82,10 @@ def run(
             "test_per_category": quotas.test,
             "recognized_only": recognized_only,
         }
-        return summary, publish.publish(output, summary, files, sampling_settings, image_encoding)
+        manifest = publish.publish(
+            output, staging, summary, files, sampling_settings, image_encoding
+        )
+        return summary, manifest
     except BaseException:  # Ctrl-C too
         publish.discard_shards(staging)
         raise
@@ -85,9 +93,13 @@ def run(
 
 def _run_job(settings: PrepareSettings, options: PipelineOptions) -> None:
     """Runs the job where the flags say, by default on this machine."""
-    if options.view_as(StandardOptions).runner not in (None, "DirectRunner"):
-        with beam.Pipeline(options=options) as pipeline:
-            prepare(pipeline, settings)
+    if is_remote_run(options):
+        run_remotely(lambda pipeline: prepare(pipeline, settings), options)
+        if not is_remote(settings.staging) and not os.listdir(settings.staging):
+            raise RunError(
+                f"the job is done, but {settings.staging} is empty: the workers wrote to the "
+                "directory of this name on their machines; it has to be one that all share, or gs://…"
+            )
         return
     beside_output = None if is_remote(settings.staging) else settings.staging
     with tempfile.TemporaryDirectory(dir=beside_output, ignore_cleanup_errors=True) as directory:
@@ -96,3 +108,7 @@ def _run_job(settings: PrepareSettings, options: PipelineOptions) -> None:
         settings = settings._replace(progress=Progress(progress_file), spill_directory=directory)
         with ProgressLines(progress_file, input_bytes):
             run_locally(lambda pipeline: prepare(pipeline, settings), options)
+
+
+def _absolute(path: str) -> str:
+    return path if is_remote(path) else os.path.abspath(path)

@@ -14,17 +14,21 @@ import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline import local_worker
 from pipeline.errors import RunError
 
 
-def run_locally(build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> None:
+def run_locally(build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> PipelineResult:
     """Runs the job that `build` adds to a pipeline, in as many processes as the options say.
 
     --direct_num_workers=0 is one process a core.
     Beam's runner for one machine is named explicitly: `DirectRunner` may fetch and start Prism.
+
+    Returns:
+      The finished run, which has the counters.
 
     Raises:
       RunError: a worker raised it, or a worker process died.
@@ -39,8 +43,9 @@ def run_locally(build: Callable[[beam.Pipeline], None], options: PipelineOptions
     try:
         with beam.Pipeline(runner=FnApiRunner(environment), options=options) as pipeline:
             build(pipeline)
+        return pipeline.result
     except (RunError, RuntimeError) as error:  # RuntimeError: a worker's traceback, as text
-        raise _own_error(error) from error
+        raise own_error(error) from error
     except KeyboardInterrupt:
         if dead_workers:
             raise RunError(f"a worker process died ({dead_workers[0]}); out of memory?") from None
@@ -71,7 +76,7 @@ def _quiet_beam() -> list[str]:
     return dead_workers
 
 
-def _own_error(error: Exception) -> Exception:
+def own_error(error: Exception) -> Exception:
     """The RunError that a worker raised, without what Beam put around it; else `error` itself."""
     name = f"{RunError.__module__}.{RunError.__name__}: "
     text = name + str(error) if isinstance(error, RunError) else str(error)

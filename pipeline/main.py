@@ -2,9 +2,10 @@
 
   python -m pipeline.main --input='drawings/*.ndjson' --output=data
 
-Runs on all cores of this machine, or in --direct_num_workers=N processes. Beam's own flags pass
-through: with --runner=DataflowRunner, FlinkRunner, SparkRunner or PortableRunner the same job runs
-there.
+Runs on all cores of this machine, or in --direct_num_workers=N processes: that is what
+--runner=DirectRunner stands for, too. Beam's own flags pass through: with --runner=DataflowRunner,
+FlinkRunner, SparkRunner, PortableRunner or PrismRunner the same job runs there. All machines must
+see the input and the output under the same names.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """From a finished job to a data set: checks its summary, renames the shards, writes the manifest.
 
-The job leaves everything in `_incomplete/` inside the output directory. Only this module writes
-outside of that; the manifest comes last and makes the directory a data set.
+The job leaves everything in a directory of its own in `_incomplete/` inside the output directory.
+Only this module writes outside of that; the manifest comes last and makes the output a data set.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,21 +20,20 @@ from pipeline.dataset import LABELS, MANIFEST, SPLITS, Manifest, Shard, Split
 from pipeline.errors import RunError, UserError
 from pipeline.paths import is_remote
 from pipeline.sources import InputFile
-from pipeline.transforms import SUMMARY
+from pipeline.summary import REJECTS, SUMMARY
 
 STAGING = "_incomplete"
-REJECTS = "rejects"
 
 
 class Summary(NamedTuple):
-    """What a finished job reports; written by transforms.write_summary."""
+    """What a finished job reports; written by summary.write_summary."""
 
     labels: list[str]
     splits: list[str]  # in the order in which they took their drawings
     available: dict[str, int]  # by label: distinct drawings
     counts: dict[str, list[int]]  # by label: drawings chosen for each of `splits`
-    drawings: dict[str, dict[str, int]]  # by kind (see transforms.Parse), by category or reason
-    shards: list[dict[str, Any]]  # transforms.WrittenShard
+    drawings: dict[str, dict[str, int]]  # by kind (see parse.Parse), by category or reason
+    shards: list[dict[str, Any]]  # shards.WrittenShard
     reject_files: list[str]
 
     def total(self, kind: str) -> int:
@@ -59,10 +59,14 @@ def refuse_existing(output: str, *, overwrite: bool) -> None:
 
 
 def clear_staging(output: str) -> str:
-    """Empties and makes `<output>/_incomplete`, which a killed run may have left; returns it."""
-    staging = FileSystems.join(output, STAGING)
+    """Empties `<output>/_incomplete`, which a killed run may have left; makes a directory in it.
+
+    Its name is new each time: an engine may go on with the job of a run that was killed, and what
+    that job writes, its summary above all, must not be taken for this run's.
+    """
+    staging = FileSystems.join(output, STAGING, uuid.uuid4().hex[:8])
     try:
-        storage.delete_directory(staging)
+        storage.delete_directory(FileSystems.join(output, STAGING))
         FileSystems.mkdirs(staging)
         if is_remote(output):  # where making a directory does nothing, this shows who may write
             _write(staging, MANIFEST, "")
@@ -88,19 +92,19 @@ def read_summary(staging: str) -> Summary:
 
 def publish(
     output: str,
+    staging: str,
     summary: Summary,
     files: Sequence[InputFile],
     sampling_settings: dict[str, Any],
     image_encoding: str,
 ) -> Manifest:
-    """Makes `output` a data set of what the job left in its staging directory.
+    """Makes `output` a data set of what the job left in `staging`.
 
     Raises:
       RunError: the job lost drawings, or a file cannot be renamed or written.
     """
     manifest = _manifest(summary, files, sampling_settings, image_encoding)
     _check_counts(summary, manifest)
-    staging = FileSystems.join(output, STAGING)
     texts = {LABELS: "".join(f"{label}\n" for label in manifest.labels)}
     texts |= tfds_metadata.metadata_files(manifest)
     texts[MANIFEST] = manifest.to_json()
@@ -117,7 +121,7 @@ def publish(
             _move([f"{REJECTS}/{name}" for name in summary.reject_files], staging, output)
         _move(list(texts)[:-1], staging, output)
         _move([MANIFEST], staging, output)  # from here on it is a data set
-        storage.delete_directory(staging)
+        storage.delete_directory(FileSystems.join(output, STAGING))
     except storage.ERRORS as error:
         reason = storage.reason(error)
         raise RunError(f"cannot complete the data set in {output}: {reason}") from error

@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from pipeline.dataset import SPLITS, Manifest
-from pipeline.publish import REJECTS, Summary
+from pipeline.publish import Summary
 from pipeline.sampling import Quotas
 from pipeline.sources import InputFile
+from pipeline.summary import REJECTS
 
 _MAX_WARNINGS = 10  # of the same kind
 
@@ -70,7 +71,11 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
         more = number_short - _MAX_WARNINGS
         yield f"{more:,} more categories have too few drawings, see the table"
     if rejected := summary.total("rejected"):
-        yield f"{rejected:,} lines rejected ({summary.reject_fraction:.2%}), see {output}/{REJECTS}"
+        line = f"{rejected:,} lines rejected ({summary.reject_fraction:.2%}), "
+        line += f"see {output}/{REJECTS}"
+        if not_listed := summary.total("not_listed"):
+            line += f", which lists all but {not_listed:,} of them"
+        yield line
 
 
 def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
@@ -95,8 +100,10 @@ def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:
     """The one line for a run with more rejects than --max_reject_fraction."""
     reasons = summary.drawings["rejected"]
     most = max(reasons, key=lambda reason: reasons[reason])
+    not_listed = summary.total("not_listed")
+    listed = f"all but {not_listed:,} of them" if not_listed else "they"
     return (
         f"{summary.total('rejected'):,} lines rejected, {summary.reject_fraction:.2%} of all, more "
         f"than --max_reject_fraction={allowed:g}; most often: {most} ({reasons[most]:,}); "
-        f"they are listed in {staging}/{REJECTS}"
+        f"{listed} are listed in {staging}/{REJECTS}"
     )

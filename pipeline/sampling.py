@@ -17,12 +17,14 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 HASH_KEY = b"quickdraw"  # another key draws another sample
 _RANK_BITS = 62  # so that every bound, the highest rank + 1 too, fits an int64
 _OFFSET_BITS = 40  # of a rank by place: files of up to a terabyte, four million of them
+MAX_SHARD_DRAWINGS = 500_000  # 500 MB; 200 MB of memory while it is sorted
 
 # In this order the splits take their drawings, by method.
 PRIORITY = {"hash": ("validation", "test", "train"), "first": ("train", "validation", "test")}
@@ -45,6 +47,14 @@ class Quotas:
         return self.validation + self.test + (self.train or 0)
 
 
+class CategorySplits(NamedTuple):
+    """Where the splits of one category end."""
+
+    available: int  # distinct drawings
+    bounds: tuple[int, ...]  # exclusive upper rank of each split
+    counts: tuple[int, ...]  # drawings in each split
+
+
 @dataclasses.dataclass(frozen=True)
 class Selection:
     """The choice for a whole data set: what the second pass needs to place every drawing."""
@@ -54,14 +64,16 @@ class Selection:
     available: Mapping[str, int]  # by label: distinct drawings
     bounds: Mapping[str, Sequence[int]]  # by label: exclusive upper rank of each split
     counts: Mapping[str, Sequence[int]]  # by label: drawings in each split
-    excluded: Mapping[str, np.ndarray]  # by label: ranks of drawings that are kept elsewhere
+    # By label, ascending, and only where there are any: ranks of drawings that are kept elsewhere.
+    excluded: Mapping[str, np.ndarray]
     num_shards: Sequence[int]  # of each split
 
     def splits_of(self, label: str, ranks: np.ndarray) -> np.ndarray:
         """[N] int64 ranks → [N] indices into `splits`, or len(splits) for those not chosen."""
         chosen = np.searchsorted(np.asarray(self.bounds[label]), ranks, side="right")
-        if label in self.excluded:
-            chosen[np.isin(ranks, self.excluded[label])] = len(self.splits)
+        if (excluded := self.excluded.get(label)) is not None:
+            places = np.minimum(np.searchsorted(excluded, ranks), len(excluded) - 1)
+            chosen[excluded[places] == ranks] = len(self.splits)
         return chosen
 
 
@@ -97,12 +109,17 @@ def shard_of(orders: np.ndarray, num_shards: int) -> np.ndarray:
 
 
 def num_shards_for(drawings: int) -> int:
-    """16 shards where they hold 1,000 to 50,000 drawings (1 to 48 MB); fewer or more otherwise.
+    """16 shards where they hold 1,000 to 50,000 drawings (1 to 50 MB); fewer or more otherwise.
 
-    Sixteen are enough to interleave and to keep the cores busy; a shard is sorted in memory, so
-    its size has a limit.
+    Sixteen are enough to interleave and to keep the cores busy. A thousand, with 50 million
+    drawings, grow to MAX_SHARD_DRAWINGS before there are more of them, because every batch sends
+    something to every shard. They grow no further: a shard is sorted in memory.
     """
-    return max(min(16, math.ceil(drawings / 1_000)), math.ceil(drawings / 50_000))
+    return max(
+        min(16, math.ceil(drawings / 1_000)),
+        min(1_000, math.ceil(drawings / 50_000)),
+        math.ceil(drawings / MAX_SHARD_DRAWINGS),
+    )
 
 
 def lowest(arrays: Iterable[np.ndarray], limit: int) -> np.ndarray:
@@ -113,46 +130,54 @@ def lowest(arrays: Iterable[np.ndarray], limit: int) -> np.ndarray:
     return np.sort(merged)
 
 
-def select(
-    method: str,
-    quotas: Quotas,
-    labels: Sequence[str] | None,
-    available: Mapping[str, int],
-    lowest_ranks: Mapping[str, np.ndarray],
-    excluded: Mapping[str, np.ndarray],
-) -> Selection:
-    """Fixes the splits of every category.
+def fix_splits(
+    method: str, quotas: Quotas, available: int, lowest_ranks: np.ndarray
+) -> CategorySplits:
+    """Fixes where the splits of a category end.
 
     Args:
       method: hash or first.
-      quotas: drawings a category and split.
+      quotas: drawings of each split.
+      available: the number of the category's distinct drawings.
+      lowest_ranks: its `quotas.bounded` lowest distinct ranks, ascending.
+    """
+    bounds, counts = [], []
+    left, taken = available, 0
+    for split in PRIORITY[method]:
+        quota = quotas.of(split)
+        count = left if quota is None else min(quota, left)
+        left -= count
+        taken += count
+        counts.append(count)
+        bounds.append(_upper_bound(lowest_ranks, taken))
+    return CategorySplits(available, tuple(bounds), tuple(counts))
+
+
+def select(
+    method: str,
+    labels: Sequence[str] | None,
+    splits: Mapping[str, CategorySplits],
+    excluded: Mapping[str, np.ndarray],
+) -> Selection:
+    """Puts the categories together.
+
+    Args:
+      method: hash or first.
       labels: the labels in the order of their class indices; None: the sorted categories.
-      available: by category, the number of distinct drawings.
-      lowest_ranks: by category, its `quotas.bounded` lowest distinct ranks, ascending.
+      splits: by category; a label without a drawing has none.
       excluded: by category, the ranks of drawings that are kept elsewhere.
     """
-    names = tuple(labels) if labels is not None else tuple(sorted(available))
-    bounds: dict[str, list[int]] = {}
-    counts: dict[str, list[int]] = {}
-    for label in names:
-        ranks = lowest_ranks.get(label, np.empty(0, np.int64))
-        left = available.get(label, 0)
-        taken, bounds[label], counts[label] = 0, [], []
-        for split in PRIORITY[method]:
-            quota = quotas.of(split)
-            count = left if quota is None else min(quota, left)
-            left -= count
-            taken += count
-            counts[label].append(count)
-            bounds[label].append(_upper_bound(ranks, taken))
-    totals = [sum(split_counts) for split_counts in zip(*counts.values(), strict=True)]
+    names = tuple(labels) if labels is not None else tuple(sorted(splits))
+    none = CategorySplits(0, (0, 0, 0), (0, 0, 0))
+    chosen = {label: splits.get(label, none) for label in names}
+    totals = [sum(counts) for counts in zip(*(c.counts for c in chosen.values()), strict=True)]
     return Selection(
         labels=names,
         splits=PRIORITY[method],
-        available={label: available.get(label, 0) for label in names},
-        bounds=bounds,
-        counts=counts,
-        excluded=excluded,
+        available={label: category.available for label, category in chosen.items()},
+        bounds={label: category.bounds for label, category in chosen.items()},
+        counts={label: category.counts for label, category in chosen.items()},
+        excluded={category: np.sort(ranks) for category, ranks in excluded.items() if len(ranks)},
         num_shards=[num_shards_for(total) for total in totals or (0, 0, 0)],
     )
 

@@ -16,7 +16,9 @@ from pipeline.drawing import Drawing
 from pipeline.errors import RunError
 from pipeline.rasterize import rasterize_packed
 
-_CHUNK_DRAWINGS = 256  # rasterized at once: 1.8 MB of bitmaps
+# What is rasterized at once: 1.8 MB of bitmaps, and of drawings of many points no more than this.
+_CHUNK_DRAWINGS = 256
+_CHUNK_BYTES = 1 << 20
 
 
 class Entries(NamedTuple):
@@ -37,11 +39,16 @@ class Entries(NamedTuple):
         ends = np.cumsum(np.frombuffer(self.sizes, np.uint32), dtype=np.int64).tolist()
         return [self.data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
+    def take(self, indices: np.ndarray) -> "Entries":
+        entries = self.as_list()
+        return Entries.of([entries[index] for index in indices.tolist()])
+
 
 class Placed(NamedTuple):
-    """Drawings of one category that go to the same shard."""
+    """Drawings that go to the same shard, one category after the other."""
 
-    label: int  # class index
+    labels: bytes  # [C] int32: class indices
+    counts: bytes  # [C] uint32: drawings of each
     orders: bytes  # [N] uint64: places in the shard
     entries: Entries  # [N]
 
@@ -95,10 +102,9 @@ def write_shard(
     checksum = hashlib.sha256()
     size = 0
     label_counts: Counter[int] = Counter()
-    in_order = _in_order(list(placed))
     try:
         with storage.create_file(path) as file:
-            while chunk := list(itertools.islice(in_order, _CHUNK_DRAWINGS)):
+            for chunk in _chunks(_in_order(placed)):
                 unpacked = [unpack_entry(entry) for _, entry in chunk]
                 images = encode(rasterize_packed([strokes for _, strokes in unpacked]))
                 data = b"".join(
@@ -115,14 +121,49 @@ def write_shard(
     return WrittenShard(split, index, path, shard, dict(label_counts))
 
 
-def _in_order(placed: Sequence[Placed]) -> Iterator[tuple[int, bytes]]:
-    """(label, entry) by order. Of several entries of one order, one drawing's, the lowest stays."""
-    orders = np.concatenate([np.frombuffer(batch.orders, np.uint64) for batch in placed])
-    counts = [len(batch.orders) // 8 for batch in placed]
-    labels = np.repeat([batch.label for batch in placed], counts)
-    entries = [entry for batch in placed for entry in batch.entries.as_list()]
+def _chunks(entries: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """(label, entry) in lists of a bounded number and size."""
+    chunk: list[tuple[int, bytes]] = []
+    size = 0
+    for label, entry in entries:
+        chunk.append((label, entry))
+        size += len(entry)
+        if len(chunk) == _CHUNK_DRAWINGS or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _in_order(placed: Iterable[Placed]) -> Iterator[tuple[int, bytes]]:
+    """(label, entry) by order. Of several entries of one order, one drawing's, the lowest stays.
+
+    The whole shard is in memory here, as packed bytes and four numbers a drawing.
+    """
+    data = bytearray()
+    parts = []
+    for part in placed:
+        data += part.entries.data
+        counts = np.frombuffer(part.counts, np.uint32)
+        parts.append(
+            (
+                np.frombuffer(part.orders, np.uint64),
+                np.repeat(np.frombuffer(part.labels, np.int32), counts),
+                np.frombuffer(part.entries.sizes, np.uint32),
+            )
+        )
+    orders, all_labels, sizes = map(np.concatenate, zip(*parts, strict=True))
     ascending = np.argsort(orders)
-    _, starts = np.unique(orders[ascending], return_index=True)
-    for same in np.split(ascending, starts[1:]):
-        first = min(same.tolist(), key=entries.__getitem__) if len(same) > 1 else int(same[0])
-        yield int(labels[first]), entries[first]
+    _, firsts = np.unique(orders[ascending], return_index=True)
+    # As memoryviews, which give Python's numbers one by one instead of an object for each.
+    labels, places = all_labels.data, ascending.data
+    bounds = np.append(firsts, len(orders)).data
+    offsets = np.append(0, np.cumsum(sizes, dtype=np.int64)).data
+    packed = memoryview(data)
+
+    def entry_at(place: int) -> bytes:
+        return packed[offsets[place] : offsets[place + 1]].tobytes()
+
+    for start, end in itertools.pairwise(bounds):
+        place = places[start] if end == start + 1 else min(places[start:end], key=entry_at)
+        yield labels[place], entry_at(place)

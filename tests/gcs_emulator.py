@@ -12,14 +12,17 @@ import pathlib
 import socket
 import ssl
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from gcp_storage_emulator.server import create_server
+from google.cloud import storage
 
 HOST = "127.0.0.1"
 HOSTS_OF_TENSORFLOW = ("www.googleapis.com", "storage.googleapis.com")
@@ -27,12 +30,37 @@ HOSTS_OF_TENSORFLOW = ("www.googleapis.com", "storage.googleapis.com")
 logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
 
 
+class Bucket:
+    """A bucket of the emulator, made when this is, under a name of its own if none is given."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self._client = storage.Client(project="test")
+        self.name = name or uuid.uuid4().hex
+        self.url = f"gs://{self.name}"
+        self._bucket = self._client.create_bucket(self.name)
+
+    def write(self, name: str, data: bytes) -> None:
+        self._bucket.blob(name).upload_from_string(data)
+
+    def contents(self, prefix: str) -> dict[str, bytes]:
+        blobs = self._client.list_blobs(self.name, prefix=f"{prefix}/")
+        return {blob.name.removeprefix(f"{prefix}/"): blob.download_as_bytes() for blob in blobs}
+
+
 @contextmanager
-def running_emulator() -> Iterator[int]:
-    """An empty storage for as long as the context lasts; yields its port."""
+def running_emulator(directory: pathlib.Path) -> Iterator[int]:
+    """An empty storage for as long as the context lasts; yields its port.
+
+    It is gs:// for this process and those that it starts, and nobody has credentials: `directory`,
+    an empty one, is where Google's clients look for them.
+    """
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
-    with create_server(HOST, port, in_memory=True):
+    with create_server(HOST, port, in_memory=True), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://{HOST}:{port}")
+        patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        patch.setenv("CLOUDSDK_CONFIG", str(directory))
+        patch.setenv("NO_GCE_CHECK", "true")  # else Google's client asks for a metadata server
         yield port
 
 

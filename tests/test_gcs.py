@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -24,11 +23,12 @@ from trainer.config import TrainConfig
 from trainer.state import State
 from trainer.train import train
 
-gcs = pytest.importorskip("google.cloud.storage", reason="gs:// needs the gcp extra")
+pytest.importorskip("google.cloud.storage", reason="gs:// needs the gcp extra")
 pytest.importorskip("gcp_storage_emulator", reason="gs:// is tested with gcp-storage-emulator")
-from google.api_core.exceptions import Forbidden  # noqa: E402
+from google.api_core.exceptions import Forbidden
 
-from tests import gcs_emulator  # noqa: E402 - needs both
+from tests import gcs_emulator
+from tests.gcs_emulator import Bucket
 
 ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
 QUOTAS = Quotas(train=400, validation=100)
@@ -38,31 +38,9 @@ DRAWINGS = {
 }
 
 
-class Bucket:
-    """A bucket of the emulator."""
-
-    def __init__(self) -> None:
-        self._client = gcs.Client(project="test")
-        self.name = uuid.uuid4().hex
-        self.url = f"gs://{self.name}"
-        self._bucket = self._client.create_bucket(self.name)
-
-    def write(self, name: str, data: bytes) -> None:
-        self._bucket.blob(name).upload_from_string(data)
-
-    def contents(self, prefix: str) -> dict[str, bytes]:
-        blobs = self._client.list_blobs(self.name, prefix=f"{prefix}/")
-        return {blob.name.removeprefix(f"{prefix}/"): blob.download_as_bytes() for blob in blobs}
-
-
 @pytest.fixture(scope="module")
 def emulator_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The emulator, and an environment in which it is gs:// and nobody has credentials."""
-    with gcs_emulator.running_emulator() as port, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://{gcs_emulator.HOST}:{port}")
-        patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-        patch.setenv("CLOUDSDK_CONFIG", str(tmp_path_factory.mktemp("none")))
-        patch.setenv("NO_GCE_CHECK", "true")  # else Google's client asks for a metadata server
+    with gcs_emulator.running_emulator(tmp_path_factory.mktemp("none")) as port:
         yield port
 
 
@@ -141,7 +119,8 @@ def test_two_workers_killed_and_run_again_write_what_a_local_run_writes(
 
     process = start(bucket)
     output, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    progress = [text for text in errors.splitlines() if "  read " in text]  # of a busy machine
+    assert (process.returncode, errors.splitlines()) == (0, progress)
     assert output.splitlines()[-1].startswith(f"Wrote {bucket.url}/data in ")
     written = bucket.contents("data")
     assert written.keys() == local_contents.keys()
@@ -170,12 +149,12 @@ def test_a_failed_run_leaves_the_old_data_set_and_the_list_of_rejects(bucket: Bu
     run_job(bucket)
     before = bucket.contents("data")
     bucket.write("in/bad.ndjson", b"bad\n" * 500)
-    with pytest.raises(RunError, match=r"500 lines rejected.*gs://.*/data/_incomplete/rejects"):
+    with pytest.raises(RunError, match=r"500 lines rejected.*gs://.*/data/_incomplete/\w+/rejects"):
         run_job(bucket, overwrite=True)
     after = bucket.contents("data")
     left = {name for name in after if name.startswith("_incomplete/")}
     assert {name: after[name] for name in after if name not in left} == before
-    assert "_incomplete/rejects/rejects-00000-of-00003.jsonl" in left
+    assert [name for name in left if name.endswith("/rejects/rejects-00000-of-00003.jsonl")]
     assert not [name for name in left if "quickdraw-" in name]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import job, records, report, sources
+from pipeline import job, parse, records, report, sources
 from pipeline.dataset import SPLITS, Manifest, read_examples, read_manifest
 from pipeline.errors import RunError, UserError
 from pipeline.rasterize import rasterize
@@ -81,7 +81,8 @@ def test_the_same_bytes_for_any_order_cutting_and_number_of_workers(
     parts = [write_lines(f"parts/{n}.ndjson", lines[n::3]) for n in (2, 0, 1)]
     run(parts, tmp_path / "second", options=PipelineOptions(["--direct_num_workers=2"]))
 
-    monkeypatch.setattr(sources.work_items, "__defaults__", (500,))
+    monkeypatch.setattr(sources, "RANGE_BYTES", 5_000)
+    monkeypatch.setattr(parse, "BATCH_DRAWINGS", 7)
     run(parts, tmp_path / "third")
 
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
@@ -199,6 +200,17 @@ def test_bad_lines_are_listed_counted_and_passed_over(
         assert data[reject["byte_offset"] :].startswith(reject["head"].encode())
 
 
+def test_quotas_are_exact_where_every_drawing_stands_there_many_times(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    lines = [line("cat", n) for n in range(1500)]
+    manifest = run(
+        [write_lines("cat.ndjson", lines * 10)], tmp_path / "data", quotas=Quotas(900, 400)
+    )
+    assert [manifest.splits[split].records for split in SPLITS] == [900, 400, 0]
+    assert manifest.drawings["repeated"] == 9 * 1500
+
+
 def test_too_many_bad_lines_fail_the_run_and_leave_no_data_set(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
@@ -211,6 +223,39 @@ def test_too_many_bad_lines_fail_the_run_and_leave_no_data_set(
     assert not [p for p in left if "tfrecord" in p.name]
     assert [p for p in left if "rejects" in p.name]
     assert run([path], tmp_path / "data", max_reject_fraction=0.04).splits["train"].records == 20
+
+
+def test_of_a_file_of_bad_lines_the_first_of_every_part_are_listed_and_all_are_counted(
+    write_lines: Writer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parse, "_LISTED_REJECTS", 40)
+    monkeypatch.setattr(sources, "RANGE_BYTES", 500)
+    bad = write_lines("bad.ndjson", ["bad line"] * 1000)  # 9,000 bytes: 18 work items
+    good = write_lines("cat.ndjson", [line("cat", n) for n in range(100)])
+    summary, manifest = job.run(
+        patterns=[bad, good],
+        output=str(tmp_path / "data"),
+        quotas=SMALL,
+        options=ONE_WORKER,
+        max_reject_fraction=0.95,
+    )
+    assert manifest.rejects == {"not JSON": 1000}
+    (reject_file,) = (tmp_path / "data" / "rejects").iterdir()
+    *listed, last = [json.loads(text) for text in reject_file.read_text().splitlines()]
+    assert 40 <= len(listed) <= 40 + 18
+    assert last == {"file": bad, "not_listed": 1000 - len(listed)}
+    offsets = [reject["byte_offset"] for reject in listed]
+    assert offsets == sorted(offsets)
+    assert {offset // 500 for offset in offsets} == set(range(18))
+    (warning,) = report.warnings(summary, SMALL, "data")
+    assert warning == (
+        "1,000 lines rejected (90.91%), see data/rejects, "
+        f"which lists all but {1000 - len(listed)} of them"
+    )
+    with pytest.raises(
+        RunError, match=r"; all but \d+ of them are listed in .*_incomplete/\w+/rejects"
+    ):
+        run([bad, good], tmp_path / "other")
 
 
 def test_a_data_set_is_not_overwritten_unless_asked_and_survives_a_failed_run(

@@ -51,7 +51,7 @@ def test_prints_a_table_warnings_and_nothing_else(
     ]
     assert "1 drawings stood there more than once" in rest
     assert "1 lines rejected: not JSON." in rest
-    assert done.stderr.splitlines() == [
+    assert [text for text in done.stderr.splitlines() if " s  read " not in text] == [
         "warning: ice cream: only 30 drawings; train has 20 of 25",
         f"warning: 1 lines rejected (1.39%), see {tmp_path}/data/rejects",
     ]
@@ -106,10 +106,11 @@ def test_a_worker_s_failure_is_one_line_and_status_1(
         limit_bytes=4000,  # a shard is larger; stands for a full disk
     )
     assert done.returncode == 1
-    (error,) = done.stderr.splitlines()
+    *progress, error = done.stderr.splitlines()
+    assert all(" s  read " in text for text in progress)  # on a slow machine
     assert error.startswith(f"error: cannot write {tmp_path}/data/_incomplete")
     assert error.endswith(": File too large")
-    assert [p.name for p in (tmp_path / "data").rglob("*")] == ["_incomplete"]
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
 def test_ctrl_c_ends_all_processes_without_a_traceback(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline import sampling
-from pipeline.sampling import Quotas, select
+from pipeline.sampling import CategorySplits, Quotas, fix_splits, select
 
 
 def ranks(number: int, seed: int = 0) -> np.ndarray:
@@ -11,7 +11,7 @@ def ranks(number: int, seed: int = 0) -> np.ndarray:
 
 def split_sets(found: np.ndarray, quotas: Quotas, method: str = "hash") -> dict[str, set[int]]:
     lowest = sampling.lowest([found], quotas.bounded)
-    selection = select(method, quotas, None, {"cat": len(found)}, {"cat": lowest}, {})
+    selection = select(method, None, {"cat": fix_splits(method, quotas, len(found), lowest)}, {})
     splits = selection.splits_of("cat", found)
     return {name: set(found[splits == i].tolist()) for i, name in enumerate(selection.splits)}
 
@@ -61,21 +61,23 @@ def test_the_highest_rank_can_be_chosen() -> None:
 
 def test_excluded_ranks_are_in_no_split() -> None:
     found = ranks(50)
-    own = found[5:]
-    selection = select(
-        "hash", Quotas(15, 5), None, {"cat": len(own)}, {"cat": own[:20]}, {"cat": found[:5]}
-    )
+    is_excluded = np.isin(np.arange(50), [0, 7, 19, 30, 49])
+    own = found[~is_excluded]
+    cat_splits = fix_splits("hash", Quotas(15, 5), len(own), own[:20])
+    selection = select("hash", None, {"cat": cat_splits}, {"cat": found[is_excluded][::-1]})
     splits = selection.splits_of("cat", found)
-    assert splits[:5].tolist() == [3] * 5
+    assert splits[is_excluded].tolist() == [3] * 5
     assert np.bincount(splits, minlength=4).tolist() == [5, 0, 15, 30]
 
 
 def test_class_indices_come_from_the_labels_or_the_sorted_categories() -> None:
-    available = {"sun": 1, "cat": 1, "ant": 1}
-    by_name = select("hash", Quotas(), None, available, {}, {})
+    one = CategorySplits(1, (1, 1, 1), (1, 0, 0))
+    by_name = select("hash", None, {"sun": one, "cat": one, "ant": one}, {})
     assert by_name.labels == ("ant", "cat", "sun")
-    as_given = select("hash", Quotas(), ("sun", "ant"), available, {}, {})
-    assert as_given.labels == ("sun", "ant")
+    as_given = select("hash", ("sun", "ant", "owl"), {"sun": one, "cat": one, "ant": one}, {})
+    assert as_given.labels == ("sun", "ant", "owl")
+    assert as_given.available == {"sun": 1, "ant": 1, "owl": 0}
+    assert as_given.num_shards == [1, 0, 0]
 
 
 def test_by_place_the_first_train_the_next_validate_the_next_test() -> None:
@@ -119,7 +121,20 @@ def test_shards_follow_the_high_bits_of_the_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("drawings", "shards"), [(0, 0), (1, 1), (1001, 2), (18_000, 16), (800_000, 16), (10**6, 20)]
+    ("drawings", "shards"),
+    [
+        (0, 0),
+        (1, 1),
+        (1001, 2),
+        (18_000, 16),
+        (800_000, 16),
+        (10**6, 20),
+        (50_000_000, 1000),
+        (50_000_001, 1000),
+        (500_000_000, 1000),
+        (500_000_001, 1001),
+        (5_000_000_000, 10_000),
+    ],
 )
 def test_number_of_shards(drawings: int, shards: int) -> None:
     assert sampling.num_shards_for(drawings) == shards

@@ -34,6 +34,27 @@ def test_every_line_is_read_once_however_the_file_is_cut(
         assert all(path.read_bytes()[at:].startswith(line) for at, line in found)
 
 
+def test_ranges_of_a_large_input_grow_instead_of_becoming_more() -> None:
+    small = [InputFile("a.ndjson", 100_000_000), InputFile("b.ndjson", 1)]
+    assert sources.range_bytes_for(small) == sources.RANGE_BYTES
+    assert [item.bytes for item in sources.work_items(small)] == [8 << 20] * 11 + [7_725_312, 1]
+    large = [InputFile(f"{n}.ndjson", 10**10) for n in range(300)]
+    items = sources.work_items(large, sources.range_bytes_for(large))
+    assert sources.MAX_RANGES <= len(items) <= sources.MAX_RANGES + len(large)
+    assert sum(item.bytes for item in items) == 3 * 10**12
+
+
+def test_a_compressed_or_binary_file_is_one_work_item_with_its_place_in_the_input() -> None:
+    files = [InputFile(name, 1 << 30) for name in ("a.ndjson.gz", "b.bin", "c.ndjson")]
+    items = sources.work_items(files, 1 << 29)
+    assert [(item.file_index, item.start, item.end) for item in items] == [
+        (0, 0, None),
+        (1, 0, None),
+        (2, 0, 1 << 29),
+        (2, 1 << 29, 1 << 30),
+    ]
+
+
 def test_a_line_longer_than_a_chunk_is_read_whole_and_those_after_it(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,132 @@
+"""The first pass of the job: which drawings are distinct, where the splits of a category end."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+
+from pipeline import arrays, sampling
+from pipeline.parcels import Parcel, unpack
+from pipeline.parse import Marks
+from pipeline.sampling import CategorySplits, Quotas, Selection
+from pipeline.sources import InputFile, estimated_drawings
+
+# Marks of so many drawings meet in one bucket, about: 25 MB, and 200 MB while they are sorted.
+# Every batch sends something to every bucket: smaller ones would mean more, smaller elements.
+BUCKET_DRAWINGS = 2_000_000
+_LEAST_BUCKETS = 16  # to keep the cores busy
+
+
+class CategoryRanks(NamedTuple):
+    """What a bucket of identities says about one category."""
+
+    drawings: int  # distinct
+    lowest: bytes  # [≤ bounded] int64, ascending
+
+
+def num_buckets_for(files: Sequence[InputFile]) -> int:
+    """How many groups the identities of the drawings in such files are dealt to."""
+    return max(_LEAST_BUCKETS, estimated_drawings(files) // BUCKET_DRAWINGS)
+
+
+class Distinct(beam.DoFn):
+    """(bucket, [Marks]) → (category, CategoryRanks); excluded: (category, ranks); counts: Counter.
+
+    Of marks of one identity the one of lowest rank is kept; where the rank is the identity, the
+    one whose category comes first in the alphabet. Which of the same category's strokes are kept
+    then, if they differ, is for `shards.write_shard` to say. The counts are "repeated", drawings
+    that were there before, and "other_strokes", the same key with other strokes.
+    """
+
+    def __init__(self, bounded: int) -> None:
+        self._bounded = bounded
+        self._sizes = Metrics.distribution("pipeline", "bucket_drawings")
+
+    def process(self, bucket: tuple[int, Iterable[Parcel]]) -> Iterator[Any]:
+        marks: list[Marks] = [unpack(parcel) for parcel in bucket[1]]
+        names = sorted({name for mark in marks for name in mark.categories})
+        indices = {name: index for index, name in enumerate(names)}
+        identities = np.concatenate([np.frombuffer(m.identities, np.int64) for m in marks])
+        ranks = np.concatenate([np.frombuffer(m.ranks or m.identities, np.int64) for m in marks])
+        checksums = np.concatenate([np.frombuffer(m.checksums, np.uint32) for m in marks])
+        counts = np.concatenate([np.frombuffer(m.counts, np.uint32) for m in marks])
+        runs = np.array([indices[name] for mark in marks for name in mark.categories], np.int32)
+        categories = np.repeat(runs, counts)
+        self._sizes.update(len(identities))
+
+        by_strokes = np.lexsort((checksums, identities))
+        is_first = np.diff(identities[by_strokes], prepend=-1) != 0
+        is_other = np.diff(checksums[by_strokes].astype(np.int64), prepend=-1) != 0
+        number_of_strokes = int(np.sum(is_first | is_other))
+        number = int(np.sum(is_first))
+        dropped = {
+            ("repeated", ""): len(identities) - number_of_strokes,
+            ("other_strokes", ""): number_of_strokes - number,
+        }
+        yield beam.pvalue.TaggedOutput("counts", Counter(dropped))
+
+        order = np.lexsort((categories, ranks, identities))
+        identities, ranks, categories = identities[order], ranks[order], categories[order]
+        is_kept = np.diff(identities, prepend=-1) != 0
+        keeper = np.flatnonzero(is_kept)[np.cumsum(is_kept) - 1]  # [N], of each one's identity
+        is_elsewhere = (ranks != ranks[keeper]) | (categories != categories[keeper])
+        for index, own in arrays.groups(categories):
+            if excluded := np.unique(ranks[own[is_elsewhere[own]]]).tobytes():
+                yield beam.pvalue.TaggedOutput("excluded", (names[index], excluded))
+            kept = ranks[own[is_kept[own]]]
+            lowest = sampling.lowest([kept], self._bounded).tobytes()
+            yield names[index], CategoryRanks(len(kept), lowest)
+
+
+class LowestRanks(beam.CombineFn):
+    """Merges what the buckets say about a category, keeping the lowest `bounded` ranks."""
+
+    def __init__(self, bounded: int) -> None:
+        self._bounded = bounded
+
+    def create_accumulator(self) -> CategoryRanks:
+        return CategoryRanks(0, b"")
+
+    def add_input(self, accumulator: CategoryRanks, element: CategoryRanks) -> CategoryRanks:
+        return self.merge_accumulators([accumulator, element])
+
+    def merge_accumulators(self, accumulators: Iterable[CategoryRanks]) -> CategoryRanks:
+        parts = list(accumulators)
+        lowest = sampling.lowest(
+            (np.frombuffer(part.lowest, np.int64) for part in parts), self._bounded
+        )
+        return CategoryRanks(sum(part.drawings for part in parts), lowest.tobytes())
+
+    def extract_output(self, accumulator: CategoryRanks) -> CategoryRanks:
+        return accumulator
+
+
+def fix_splits(
+    category_ranks: tuple[str, CategoryRanks], method: str, quotas: Quotas
+) -> tuple[str, CategorySplits]:
+    """Of a category's ranks only where its splits end goes on: see sampling.fix_splits."""
+    category, found = category_ranks
+    ranks = np.frombuffer(found.lowest, np.int64)
+    return category, sampling.fix_splits(method, quotas, found.drawings, ranks)
+
+
+def make_selection(
+    _: None,
+    method: str,
+    labels: Sequence[str] | None,
+    splits: Sequence[tuple[str, CategorySplits]],
+    excluded: Sequence[tuple[str, bytes]],
+) -> Selection:
+    """What the buckets found, as the Selection; see sampling.select."""
+    excluded_ranks: defaultdict[str, list[bytes]] = defaultdict(list)
+    for category, ranks in excluded:
+        excluded_ranks[category].append(ranks)
+    return sampling.select(
+        method,
+        labels,
+        dict(splits),
+        {c: np.frombuffer(b"".join(r), np.int64) for c, r in excluded_ranks.items()},
+    )

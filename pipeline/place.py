@@ -1,0 +1,86 @@
+"""The second pass of the job: the strokes of chosen drawings to their shards, shards to files."""
+
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+import cv2
+import numpy as np
+from apache_beam.metrics import Metrics
+
+from pipeline import arrays, sampling
+from pipeline.dataset import shard_name
+from pipeline.parcels import Packer, Parcel, unpack
+from pipeline.parse import Batch
+from pipeline.sampling import Selection
+from pipeline.settings import PrepareSettings
+from pipeline.shards import Entries, Placed, WrittenShard, write_shard
+
+
+class Place(beam.DoFn):
+    """Batch → ((split, shard index), Placed) for every shard that gets some of its drawings."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._placed = Packer("placed", settings.spill_directory)
+
+    def process(
+        self, parcel: Parcel, selection: Selection
+    ) -> Iterator[tuple[tuple[str, int], Parcel]]:
+        batch: Batch = unpack(parcel)
+        counts = np.frombuffer(batch.counts, np.uint32)
+        identities = np.frombuffer(batch.identities, np.int64)
+        ranks = np.frombuffer(batch.ranks or batch.identities, np.int64)
+        splits = np.concatenate(
+            [
+                selection.splits_of(category, own)
+                for category, own in zip(
+                    batch.categories, np.split(ranks, np.cumsum(counts)[:-1]), strict=True
+                )
+            ]
+        )
+        labels = [selection.labels.index(category) for category in batch.categories]
+        label_of = np.repeat(np.array(labels, np.int32), counts)
+        orders = sampling.order_of(identities)
+        entries = batch.entries.as_list()
+        for index, split in enumerate(selection.splits):
+            in_split = np.flatnonzero(splits == index)
+            shards = sampling.shard_of(orders[in_split], selection.num_shards[index])
+            for shard, members in arrays.groups(shards):
+                chosen = in_split[members]
+                of_labels, of_counts = arrays.runs(label_of[chosen])
+                placed = Placed(
+                    of_labels.tobytes(),
+                    of_counts.tobytes(),
+                    orders[chosen].tobytes(),
+                    Entries.of([entries[place] for place in chosen.tolist()]),
+                )
+                yield (split, shard), self._placed.pack(placed)
+
+
+class WriteShard(beam.DoFn):
+    """((split, shard index), [Placed]) → WrittenShard."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._staging = settings.staging
+        self._image_encoding = settings.image_encoding
+        self._progress = settings.progress
+        self._records = Metrics.distribution("pipeline", "shard_records")
+        self._bytes = Metrics.distribution("pipeline", "shard_bytes")
+
+    def setup(self) -> None:
+        cv2.setNumThreads(0)  # OpenCV's threads only get in the way of one process a core
+
+    def process(
+        self, element: tuple[tuple[str, int], Iterable[Parcel]], selection: Selection
+    ) -> Iterator[WrittenShard]:
+        (split, index), parcels = element
+        num_shards = selection.num_shards[selection.splits.index(split)]
+        name = shard_name(split, index, num_shards)
+        written = write_shard(
+            self._staging, name, split, index, map(unpack, parcels), self._image_encoding
+        )
+        records = written.shard.records
+        Metrics.counter("pipeline", f"written_{split}").inc(records)
+        self._records.update(records)
+        self._bytes.update(written.shard.bytes)
+        self._progress.add(shards_written=1, drawings_written=records)
+        yield written

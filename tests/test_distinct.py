@@ -1,0 +1,90 @@
+import json
+import pickle
+from collections import Counter
+
+import numpy as np
+from apache_beam.pvalue import TaggedOutput
+
+from pipeline.distinct import CategoryRanks, Distinct, num_buckets_for
+from pipeline.parse import Marks
+from pipeline.sources import InputFile
+
+
+def marks(categories: dict[str, list[tuple[int, int]]], ranks: tuple[int, ...] = ()) -> bytes:
+    """A parcel of Marks; of each category (identity, checksum of the strokes)."""
+    drawings = [drawing for of_category in categories.values() for drawing in of_category]
+    identities, checksums = np.array(drawings).T
+    return pickle.dumps(
+        Marks(
+            tuple(categories),
+            np.array([len(d) for d in categories.values()], np.uint32).tobytes(),
+            identities.astype(np.int64).tobytes(),
+            np.array(ranks, np.int64).tobytes(),
+            checksums.astype(np.uint32).tobytes(),
+        )
+    )
+
+
+def found(
+    parcels: list[bytes],
+) -> tuple[dict[str, CategoryRanks], dict[str, list[int]], Counter[tuple[str, str]]]:
+    categories, excluded = {}, {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for output in Distinct(bounded=3).process((0, parcels)):
+        if not isinstance(output, TaggedOutput):
+            categories[output[0]] = output[1]
+        elif output.tag == "excluded":
+            excluded[output.value[0]] = np.frombuffer(output.value[1], np.int64).tolist()
+        else:
+            counts.update(output.value)
+    return categories, excluded, counts
+
+
+def ranks_of(category: CategoryRanks) -> list[int]:
+    return np.frombuffer(category.lowest, np.int64).tolist()
+
+
+def test_of_an_identity_the_first_category_in_the_alphabet_keeps_one() -> None:
+    categories, excluded, counts = found(
+        [
+            marks({"cat": [(5, 1), (9, 1)], "sun": [(7, 1), (3, 1)]}),
+            marks({"sun": [(5, 1), (5, 1), (8, 1)]}),
+            marks({"ant": [(9, 2)], "sun": [(2, 4), (1, 4)]}),
+        ]
+    )
+    assert {name: ranks_of(category) for name, category in categories.items()} == {
+        "ant": [9],
+        "cat": [5],
+        "sun": [1, 2, 3],
+    }
+    assert {name: category.drawings for name, category in categories.items()} == {
+        "ant": 1,
+        "cat": 1,
+        "sun": 5,
+    }
+    assert excluded == {"cat": [9], "sun": [5]}
+    assert counts == {("repeated", ""): 2, ("other_strokes", ""): 1}
+
+
+def test_by_place_the_lowest_rank_keeps_it() -> None:
+    categories, excluded, _ = found(
+        [marks({"cat": [(5, 1), (6, 1)]}, (40, 10)), marks({"sun": [(5, 1)]}, (20,))]
+    )
+    assert {name: ranks_of(category) for name, category in categories.items()} == {
+        "cat": [10],
+        "sun": [20],
+    }
+    assert excluded == {"cat": [40]}
+
+
+def test_counts_are_numbers_that_a_summary_can_hold() -> None:
+    categories, _, counts = found([marks({"cat": [(5, 1), (5, 1)]})])
+    assert json.dumps([list(counts.values()), categories["cat"].drawings]) == "[[1, 0], 1]"
+
+
+def test_there_are_more_buckets_for_more_drawings_in_whatever_form() -> None:
+    assert num_buckets_for([InputFile("a.ndjson", 10**9)]) == 16
+    plain, binary, packed = (
+        num_buckets_for([InputFile(name, 10**11)]) for name in ("a.ndjson", "a.bin", "a.ndjson.gz")
+    )
+    assert 100 < plain < binary == packed
