@@ -1,6 +1,7 @@
 # Every target makes .venv by itself and uses it again; PYTHON chooses the interpreter.
 PYTHON ?= python3
 BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # What `make demo` works on: made-up drawings, or with DATA=DIR the ndjson files in DIR.
 DATA =
@@ -11,7 +12,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test demo bench-pipeline bench-trainer clean
+.PHONY: test test-engines demo bench-pipeline bench-growth bench-trainer clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -20,8 +21,12 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
+# The pipeline on distributed engines, which are downloaded into .engines/ first; -rs: what is left out
+test-engines: .venv/installed
+	$(BIN)/python -m pytest -m engines -rs
+
 # The whole way once, into demo/: drawings, data set, model, predictions, pictures
-demo: .venv/installed
+demo: .venv/installed-demo
 	rm -rf demo
 ifndef DATA
 	$(BIN)/python -m pipeline.synthetic --output=demo/drawings --drawings_per_category=1900
@@ -42,15 +47,24 @@ endif
 bench-pipeline: .venv/installed
 	$(BIN)/python -m pipeline.benchmark --input="$(DATA)/*.ndjson"
 
+# How the pipeline's cost grows with the number of drawings, repeated from those in DATA
+bench-growth: .venv/installed
+	$(BIN)/python -m pipeline.growth --input="$(DATA)/*.ndjson"
+
 # Speed and memory of the trainer beside the usual ways, on the drawings in DATA
 bench-trainer: .venv/installed
 	$(BIN)/python -m trainer.benchmark --input="$(DATA)/*.ndjson"
 
-.venv/installed: setup.py constraints.txt
+# Enough for the demo
+.venv/installed-demo: setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[trainer,analysis,dev]'
+	$(INSTALL) --editable '.[trainer,analysis]'
+	touch $@
+
+# For tests and benchmarks, too: their tools, and Google's clients
+.venv/installed: .venv/installed-demo
+	$(INSTALL) --editable '.[trainer,analysis,dev,gcp]'
 	touch $@
 
 clean:
-	rm -rf .venv demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .engines bin demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache

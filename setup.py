@@ -31,7 +31,11 @@ setup(
             "tensorboard>=2.20",
         ],
         "analysis": ["matplotlib>=3.9", "pillow>=11"],
-        "gcp": ["apache-beam[gcp]", "google-cloud-storage>=3"],
+        "gcp": [
+            "apache-beam[gcp]",
+            "google-cloud-storage>=3",
+            "setuptools",  # Beam makes the workers' source distribution with it
+        ],
         "dev": [
             "cryptography>=42",  # a certificate for the test of TensorFlow's gs://
             "gcp-storage-emulator>=2026.7",
@@ -44,7 +48,8 @@ setup(
             "ruff>=0.11",
             "scikit-learn>=1.6",  # metrics are compared with its
             "selenium>=4.30",  # the report's test opens it in Chromium
-            "tensorflow-datasets>=4.9.8",  # a test opens data sets with it
+            # A test opens data sets with it. Below 3.11 it wants a protobuf too old for the others.
+            "tensorflow-datasets>=4.9.8 ; python_version >= '3.11'",
         ],
     },
 )

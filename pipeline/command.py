@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from pipeline.errors import RunError, Stopped, UserError
+from pipeline.errors import DryRun, RunError, Stopped, UserError
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 
@@ -62,6 +62,8 @@ def run(
             fail(str(error), 2)
         except RunError as error:
             fail(str(error), 1)
+        except DryRun as done:
+            print(done)
         except Stopped as stopped:
             print(stopped, file=sys.stderr, flush=True)
             sys.exit(EXIT_STOPPED)

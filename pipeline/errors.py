@@ -11,3 +11,7 @@ class RunError(Exception):
 
 class Stopped(Exception):  # noqa: N818 - it is no error
     """A run that was asked to stop and that the same command continues. Exit status 75."""
+
+
+class DryRun(Exception):  # noqa: N818 - it is no error
+    """A run that was asked for with nothing to come of it, and went well. Exit status 0."""

@@ -13,13 +13,20 @@ from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import PipelineResult, PipelineState
 from apache_beam.runners.worker.bundle_processor import BundleProcessor
 
-from pipeline.errors import RunError, UserError
+from pipeline.dataflow import is_dry_run
+from pipeline.errors import DryRun, RunError, UserError
 from pipeline.local_runner import own_error
 
+_LONGEST_REASON = 200  # characters: Go's panics show whole structures
 _WORKER_LOG = "apache_beam.runners.worker"  # of workers in this process
 _WORKER_SECONDS = 10
 
@@ -38,9 +45,13 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
 
     Raises:
       UserError: Beam knows no such runner, or the runner's flags do not do.
+      DryRun: it was to be built only, and was.
       RunError: the job failed, was cancelled, or its runner does not answer.
     """
     standard = options.view_as(StandardOptions)
+    setup = options.view_as(SetupOptions)
+    if setup.setup_file:  # Beam goes to its directory, which for a plain name is ""
+        setup.setup_file = os.path.abspath(setup.setup_file)
     if standard.no_wait_until_finish:
         raise UserError("--no_wait_until_finish: the data set is completed when the job is done")
     try:
@@ -65,6 +76,8 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
         if isinstance(own, RunError):
             raise RunError(f"on a worker of {standard.runner}: {own}") from error
         raise RunError(f"the job on {standard.runner} failed: {_reason(error)}") from error
+    if is_dry_run(options):
+        raise DryRun("Dry run: the job was built but not sent, and no data set was written.")
     if state != PipelineState.DONE:
         raise RunError(f"the job on {standard.runner} did not run to its end; its state is {state}")
 
@@ -153,4 +166,5 @@ def _reason(error: Exception) -> str:
     if raised := re.findall(r"^(?:Caused by: )?([\w.$]+(?:Error|Exception): .*)$", text, re.M):
         return str(raised[-1])
     text = re.sub(r"^Pipeline .* failed in state FAILED: ", "", text)
-    return text.strip().partition("\n")[0] or repr(error)  # a stack of Go's may follow
+    line = text.strip().partition("\n")[0] or repr(error)  # a stack of Go's may follow
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}…"

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job, records
 from pipeline.dataset import read_examples
 from pipeline.sampling import Quotas
 from tests.conftest import line
+
+tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets needs Python 3.11")
 
 
 @pytest.mark.parametrize("encoding", ["packed", "png"])
