@@ -21,7 +21,7 @@ from trainer.cluster import VARIABLE, read_cluster
 
 T = TypeVar("T")
 
-_AGREE_SECONDS = 1.0  # about so often hosts ask each other whether to stop
+AGREE_SECONDS = 1.0  # about so often hosts ask each other whether to stop
 # What TensorFlow says, in errors of several kinds, where another host does not answer any more.
 _LOST = ("Collective ops is aborted", "CoordinationService")
 
@@ -106,7 +106,7 @@ class Agreement:
         if self._steps_left:
             return False, False
         now = time.monotonic()
-        steps = int(self._steps * _AGREE_SECONDS / max(now - self._asked, 1e-3))
+        steps = int(self._steps * AGREE_SECONDS / max(now - self._asked, 1e-3))
         own = [checkpoint, min(max(steps, 1), 1000)] if self._hosts.is_first else [0, 0]
         stops, checkpoints, self._steps = self._hosts.sum([int(stop), *map(int, own)]).tolist()
         self._steps_left, self._asked = self._steps, now

@@ -22,7 +22,7 @@ SHUFFLE_BUFFER_RECORDS = 65_536
 # records at a time, which is faster than one by one (`make bench-trainer`).
 INTERLEAVED_SHARDS = 16
 INTERLEAVED_RECORDS = 32
-READ_RECORDS = 64  # that go on together until they are cut into batches
+READ_RECORDS = 64  # that go on together until they are cut into the shares of a host
 # Fixed, not left to tf.data's autotuning: that feeds no faster here, and now and then it kept the
 # end of an epoch waiting for ten seconds, without work for any core.
 PARALLEL_READS = 4
@@ -148,8 +148,7 @@ def _batches(
     """`shares`: see `batch_shares`; `host`: which of them is this one's."""
 
     def parse(serialized: tf.Tensor, share: Share) -> Batch:  # serialized: [B] string
-        blanks = tf.repeat(_BLANK, tf.cast(share.rows == 0, tf.int32))
-        features = tf.io.parse_example(tf.concat([serialized, blanks], axis=0), _FEATURES)
+        features = tf.io.parse_example(serialized, _FEATURES)
         images = tf.io.decode_raw(features["image"], tf.uint8)
         return Batch(tf.ensure_shape(images, [None, PACKED_BYTES]), features["label"], share)
 
@@ -158,10 +157,12 @@ def _batches(
     of_batches = tf.data.Dataset.from_tensor_slices(
         Share(*(column.astype(np.int32) for column in columns))
     )
-    # With one after them that is never read: past the last record there would be no empty batches.
-    endless = records.batch(READ_RECORDS).concatenate(tf.data.Dataset.from_tensors([_BLANK]))
+    is_alone = (
+        shares.shape[1] == 1
+    )  # then all batches but the last are of one size, which is faster
+    of_host = records.batch(shares[0, 0]) if is_alone else _in_shares(records, shares[:, host])
     batches = (
-        tf.data.Dataset.zip((endless.rebatch(shares[:, host]), of_batches))
+        tf.data.Dataset.zip((of_host, of_batches))
         .skip(skip)
         .map(parse, num_parallel_calls=PARALLEL_PARSES, deterministic=True)
         .prefetch(PREFETCHED_BATCHES)
@@ -169,3 +170,14 @@ def _batches(
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.with_options(options)
+
+
+def _in_shares(records: tf.data.Dataset, rows: np.ndarray) -> tf.data.Dataset:
+    """So many records at a time as `rows` says, [batches]; a blank one in the place of none."""
+    # With one after them that is never read: past the last record there would be no empty batches.
+    endless = records.batch(READ_RECORDS).concatenate(tf.data.Dataset.from_tensors([_BLANK]))
+    return endless.rebatch(rows).map(
+        lambda share: tf.concat(
+            [share, tf.repeat(_BLANK, tf.cast(tf.size(share) == 0, tf.int32))], 0
+        )
+    )
