@@ -103,5 +103,7 @@ def reader_has_gone() -> NoReturn:
 
 def fail(message: str, status: int) -> NoReturn:
     """Prints `message` as one line on standard error and exits with `status`."""
-    print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+    # In one piece: a thread that logs, one of Beam's say, cannot write into the middle.
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.stderr.flush()
     sys.exit(status)
