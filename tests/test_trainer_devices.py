@@ -2,8 +2,10 @@
 
 import pytest
 
+from pipeline.errors import UserError
 from tests.trainer_data import DEVICES
-from trainer.devices import make_strategy, precision_for, training_devices
+from trainer.devices import choose_xla, make_strategy, precision_for, training_devices
+from trainer.hosts import ONE_HOST, Hosts
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,24 @@ def test_several_devices_are_replicas():
 
 def test_without_gpus_training_is_on_one_cpu():
     assert [device.rpartition("device:")[2] for device in training_devices()] == ["CPU:0"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "devices", "hosts", "compiles"),
+    [
+        ("auto", ["/device:GPU:0"], ONE_HOST, True),
+        ("auto", ["/device:GPU:0"], Hosts(2, 0), False),
+        ("auto", ["/device:GPU:0", "/device:GPU:1"], ONE_HOST, False),
+        ("auto", ["/device:CPU:0"], ONE_HOST, False),
+        ("on", ["/device:CPU:0"], ONE_HOST, True),
+        ("off", ["/device:GPU:0"], ONE_HOST, False),
+    ],
+)
+def test_xla_compiles_for_a_single_gpu_of_a_single_host(setting, devices, hosts, compiles):
+    assert choose_xla(setting, devices, hosts) == compiles
+
+
+@pytest.mark.parametrize(("devices", "hosts"), [(["GPU:0", "GPU:1"], 1), (["GPU:0"], 2)])
+def test_xla_for_several_replicas_is_refused(devices, hosts):
+    with pytest.raises(UserError, match="--xla=on: only with a single GPU or the CPU"):
+        choose_xla("on", devices, Hosts(hosts, 0))
