@@ -316,6 +316,19 @@ def test_flags_that_differ_between_hosts_are_refused(data, tmp_path):
     )
 
 
+def test_a_sweep_is_for_one_host(data, tmp_path):
+    command = [sys.executable, "-m", "trainer.sweep", f"--dataset={data}", "--experiments=demo"]
+    done = subprocess.run(
+        [*command, f"--run_dir={tmp_path}/sweep"],
+        env=os.environ | {"TF_CONFIG": cluster(0, (5, 6))},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: TF_CONFIG names several hosts; a sweep trains on one\n"
+
+
 def test_a_host_alone_waits_until_ctrl_c(data, tmp_path):
     process = subprocess.Popen(
         [

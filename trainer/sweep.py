@@ -55,7 +55,7 @@ def define_flags() -> None:
 def main(_: list[str]) -> None:
     args = flags.FLAGS
     if len(read_cluster()[0]) > 1:
-        raise UserError(f"{VARIABLE} names several hosts, which trainer.main joins, but no sweep")
+        raise UserError(f"{VARIABLE} names several hosts; a sweep trains on one")
     configs = make_configs(choose(args.group, args.experiments))
     if is_remote(args.run_dir):
         raise UserError(f"--run_dir={args.run_dir}: it has to be a directory on this machine")
