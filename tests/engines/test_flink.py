@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.engines.clean_worker import clean_python
 from tests.engines.flink import FlinkCluster, flink_cluster, flink_jar
 from tests.engines.prepare import files_of, prepare, running_pipeline
 from tests.engines.worker import worker_flags
@@ -39,7 +40,9 @@ def flink_flags(cluster: FlinkCluster) -> list[str]:
 def test_two_task_managers_write_the_data_set_of_a_local_run(
     cluster: FlinkCluster, drawings: pathlib.Path, local: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    prepare(drawings, tmp_path / "data", *flink_flags(cluster), *worker_flags(tmp_path))
+    prepare(
+        drawings, tmp_path / "data", *flink_flags(cluster), *worker_flags(tmp_path, clean_python())
+    )
     assert files_of(tmp_path / "data") == files_of(local)
     hosts = {task["taskmanager-id"] for task in cluster.subtasks_of(cluster.last_job())}
     assert len(hosts) == 2
@@ -50,7 +53,7 @@ def test_a_killed_task_manager_fails_the_run_in_one_line_and_the_next_run_is_as_
 ) -> None:
     output = tmp_path / "data"
     flags = flink_flags(cluster)
-    with running_pipeline(drawings, output, *flags, *worker_flags(tmp_path)) as run:
+    with running_pipeline(drawings, output, *flags, *worker_flags(tmp_path, clean_python())) as run:
         run.wait_for_shards()
         cluster.task_managers[0].kill()
         assert run.wait() == 1
@@ -59,7 +62,7 @@ def test_a_killed_task_manager_fails_the_run_in_one_line_and_the_next_run_is_as_
     assert not any(line.startswith("Traceback") for line in lines)
     assert files_of(output) == {}
     # One task manager is left: its workers may come from a worker pool.
-    with running_worker_pool(tmp_path) as pool:
+    with running_worker_pool(tmp_path, clean_python()) as pool:
         external = ("--environment_type=EXTERNAL", f"--environment_config={pool}")
         prepare(drawings, output, *flags, *external)
     assert files_of(output) == files_of(local)
@@ -73,7 +76,9 @@ def test_where_flink_tries_again_a_killed_task_manager_leaves_no_trace_in_the_da
     directory.mkdir()
     with (
         flink_cluster(directory, task_managers=2, configuration=_RESTARTS) as cluster,
-        running_pipeline(drawings, output, *flink_flags(cluster), *worker_flags(tmp_path)) as run,
+        running_pipeline(
+            drawings, output, *flink_flags(cluster), *worker_flags(tmp_path, clean_python())
+        ) as run,
     ):
         run.wait_for_shards()
         cluster.task_managers[0].kill()

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.engines.clean_worker import clean_python
 from tests.engines.prepare import files_of, prepare, running_pipeline
 from tests.engines.spark import spark_cluster, spark_jar
 from tests.engines.worker import worker_flags
@@ -27,7 +28,7 @@ def test_spark_in_the_job_server_writes_the_data_set_of_a_local_run(
     drawings: pathlib.Path, local: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     flags = spark_flags("local[2]")
-    with running_worker_pool(tmp_path) as pool:
+    with running_worker_pool(tmp_path, clean_python()) as pool:
         external = ("--environment_type=EXTERNAL", f"--environment_config={pool}")
         prepare(drawings, tmp_path / "data", *flags, *external)
     assert files_of(tmp_path / "data") == files_of(local)
@@ -41,7 +42,7 @@ def test_two_spark_workers_of_which_one_is_killed_write_the_data_set_of_a_local_
         flags = (
             *spark_flags(cluster.master_url),
             "--job_server_jvm_property=-Dspark.driver.host=127.0.0.1",
-            *worker_flags(tmp_path),
+            *worker_flags(tmp_path, clean_python()),
         )
         with running_pipeline(drawings, output, *flags) as run:
             run.wait_for_shards()

@@ -9,7 +9,6 @@ machines' part cannot be played by one: each calls its worker 1-1, and a pool en
 import argparse
 import json
 import pathlib
-import sys
 
 import grpc
 from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
@@ -17,7 +16,7 @@ from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 
 
-def worker_flags(directory: pathlib.Path, python: str | pathlib.Path = sys.executable) -> list[str]:
+def worker_flags(directory: pathlib.Path, python: pathlib.Path) -> list[str]:
     """The flags with which engines start workers with the interpreter `python`.
 
     The command that they start, and what workers print, are files in `directory`.
