@@ -21,6 +21,7 @@ from tests.test_trainer_train import assert_same_run, read_json, weights
 from tests.trainer_data import images_in_files, write_dataset
 from trainer import predictions, train
 from trainer.cluster import read_cluster
+from trainer.config import PRECISIONS
 from trainer.hosts import Hosts
 from trainer.input_pipeline import (
     batch_shares,
@@ -294,14 +295,15 @@ def test_a_senseless_tf_config_is_one_line(monkeypatch, text, message):
         read_cluster()
 
 
-def test_flags_that_differ_between_hosts_are_refused(data, tmp_path):
+@pytest.mark.parametrize(("flag", "values"), [("seed", (0, 1)), ("precision", PRECISIONS[:2])])
+def test_flags_that_differ_between_hosts_are_refused(data, tmp_path, flag, values):
     ports = free_ports(2)
     processes = [
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "trainer.main", f"--dataset={data}"),
                 *(f"--run_dir={tmp_path}/run-{index}", "--experiment=demo"),
-                *("--batch_size=8", f"--seed={index}"),
+                *("--batch_size=8", f"--{flag}={values[index]}"),
             ],
             env=os.environ | {"TF_CONFIG": cluster(index, ports)},
             stderr=subprocess.PIPE,
@@ -312,7 +314,8 @@ def test_flags_that_differ_between_hosts_are_refused(data, tmp_path):
     errors = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in processes]
     assert [process.returncode for process in processes] == [1, 2]
     assert errors[1] == (
-        "error: host 2 was told another run than host 1: --seed (0 there, 1 here)\n"
+        f"error: host 2 was told another run than host 1: --{flag} ({values[0]} there, "
+        f"{values[1]} here)\n"
     )
 
 

@@ -100,7 +100,8 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
     check_dataset(config.dataset, manifest, config.batch_size, hosts)
     replica_devices = replica_devices or devices.training_devices()
     precision = devices.choose_precision() if config.precision == "auto" else config.precision
-    precision = hosts.from_first(precision)
+    of_first = hosts.from_first(precision)  # what "auto" comes to may differ between machines
+    precision = of_first if config.precision == "auto" else precision
     xla = devices.choose_xla(config.xla, replica_devices, hosts)
     description = describe_run(config, precision, xla, manifest, hosts.count)
     with run_directory.locked(config.run_dir) if hosts.is_first else contextlib.nullcontext():
