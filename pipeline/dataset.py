@@ -8,11 +8,13 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipeline import records
 from pipeline.errors import UserError
+from pipeline.label_rule import clean_label
 from pipeline.paths import is_remote
 
 FORMAT_VERSION = 1
@@ -38,6 +40,16 @@ class Split:
     records: int
     class_counts: dict[str, int]  # by label, in the order of the labels
     shards: tuple[Shard, ...]
+
+    def with_generation(self) -> "Split":
+        """Name its shards anew: their names end in a dot and 8 digits of a hash of their content.
+
+        Other content has other names, so that no shard can be taken for another data set's.
+        """
+        content = "\n".join(shard.sha256 for shard in self.shards)
+        generation = hashlib.sha256(content.encode()).hexdigest()[:8]
+        named = [dataclasses.replace(s, file=f"{s.file}.{generation}") for s in self.shards]
+        return dataclasses.replace(self, shards=tuple(named))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +93,13 @@ class Manifest:
 
 
 def shard_name(split: str, index: int, count: int) -> str:
+    """Name a shard, but for the generation at the end (see `Split.with_generation`)."""
     return f"quickdraw-{split}.tfrecord-{index:05d}-of-{count:05d}"
+
+
+def generation_of(shard_file: str) -> str:
+    """Find what a shard's name ends in after its number: a dot and the generation, or nothing."""
+    return re.sub(r"^quickdraw-\w+\.tfrecord-\d+-of-\d+", "", shard_file)
 
 
 def read_file(path: str) -> bytes:
@@ -128,21 +146,27 @@ def read_labels(path: str) -> tuple[str, ...]:
     """The labels of a text file, one a line; the line number from 0 is the class index.
 
     Raises:
-      UserError: the file cannot be read, is empty, or names a label twice.
+      UserError: the file cannot be read, is empty, or names a label twice or one that is none.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            labels = tuple(line.strip() for line in file if line.strip())
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file if line.strip()]
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
-    if not labels:
+    if not lines:
         raise UserError(f"{path}: no labels in it")
-    for label in labels:
-        if labels.count(label) > 1:
+    labels: dict[str, None] = {}
+    for line in lines:
+        try:
+            label = clean_label(line)
+        except ValueError as error:
+            raise UserError(f"{path}: label {line[:80]!r} is {error}") from None
+        if label in labels:
             raise UserError(f"{path}: label {label!r} stands there more than once")
-    return labels
+        labels[label] = None
+    return tuple(labels)
 
 
 def read_examples(

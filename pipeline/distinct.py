@@ -33,15 +33,19 @@ def num_buckets_for(files: Sequence[InputFile]) -> int:
 
 
 class Distinct(beam.DoFn):
-    """(bucket, [Marks]) → (category, CategoryRanks); excluded: (category, ranks); counts: Counter.
+    """(bucket, [Marks]) → (category, CategoryRanks); excluded: (category, ranks); shared: hashes of
+    keys; counts: Counter.
 
-    Of marks of one identity the one of lowest rank is kept; where the rank is the identity, the
-    one whose category comes first in the alphabet. Which of the same category's strokes are kept
-    then, if they differ, is for `shards.write_shard` to say. The counts are "repeated", drawings
-    that were there before, and "other_strokes", the same key with other strokes.
+    Drawings of one key (or without one) and the same strokes are one drawing. Of its marks the one
+    of lowest rank is kept; where the rank is the identity, the one whose category comes first in
+    the alphabet. Drawings of one key and other strokes are others: their identity is of both.
+
+    The counts are "repeated", drawings that were there before; "kept_elsewhere", by category, those
+    of them that another category keeps; and "other_strokes", drawings of a key that was there
+    before with other strokes.
     """
 
-    def __init__(self, bounded: int) -> None:
+    def __init__(self, bounded: int | None) -> None:
         self._bounded = bounded
         self._sizes = Metrics.distribution("pipeline", "bucket_drawings")
 
@@ -49,42 +53,52 @@ class Distinct(beam.DoFn):
         marks: list[Marks] = [unpack(parcel) for parcel in bucket[1]]
         names = sorted({name for mark in marks for name in mark.categories})
         indices = {name: index for index, name in enumerate(names)}
-        identities = np.concatenate([np.frombuffer(m.identities, np.int64) for m in marks])
-        ranks = np.concatenate([np.frombuffer(m.ranks or m.identities, np.int64) for m in marks])
-        checksums = np.concatenate([np.frombuffer(m.checksums, np.uint32) for m in marks])
+        keys = np.concatenate([np.frombuffer(m.identities, np.int64) for m in marks])
+        strokes = np.concatenate([np.frombuffer(m.strokes, np.int64) for m in marks])
         counts = np.concatenate([np.frombuffer(m.counts, np.uint32) for m in marks])
         runs = np.array([indices[name] for mark in marks for name in mark.categories], np.int32)
         categories = np.repeat(runs, counts)
-        self._sizes.update(len(identities))
+        self._sizes.update(len(keys))
 
-        by_strokes = np.lexsort((checksums, identities))
-        is_first = np.diff(identities[by_strokes], prepend=-1) != 0
-        is_other = np.diff(checksums[by_strokes].astype(np.int64), prepend=-1) != 0
-        number_of_strokes = int(np.sum(is_first | is_other))
-        number = int(np.sum(is_first))
-        dropped = {
-            ("repeated", ""): len(identities) - number_of_strokes,
-            ("other_strokes", ""): number_of_strokes - number,
-        }
-        yield beam.pvalue.TaggedOutput("counts", Counter(dropped))
+        shared = _shared_keys(keys, strokes)
+        if len(shared):
+            yield beam.pvalue.TaggedOutput("shared", shared.tobytes())
+        identities = sampling.told_apart(keys, strokes, shared)
+        ranks = identities
+        if marks[0].ranks:
+            ranks = np.concatenate([np.frombuffer(m.ranks, np.int64) for m in marks])
 
         order = np.lexsort((categories, ranks, identities))
         identities, ranks, categories = identities[order], ranks[order], categories[order]
         is_kept = np.diff(identities, prepend=-1) != 0
         keeper = np.flatnonzero(is_kept)[np.cumsum(is_kept) - 1]  # [N], of each one's identity
         is_elsewhere = (ranks != ranks[keeper]) | (categories != categories[keeper])
+        dropped: Counter[tuple[str, str]] = Counter()
+        dropped["repeated", ""] = len(keys) - int(np.sum(is_kept))
+        dropped["other_strokes", ""] = int(np.sum(is_kept)) - len(np.unique(keys))
         for index, own in arrays.groups(categories):
             if excluded := np.unique(ranks[own[is_elsewhere[own]]]).tobytes():
                 yield beam.pvalue.TaggedOutput("excluded", (names[index], excluded))
+            if lost := len(np.unique(identities[own[categories[keeper[own]] != index]])):
+                dropped["kept_elsewhere", names[index]] = lost
             kept = ranks[own[is_kept[own]]]
             lowest = sampling.lowest([kept], self._bounded).tobytes()
             yield names[index], CategoryRanks(len(kept), lowest)
+        yield beam.pvalue.TaggedOutput("counts", dropped)
+
+
+def _shared_keys(keys: np.ndarray, strokes: np.ndarray) -> np.ndarray:
+    """[N] int64 each → the keys, ascending, that drawings of different strokes have."""
+    order = np.lexsort((strokes, keys))
+    keys, strokes = keys[order], strokes[order]
+    follows_other = (np.diff(keys) == 0) & (np.diff(strokes) != 0)
+    return np.unique(keys[1:][follows_other])
 
 
 class LowestRanks(beam.CombineFn):
     """Merges what the buckets say about a category, keeping the lowest `bounded` ranks."""
 
-    def __init__(self, bounded: int) -> None:
+    def __init__(self, bounded: int | None) -> None:
         self._bounded = bounded
 
     def create_accumulator(self) -> CategoryRanks:
@@ -119,6 +133,7 @@ def make_selection(
     labels: Sequence[str] | None,
     splits: Sequence[tuple[str, CategorySplits]],
     excluded: Sequence[tuple[str, bytes]],
+    shared: Sequence[bytes],
 ) -> Selection:
     """What the buckets found, as the Selection; see sampling.select."""
     excluded_ranks: defaultdict[str, list[bytes]] = defaultdict(list)
@@ -129,4 +144,5 @@ def make_selection(
         labels,
         dict(splits),
         {c: np.frombuffer(b"".join(r), np.int64) for c, r in excluded_ranks.items()},
+        np.frombuffer(b"".join(shared), np.int64),
     )

@@ -5,11 +5,13 @@ ones x and y. Raw drawings are simplified here, so that all are alike from here 
 """
 
 import math
+import re
 import struct
 from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.label_rule import clean_label
 from pipeline.simplify import MAX_SAMPLES, simplify
 from pipeline.strokes import MAX_POINTS, MAX_STROKES, pack_strokes
 
@@ -46,8 +48,11 @@ def parse_drawing(line: bytes) -> Drawing:
     word = fields.get("word")
     if word is not None and type(word) is not str:
         raise Reject("word is not a string")
-    if word and not (word.isprintable() and word == word.strip()):
-        raise Reject("word is not one line of plain text")  # it becomes a line of labels.txt
+    if word:
+        try:
+            word = clean_label(word)
+        except ValueError as error:
+            raise Reject(f"word is {error}") from None
     recognized = fields.get("recognized")
     if recognized is not None and type(recognized) is not bool:
         raise Reject("recognized is not true or false")
@@ -71,39 +76,55 @@ _BINARY_HEADER = struct.Struct("<Q2sbIH")
 _BINARY_LENGTH = struct.Struct("<H")
 
 
-def parse_binary(data: bytes, start: int) -> tuple[Drawing, int]:
+def parse_binary(data: bytes, start: int) -> tuple[Drawing | Reject, int]:
     """Parses the record of upstream's binary format that starts at `start`.
 
     Returns:
-      The drawing, which has no word, and where the next record starts.
+      The drawing, which has no word, or a Reject if it has no strokes, one without points, or more
+      than the limits; and where the next record starts.
 
     Raises:
       IndexError: `data` ends before the record does.
-      Reject: no strokes, one without points, or more than the limits.
+      ValueError: no record starts there.
     """
     position = start + _BINARY_HEADER.size
     if position > len(data):
         raise IndexError
-    key_id, _, recognized, _, count = _BINARY_HEADER.unpack_from(data, start)
-    _check_strokes(count)
+    key_id, country, recognized, _, count = _BINARY_HEADER.unpack_from(data, start)
+    if recognized not in (0, 1) or not (country.isalpha() or country == bytes(2)):
+        raise ValueError("no country, or neither recognized nor not")
     xs, ys = [], []
-    points = 0
     for _ in range(count):
         y_start = position + 2
         if y_start > len(data):
             raise IndexError
         (length,) = _BINARY_LENGTH.unpack_from(data, position)
-        points += length
-        if not length:
-            raise Reject("a stroke has no points")
-        _check_points(points)
         x_start, y_start = y_start, y_start + length
         position = y_start + length
         xs.append(data[x_start:y_start])
         ys.append(data[y_start:position])
     if position > len(data):
         raise IndexError
+    try:
+        _check_strokes(count)
+        if not all(xs):
+            raise Reject("a stroke has no points")
+        _check_points(sum(map(len, xs)))
+    except Reject as reject:
+        return reject, position
     return Drawing(None, str(key_id), bool(recognized), pack_strokes(xs, ys)), position
+
+
+def holds_binary_records(data: bytes) -> bool:
+    """Tell whether in a record that ends early others seem to begin: then its lengths are wrong."""
+    for match in re.finditer(rb"[A-Z]{2}[\0\1]", data[_BINARY_HEADER.size + 8 :]):
+        try:
+            drawing, _ = parse_binary(data, _BINARY_HEADER.size + match.start())
+        except (IndexError, ValueError):
+            continue
+        if isinstance(drawing, Drawing):
+            return True
+    return False
 
 
 def parse_strokes(strokes: Any, *, may_hold_booleans: bool = True) -> bytes:

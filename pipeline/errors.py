@@ -9,6 +9,10 @@ class RunError(Exception):
     """A run that started well and failed. Exit status 1."""
 
 
+class ContactLost(RunError):  # noqa: N818 - it need not be one
+    """A run that lost sight of its job, which may go on. Exit status 1."""
+
+
 class Stopped(Exception):  # noqa: N818 - it is no error
     """A run that was asked to stop and that the same command continues. Exit status 75."""
 

@@ -16,8 +16,9 @@ from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
-from pipeline import command, growth_tables, publish, sources
+from pipeline import command, growth_tables, publish, sources, staging
 from pipeline.benchmark import measure, repeat_drawings
+from pipeline.commit import commit
 from pipeline.errors import UserError
 from pipeline.growth_plan import QUOTAS, Amount, Measured, plan_for
 from pipeline.growth_tables import Run
@@ -38,13 +39,18 @@ def prepare_counted(patterns: list[str], output: str, workers: int) -> dict[str,
       "rejects"), and of each "shard". A shard's bytes are those of its file.
     """
     files = match_files(patterns)
-    staging = publish.clear_staging(output)
-    with tempfile.TemporaryDirectory(dir=staging) as directory:
-        settings = PrepareSettings(tuple(files), staging, quotas=QUOTAS, spill_directory=directory)
+    job = staging.begin(output, {})
+    categories = tuple(sources.file_categories([file.path for file in files]))
+    with tempfile.TemporaryDirectory(dir=job.directory) as directory:
+        settings = PrepareSettings(
+            tuple(files), job.directory, categories, quotas=QUOTAS, spill_directory=directory
+        )
         options = PipelineOptions([f"--direct_num_workers={workers}"])
         result = run_locally(lambda pipeline: prepare(pipeline, settings), options)
-    summary = publish.read_summary(staging)
-    publish.publish(output, staging, summary, files, {}, settings.image_encoding)
+    summary = publish.read_summary(job.directory)
+    manifest = publish.make_manifest(summary, files, {}, settings.image_encoding)
+    shard_paths = publish.shard_paths(summary, manifest, job.directory)
+    commit(job, manifest, shard_paths, summary.reject_files)
     return _amounts(result)
 
 

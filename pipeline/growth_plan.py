@@ -18,7 +18,7 @@ from pipeline.parse import BATCH_BYTES, BATCH_DRAWINGS, Batch, Marks
 from pipeline.sampling import Quotas
 from pipeline.settings import PrepareSettings
 from pipeline.shards import Entries, Placed
-from pipeline.sources import InputFile, range_bytes_for, work_items
+from pipeline.sources import InputFile, file_categories, range_bytes_for, work_items
 from pipeline.strokes import MAX_POINTS, MAX_STROKES
 from pipeline.transforms import prepare
 
@@ -40,7 +40,7 @@ _NOT_ENTRY_BYTES = 12  # of a drawing in a batch: its identity, and the size of 
 _LARGEST_BATCH_BYTES = BATCH_BYTES + 20 * BATCH_DRAWINGS + 2 * MAX_POINTS + 2 * MAX_STROKES + 1_000
 LARGEST_BYTES = {
     "batches": _LARGEST_BATCH_BYTES,
-    "marks": 20 * BATCH_DRAWINGS,
+    "marks": 24 * BATCH_DRAWINGS,
     "placed": _LARGEST_BATCH_BYTES,
 }
 
@@ -131,7 +131,8 @@ def plan_for(drawings: int, measured: Measured) -> Plan:
 def graph_bytes(files: list[InputFile]) -> int:
     """The size of the job's graph, as a runner gets it."""
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    prepare(pipeline, PrepareSettings(tuple(files), "gs://bucket/data", quotas=QUOTAS))
+    categories = tuple(file_categories([file.path for file in files]))
+    prepare(pipeline, PrepareSettings(tuple(files), "gs://bucket/data", categories, quotas=QUOTAS))
     return int(pipeline.to_runner_api().ByteSize())
 
 

@@ -1,21 +1,31 @@
 """One run of the pipeline, from globs to a complete data set."""
 
+import contextlib
+import dataclasses
+import json
 import os
+import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import dataflow, publish, report, sampling
-from pipeline.dataset import Manifest
-from pipeline.errors import RunError, UserError
+from pipeline import acceptance, dataflow, publish, report, sampling, staging
+from pipeline.commit import commit, finish_exchanges
+from pipeline.dataset import MANIFEST, Manifest
+from pipeline.errors import ContactLost, RunError, UserError
 from pipeline.local_runner import run_locally
+from pipeline.output_lock import locked
 from pipeline.paths import is_remote
 from pipeline.progress import Progress, ProgressLines
+from pipeline.publish import Summary
 from pipeline.remote_runner import is_remote_run, run_remotely
 from pipeline.sampling import Quotas
 from pipeline.settings import PrepareSettings
-from pipeline.sources import match_files
+from pipeline.sources import InputFile, file_categories, input_versions, match_files
+from pipeline.staging import Job
 from pipeline.transforms import prepare
 
 
@@ -31,11 +41,13 @@ def run(
     max_reject_fraction: float = 0.01,
     overwrite: bool = False,
     options: PipelineOptions | None = None,
-) -> tuple[publish.Summary, Manifest]:
+) -> tuple[Summary, Manifest]:
     """Prepares a data set, from globs to the manifest.
 
+    A job of an earlier run that was told the same and is done is not done again, but completed.
+
     Returns:
-      What the job counted, and the manifest of the data set that is now in `output`.
+      What the job counted, and what is now in `output`.
 
     Raises:
       UserError: nothing matches, the input has no drawings or none of a label, or `output` may
@@ -52,55 +64,125 @@ def run(
         output = _absolute(output)
         dataflow.check_flags(options, patterns, output)
     files = match_files(patterns)
-    publish.refuse_existing(output, overwrite=overwrite)
-    staging = publish.clear_staging(output)
+    staging.refuse_foreign(output)
+    settings = {
+        "patterns": patterns,
+        "inputs": [[*file] for file in files],
+        "input_versions": input_versions(patterns),
+        "labels": labels,
+        "quotas": dataclasses.asdict(quotas),
+        "sampling": sampling_method,
+        "recognized_only": recognized_only,
+        "image_encoding": image_encoding,
+        "overwrite": overwrite,
+        "versions": publish.versions(),
+    }
+    settings = json.loads(json.dumps(settings))  # as it will be read again
+    with _locked(output) as directory:
+        left = staging.jobs_in(directory)
+        job = next((job for job in left if _is_same(job.settings, settings)), None)
+        if job is None or not _is_done(job):
+            if not overwrite and staging.read_manifest_file(f"{directory}/{MANIFEST}"):
+                raise UserError(f"{output} holds a data set already; --overwrite replaces it")
+            for job in left:
+                staging.remove(job)
+            job = staging.begin(directory, settings)
+            _run_job(job, files, options)
+        return _complete(job, max_reject_fraction)
+
+
+def finish(
+    output: str, max_reject_fraction: float = 0.01, options: PipelineOptions | None = None
+) -> tuple[Summary, Manifest]:
+    """Completes the data set of a job that is done, whose run ended before it could.
+
+    Returns:
+      What `run` does.
+
+    Raises:
+      UserError: there is no such job in `output`.
+      RunError: as `run` does.
+    """
+    FileSystems.set_options(options if options is not None else PipelineOptions([]))
+    staging.refuse_foreign(output)
+    if not is_remote(output) and not os.path.isdir(output):
+        raise UserError(f"{output}: no such directory")
+    with _locked(output) as directory:
+        left = staging.jobs_in(directory)
+        done = [job for job in left if _is_done(job)]
+        if done:
+            return _complete(done[0], max_reject_fraction)
+    if left:
+        raise UserError(f"{output}: its job is not done yet, or failed; --finish completes one")
+    raise UserError(f"{output}: no job there whose data set is not complete")
+
+
+@contextlib.contextmanager
+def _locked(output: str) -> Iterator[str]:
+    """Hold the output's lock; yields its name without slashes at the end."""
+    output = output.rstrip("/") or output
+    with locked(output):
+        finish_exchanges(output)
+        yield output
+
+
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two jobs give the same shards from the same input."""
+    return {**one, "overwrite": None} == {**other, "overwrite": None}
+
+
+def _is_done(job: Job) -> bool:
+    try:
+        publish.read_summary(job.directory)
+    except RunError:
+        return False
+    return bool(job.settings)
+
+
+def _run_job(job: Job, files: Sequence[InputFile], options: PipelineOptions) -> None:
+    """Runs the job; where it fails, nothing of it stays but the list of its rejects.
+
+    Raises:
+      ContactLost: nothing is known of how it ended, and all that it wrote is kept.
+    """
+    told = job.settings
+    paths = [file.path for file in files]
     settings = PrepareSettings(
         files=tuple(files),
-        staging=staging,
-        labels=labels,
-        quotas=quotas,
-        sampling=sampling_method,
-        recognized_only=recognized_only,
-        image_encoding=image_encoding,
+        staging=job.directory,
+        file_categories=tuple(file_categories(paths, told["labels"])),
+        labels=None if told["labels"] is None else tuple(told["labels"]),
+        quotas=Quotas(**told["quotas"]),
+        sampling=told["sampling"],
+        recognized_only=told["recognized_only"],
+        image_encoding=told["image_encoding"],
     )
+    if note := report.folder_note(paths, settings.file_categories):
+        print(note, file=sys.stderr)
     try:
-        _run_job(settings, options)
-        summary = publish.read_summary(staging)
-        if not summary.drawings.get("read"):
-            raise UserError(report.no_drawings(summary, files))
-        if summary.reject_fraction > max_reject_fraction:
-            raise RunError(report.too_many_rejects(summary, max_reject_fraction, staging))
-        for label in summary.labels:
-            if label not in summary.drawings["read"]:
-                raise UserError(report.unknown_label(label, summary))
-        sampling_settings = {
-            "method": sampling_method,
-            "hash": "blake2b",
-            "hash_key": sampling.HASH_KEY.decode(),
-            "train_per_category": "all" if quotas.train is None else quotas.train,
-            "validation_per_category": quotas.validation,
-            "test_per_category": quotas.test,
-            "recognized_only": recognized_only,
-        }
-        manifest = publish.publish(
-            output, staging, summary, files, sampling_settings, image_encoding
-        )
-        return summary, manifest
+        if is_remote_run(options):
+            _run_remotely(settings, options)
+        else:
+            _run_locally(settings, options)
+    except ContactLost:
+        if not _is_done(job):
+            raise
     except BaseException:  # Ctrl-C too
-        publish.discard_shards(staging)
+        if not _is_done(job):
+            _clean_up(job)
         raise
 
 
-def _run_job(settings: PrepareSettings, options: PipelineOptions) -> None:
-    """Runs the job where the flags say, by default on this machine."""
-    if is_remote_run(options):
-        run_remotely(lambda pipeline: prepare(pipeline, settings), options)
-        if not is_remote(settings.staging) and not os.listdir(settings.staging):
-            raise RunError(
-                f"the job is done, but {settings.staging} is empty: the workers wrote to the "
-                "directory of this name on their machines; it has to be one that all share, or gs://…"
-            )
-        return
+def _run_remotely(settings: PrepareSettings, options: PipelineOptions) -> None:
+    run_remotely(lambda pipeline: prepare(pipeline, settings), options)
+    if not is_remote(settings.staging) and len(os.listdir(settings.staging)) == 1:
+        raise RunError(
+            f"the job is done, but {settings.staging} is empty: the workers wrote to the "
+            "directory of this name on their machines; it has to be one that all share, or gs://…"
+        )
+
+
+def _run_locally(settings: PrepareSettings, options: PipelineOptions) -> None:
     beside_output = None if is_remote(settings.staging) else settings.staging
     with tempfile.TemporaryDirectory(dir=beside_output, ignore_cleanup_errors=True) as directory:
         progress_file = os.path.join(directory, "progress")
@@ -108,6 +190,36 @@ def _run_job(settings: PrepareSettings, options: PipelineOptions) -> None:
         settings = settings._replace(progress=Progress(progress_file), spill_directory=directory)
         with ProgressLines(progress_file, input_bytes):
             run_locally(lambda pipeline: prepare(pipeline, settings), options)
+
+
+def _complete(job: Job, max_reject_fraction: float) -> tuple[Summary, Manifest]:
+    """Makes a data set of a job that is done, if its result may be one; else it is deleted."""
+    told = job.settings
+    quotas = Quotas(**told["quotas"])
+    files = [InputFile(*file) for file in told["inputs"]]
+    summary = publish.read_summary(job.directory)
+    try:
+        acceptance.check_inputs(told["input_versions"], input_versions(told["patterns"]))
+        acceptance.check(summary, files, told["labels"], quotas, max_reject_fraction, job.directory)
+        sampling_settings = {
+            "method": told["sampling"],
+            "hash": "blake2b",
+            "hash_key": sampling.HASH_KEY.decode(),
+            **quotas.as_settings(),
+            "recognized_only": told["recognized_only"],
+        }
+        manifest = publish.make_manifest(summary, files, sampling_settings, told["image_encoding"])
+    except (UserError, RunError):
+        _clean_up(job)
+        raise
+    shard_paths = publish.shard_paths(summary, manifest, job.directory)
+    commit(job, manifest, shard_paths, summary.reject_files)
+    return summary, manifest
+
+
+def _clean_up(job: Job) -> None:
+    with contextlib.suppress(Exception):  # a worker may still be writing; what ended the run counts
+        staging.remove(job, keep_rejects=True)
 
 
 def _absolute(path: str) -> str:

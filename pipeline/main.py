@@ -29,16 +29,20 @@ def define_flags() -> None:
         "input",
         None,
         "Globs of files: simplified or raw ndjson, or upstream's .bin, also as .gz or .bz2.",
-        required=True,
         module_name=group,
     )
-    flags.DEFINE_string(
-        "output", None, "Directory to write the data set to.", required=True, module_name=group
-    )
+    flags.DEFINE_string("output", None, "Directory to write the data set to.", module_name=group)
     flags.DEFINE_boolean(
         "overwrite",
         False,
         "Replace the data set in the output directory, once this one is done.",
+        module_name=group,
+    )
+    flags.DEFINE_boolean(
+        "finish",
+        False,
+        "Complete the data set of a job that is done, whose run ended before it could; needs "
+        "--output and nothing else.",
         module_name=group,
     )
     flags.DEFINE_enum(
@@ -67,8 +71,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_string(
         "train_per_category",
-        "2000",
-        "Training drawings of each category, or 'all' that the other splits leave.",
+        None,
+        "Training drawings of each category, or 'all' that the other splits leave. Default: 2000, "
+        "with a share for another split all.",
         module_name=group,
     )
     flags.DEFINE_integer(
@@ -85,13 +90,21 @@ def define_flags() -> None:
         lower_bound=0,
         module_name=group,
     )
+    for split in ("validation", "test"):
+        flags.DEFINE_float(
+            f"{split}_share",
+            None,
+            f"Instead of --{split}_per_category: this share of each category's drawings, as 0.2.",
+            lower_bound=0.0,
+            upper_bound=1.0,
+            module_name=group,
+        )
     flags.DEFINE_enum(
         "sampling",
         "hash",
         list(PRIORITY),
         "hash: an unbiased choice, the same in any order of the input. first: the first drawings "
-        "of each category train, the next validate, the next test, as in the study; files that are "
-        "named for their category are read only as far as that needs.",
+        "of each category train, the next validate, the next test, as in the study.",
         module_name=group,
     )
     flags.DEFINE_boolean(
@@ -105,29 +118,54 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     options = _beam_options(argv[1:])
-    quotas = Quotas(
-        _train_quota(args.train_per_category), args.validation_per_category, args.test_per_category
-    )
     start = time.monotonic()
-    summary, manifest = job.run(
-        patterns=args.input,
-        output=args.output,
-        quotas=quotas,
-        labels=read_labels(args.labels) if args.labels else None,
-        sampling_method=args.sampling,
-        recognized_only=args.recognized_only,
-        image_encoding=args.image_encoding,
-        max_reject_fraction=args.max_reject_fraction,
-        overwrite=args.overwrite,
-        options=options,
-    )
+    for name in ["output"] if args.finish else ["input", "output"]:
+        if not flags.FLAGS[name].value:
+            raise UserError(f"--{name} is needed (--help lists the flags)")
+    if args.finish:
+        summary, manifest = job.finish(args.output, args.max_reject_fraction, options)
+    else:
+        summary, manifest = job.run(
+            patterns=args.input,
+            output=args.output,
+            quotas=_quotas(),
+            labels=read_labels(args.labels) if args.labels else None,
+            sampling_method=args.sampling,
+            recognized_only=args.recognized_only,
+            image_encoding=args.image_encoding,
+            max_reject_fraction=args.max_reject_fraction,
+            overwrite=args.overwrite,
+            options=options,
+        )
     print(report.table(summary, manifest))
+    quotas = Quotas.from_settings(manifest.sampling)
     for warning in report.warnings(summary, quotas, args.output):
+        print("warning:", warning, file=sys.stderr)
+    if warning := report.file_warning(summary, manifest):
         print("warning:", warning, file=sys.stderr)
     print(f"Wrote {args.output} in {time.monotonic() - start:.0f} s.")
 
 
-def _train_quota(text: str) -> int | None:
+def _quotas() -> Quotas:
+    args = flags.FLAGS
+    shares = {split: getattr(args, f"{split}_share") for split in ("validation", "test")}
+    for split, share in shares.items():
+        if share is not None and flags.FLAGS[f"{split}_per_category"].present:
+            raise UserError(f"--{split}_share and --{split}_per_category say the same; give one")
+    quotas = Quotas(
+        _train_quota(args.train_per_category, "all" if any(shares.values()) else "2000"),
+        args.validation_per_category,
+        args.test_per_category,
+        shares["validation"],
+        shares["test"],
+    )
+    if sum(share or 0 for share in shares.values()) >= 1 and quotas.train != 0:
+        raise UserError("--validation_share and --test_share leave nothing to train on")
+    return quotas
+
+
+def _train_quota(text: str | None, default: str) -> int | None:
+    text = default if text is None else text
     if text == "all":
         return None
     if not text.isdecimal():

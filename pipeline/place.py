@@ -1,6 +1,6 @@
 """The second pass of the job: the strokes of chosen drawings to their shards, shards to files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 import cv2
@@ -13,7 +13,7 @@ from pipeline.parcels import Packer, Parcel, unpack
 from pipeline.parse import Batch
 from pipeline.sampling import Selection
 from pipeline.settings import PrepareSettings
-from pipeline.shards import Entries, Placed, WrittenShard, write_shard
+from pipeline.shards import Entries, Placed, WrittenShard, strokes_of, write_shard
 
 
 class Place(beam.DoFn):
@@ -27,8 +27,9 @@ class Place(beam.DoFn):
     ) -> Iterator[tuple[tuple[str, int], Parcel]]:
         batch: Batch = unpack(parcel)
         counts = np.frombuffer(batch.counts, np.uint32)
-        identities = np.frombuffer(batch.identities, np.int64)
-        ranks = np.frombuffer(batch.ranks or batch.identities, np.int64)
+        entries = batch.entries.views()
+        identities = _identities(batch, entries, selection.shared_keys)
+        ranks = np.frombuffer(batch.ranks, np.int64) if batch.ranks else identities
         splits = np.concatenate(
             [
                 selection.splits_of(category, own)
@@ -37,10 +38,10 @@ class Place(beam.DoFn):
                 )
             ]
         )
-        labels = [selection.labels.index(category) for category in batch.categories]
+        indices = {label: index for index, label in enumerate(selection.labels)}
+        labels = [indices[category] for category in batch.categories]
         label_of = np.repeat(np.array(labels, np.int32), counts)
         orders = sampling.order_of(identities)
-        entries = batch.entries.as_list()
         for index, split in enumerate(selection.splits):
             in_split = np.flatnonzero(splits == index)
             shards = sampling.shard_of(orders[in_split], selection.num_shards[index])
@@ -54,6 +55,18 @@ class Place(beam.DoFn):
                     Entries.of([entries[place] for place in chosen.tolist()]),
                 )
                 yield (split, shard), self._placed.pack(placed)
+
+
+def _identities(batch: Batch, entries: Sequence[memoryview], shared_keys: np.ndarray) -> np.ndarray:
+    """[N] int64: the keys' hashes, but where several drawings share a key."""
+    keys = np.frombuffer(batch.identities, np.int64)
+    shared = np.flatnonzero(sampling.is_in(keys, shared_keys))
+    if not len(shared):
+        return keys
+    identities = keys.copy()
+    strokes = [sampling.strokes_hash(strokes_of(entries[place])) for place in shared.tolist()]
+    identities[shared] = sampling.told_apart(keys[shared], np.array(strokes), shared_keys)
+    return identities
 
 
 class WriteShard(beam.DoFn):

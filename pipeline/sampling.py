@@ -1,8 +1,9 @@
 """Which drawings go to which split and shard.
 
-Every drawing has an *identity*, a keyed hash of its key_id, or of its strokes where it has none,
-and in its category a *rank*. The splits take the drawings of lowest rank, one split after the
-other. What the rank is, is the sampling method:
+Every drawing has an *identity*, a keyed hash of its key_id, or of its strokes where it has none, or
+of both where drawings of other strokes have the same key_id; and in its category a *rank*. The
+splits take the drawings of lowest rank, one split after the other. What the rank is, is the
+sampling method:
 
 - hash: the identity itself. An unbiased choice that depends on the drawings alone, not on the order
   or cutting-up of the input nor on other files. Validation takes its drawings first, then test,
@@ -16,9 +17,11 @@ in it.
 import dataclasses
 import hashlib
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import google_crc32c
 import numpy as np
 
 HASH_KEY = b"quickdraw"  # another key draws another sample
@@ -32,18 +35,56 @@ PRIORITY = {"hash": ("validation", "test", "train"), "first": ("train", "validat
 
 @dataclasses.dataclass(frozen=True)
 class Quotas:
-    """How many drawings of every category to put into each split; None is all that remain."""
+    """How many drawings of every category to put into each split; None is all that remain.
+
+    A share, above 0 and below 1, of the category's drawings takes the place of a number.
+    """
 
     train: int | None = 2000
     validation: int = 1000
     test: int = 0
+    validation_share: float | None = None
+    test_share: float | None = None
 
-    def of(self, split: str) -> int | None:
-        return dataclasses.asdict(self)[split]
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Quotas":
+        """Read what `as_settings` gave."""
+        train = settings["train_per_category"]
+        return cls(
+            None if train == "all" else train,
+            settings["validation_per_category"],
+            settings["test_per_category"],
+            settings.get("validation_share"),
+            settings.get("test_share"),
+        )
+
+    def as_settings(self) -> dict[str, Any]:
+        """Write it as a manifest has it."""
+        shares = {"validation_share": self.validation_share, "test_share": self.test_share}
+        return {
+            "train_per_category": "all" if self.train is None else self.train,
+            "validation_per_category": self.validation,
+            "test_per_category": self.test,
+            **{name: share for name, share in shares.items() if share is not None},
+        }
+
+    def of(self, split: str, available: int) -> int | None:
+        """The quota of a split in a category of so many distinct drawings."""
+        share = {"validation": self.validation_share, "test": self.test_share}.get(split)
+        if share is not None:
+            return math.floor(share * available + 0.5)
+        number: int | None = getattr(self, split)
+        return number
+
+    def asks_for(self, split: str) -> bool:
+        """Whether the split may hold drawings."""
+        return self.of(split, 1_000_000) != 0
 
     @property
-    def bounded(self) -> int:
-        """How many of a category's lowest ranks decide where its splits end."""
+    def bounded(self) -> int | None:
+        """How many of a category's lowest ranks decide where its splits end; None: any number."""
+        if self.validation_share is not None or self.test_share is not None:
+            return None
         return self.validation + self.test + (self.train or 0)
 
 
@@ -66,14 +107,14 @@ class Selection:
     counts: Mapping[str, Sequence[int]]  # by label: drawings in each split
     # By label, ascending, and only where there are any: ranks of drawings that are kept elsewhere.
     excluded: Mapping[str, np.ndarray]
+    shared_keys: np.ndarray  # [K] int64, ascending: what drawings of different strokes agree in
     num_shards: Sequence[int]  # of each split
 
     def splits_of(self, label: str, ranks: np.ndarray) -> np.ndarray:
         """[N] int64 ranks → [N] indices into `splits`, or len(splits) for those not chosen."""
         chosen = np.searchsorted(np.asarray(self.bounds[label]), ranks, side="right")
         if (excluded := self.excluded.get(label)) is not None:
-            places = np.minimum(np.searchsorted(excluded, ranks), len(excluded) - 1)
-            chosen[excluded[places] == ranks] = len(self.splits)
+            chosen[is_in(ranks, excluded)] = len(self.splits)
         return chosen
 
 
@@ -82,6 +123,34 @@ def identity_of(key_id: str | None, strokes: bytes) -> int:
     content = b"key:" + key_id.encode() if key_id else b"strokes:" + strokes
     digest = hashlib.blake2b(content, digest_size=8, key=HASH_KEY).digest()
     return int.from_bytes(digest, "little") >> (64 - _RANK_BITS)
+
+
+def strokes_hash(strokes: bytes) -> int:
+    """62 bits of two CRCs, to tell drawings of one key apart."""
+    return google_crc32c.value(strokes) << 30 | zlib.crc32(strokes) >> 2
+
+
+def is_in(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """[N] int64, [K] int64 → [N] bool: which values are among the others."""
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    places = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    return np.asarray(ascending[places] == values)
+
+
+def told_apart(keys: np.ndarray, strokes: np.ndarray, shared_keys: np.ndarray) -> np.ndarray:
+    """Make identities of hashes of keys: where a key is shared, of key and strokes.
+
+    Args:
+      keys: [N] int64, from `identity_of`.
+      strokes: [N] int64, from `strokes_hash`.
+      shared_keys: [K] int64, ascending.
+
+    Returns:
+      [N] int64, of 62 bits.
+    """
+    mixed = order_of(keys ^ (order_of(strokes) >> np.uint64(2)).astype(np.int64)) >> np.uint64(2)
+    return np.where(is_in(keys, shared_keys), mixed.astype(np.int64), keys)
 
 
 def rank_by_place(file_index: int, byte_offset: int) -> int:
@@ -122,10 +191,10 @@ def num_shards_for(drawings: int) -> int:
     )
 
 
-def lowest(arrays: Iterable[np.ndarray], limit: int) -> np.ndarray:
-    """The `limit` lowest values of all the arrays together, ascending."""
+def lowest(arrays: Iterable[np.ndarray], limit: int | None) -> np.ndarray:
+    """The `limit` lowest values of all the arrays together, None for all, ascending."""
     merged = np.concatenate([np.empty(0, np.int64), *arrays])
-    if len(merged) > limit:
+    if limit is not None and len(merged) > limit:
         merged = np.partition(merged, limit)[:limit] if limit else merged[:0]
     return np.sort(merged)
 
@@ -144,7 +213,7 @@ def fix_splits(
     bounds, counts = [], []
     left, taken = available, 0
     for split in PRIORITY[method]:
-        quota = quotas.of(split)
+        quota = quotas.of(split, available)
         count = left if quota is None else min(quota, left)
         left -= count
         taken += count
@@ -158,6 +227,7 @@ def select(
     labels: Sequence[str] | None,
     splits: Mapping[str, CategorySplits],
     excluded: Mapping[str, np.ndarray],
+    shared_keys: np.ndarray | None = None,
 ) -> Selection:
     """Puts the categories together.
 
@@ -166,6 +236,7 @@ def select(
       labels: the labels in the order of their class indices; None: the sorted categories.
       splits: by category; a label without a drawing has none.
       excluded: by category, the ranks of drawings that are kept elsewhere.
+      shared_keys: [K] int64, hashes of keys that drawings of different strokes have.
     """
     names = tuple(labels) if labels is not None else tuple(sorted(splits))
     none = CategorySplits(0, (0, 0, 0), (0, 0, 0))
@@ -178,6 +249,7 @@ def select(
         bounds={label: category.bounds for label, category in chosen.items()},
         counts={label: category.counts for label, category in chosen.items()},
         excluded={category: np.sort(ranks) for category, ranks in excluded.items() if len(ranks)},
+        shared_keys=np.sort(np.empty(0, np.int64) if shared_keys is None else shared_keys),
         num_shards=[num_shards_for(total) for total in totals or (0, 0, 0)],
     )
 

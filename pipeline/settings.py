@@ -12,6 +12,7 @@ class PrepareSettings(NamedTuple):
 
     files: tuple[InputFile, ...]
     staging: str  # directory
+    file_categories: tuple[str, ...]  # of each file's drawings without a word; empty: not known
     labels: tuple[str, ...] | None = None  # None: the categories of the input, sorted
     quotas: Quotas = Quotas()
     sampling: str = "hash"  # or first

@@ -14,7 +14,7 @@ from pipeline import records, storage
 from pipeline.dataset import Shard
 from pipeline.drawing import Drawing
 from pipeline.errors import RunError
-from pipeline.rasterize import rasterize_packed
+from pipeline.rasterize import draw_packed
 
 # What is rasterized at once: 1.8 MB of bitmaps, and of drawings of many points no more than this.
 _CHUNK_DRAWINGS = 256
@@ -31,17 +31,15 @@ class Entries(NamedTuple):
     data: bytes
 
     @classmethod
-    def of(cls, entries: Sequence[bytes]) -> "Entries":
+    def of(cls, entries: Sequence[bytes | memoryview]) -> "Entries":
         sizes = np.fromiter(map(len, entries), np.uint32, len(entries))
         return cls(sizes.tobytes(), b"".join(entries))
 
-    def as_list(self) -> list[bytes]:
+    def views(self) -> list[memoryview]:
+        """The entries, without a copy of each."""
+        data = memoryview(self.data)
         ends = np.cumsum(np.frombuffer(self.sizes, np.uint32), dtype=np.int64).tolist()
-        return [self.data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-    def take(self, indices: np.ndarray) -> "Entries":
-        entries = self.as_list()
-        return Entries.of([entries[index] for index in indices.tolist()])
+        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 class Placed(NamedTuple):
@@ -61,12 +59,19 @@ class WrittenShard(NamedTuple):
     temporary_path: str
     shard: Shard
     label_counts: dict[int, int]
+    displaced: dict[int, int]  # by label: drawings outside of the frame, see rasterize.Drawn
+    blank: dict[int, int]  # by label: of these, those without any ink
 
 
 def pack_entry(drawing: Drawing) -> bytes:
     """key_id (its length in a byte, 0 for none) and strokes, as one byte string."""
     key = (drawing.key_id or "").encode()
     return bytes((len(key),)) + key + drawing.strokes
+
+
+def strokes_of(entry: bytes | memoryview) -> bytes:
+    """The packed strokes of an entry."""
+    return bytes(entry[1 + entry[0] :])
 
 
 def unpack_entry(entry: bytes) -> tuple[bytes, bytes]:
@@ -102,11 +107,18 @@ def write_shard(
     checksum = hashlib.sha256()
     size = 0
     label_counts: Counter[int] = Counter()
+    displaced: Counter[int] = Counter()
+    blank: Counter[int] = Counter()
     try:
         with storage.create_file(path) as file:
             for chunk in _chunks(_in_order(placed)):
                 unpacked = [unpack_entry(entry) for _, entry in chunk]
-                images = encode(rasterize_packed([strokes for _, strokes in unpacked]))
+                drawn = draw_packed([strokes for _, strokes in unpacked])
+                for place in np.flatnonzero(drawn.is_displaced).tolist():
+                    displaced[chunk[place][0]] += 1
+                    if not drawn.bitmaps[place].any():
+                        blank[chunk[place][0]] += 1
+                images = encode(drawn.bitmaps)
                 data = b"".join(
                     records.frame_record(records.encode_example(image, label, key_id))
                     for image, (label, _), (key_id, _) in zip(images, chunk, unpacked, strict=True)
@@ -118,7 +130,7 @@ def write_shard(
     except storage.ERRORS as error:
         raise RunError(f"cannot write {directory}: {storage.reason(error)}") from error
     shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
-    return WrittenShard(split, index, path, shard, dict(label_counts))
+    return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced), dict(blank))
 
 
 def _chunks(entries: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:

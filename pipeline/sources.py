@@ -10,15 +10,27 @@ import bz2
 import gzip
 import math
 import os
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, cast
 
+from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import storage
-from pipeline.drawing import MAX_LINE_BYTES, Drawing, Reject, parse_binary, parse_drawing
+from pipeline.drawing import (
+    MAX_LINE_BYTES,
+    Drawing,
+    Reject,
+    holds_binary_records,
+    parse_binary,
+    parse_drawing,
+)
 from pipeline.errors import RunError, UserError
+from pipeline.label_rule import clean_label
+from pipeline.paths import is_remote
 
 RANGE_BYTES = 8 << 20  # about 20,000 drawings: many ranges for every core, few elements for Beam
 # Above 168 GB ranges grow instead of becoming more, because every range sends something to every
@@ -63,6 +75,8 @@ class Found(NamedTuple):
 def match_files(patterns: Sequence[str]) -> list[InputFile]:
     """The files that match any of the globs, each once, sorted by path.
 
+    A file of exactly a pattern's name is that file, whatever characters are in it.
+
     Raises:
       UserError: a pattern matches no file or its directory cannot be listed.
     """
@@ -73,12 +87,7 @@ def match_files(patterns: Sequence[str]) -> list[InputFile]:
             raise UserError(
                 f"--input: {pattern} is a directory; say which files: {pattern}/*.ndjson"
             )
-        try:
-            (match,) = FileSystems.match([pattern])
-        except storage.ERRORS as error:
-            raise UserError(f"--input: {pattern}: {storage.reason(error)}") from None
-        # On gs:// an empty folder may be kept as an object whose name ends in a slash.
-        matching = [metadata for metadata in match.metadata_list if metadata.path[-1] != "/"]
+        matching = _match(pattern)
         if not matching:
             raise UserError(f"--input: no file matches {pattern}")
         for metadata in matching:
@@ -86,6 +95,40 @@ def match_files(patterns: Sequence[str]) -> list[InputFile]:
                 raise UserError(f"--input: no permission to read {metadata.path}")
             files[metadata.path] = metadata.size_in_bytes
     return [InputFile(path, files[path]) for path in sorted(files)]
+
+
+def input_versions(patterns: Sequence[str]) -> dict[str, str]:
+    """Tell the state of each file that matches: another text after any change of its content.
+
+    On this machine size, time of change and inode; elsewhere size and time, which on gs:// is that
+    of the object's generation.
+
+    Raises:
+      UserError: a directory cannot be listed.
+    """
+    versions = {}
+    for metadata in (metadata for pattern in patterns for metadata in _match(pattern)):
+        version = f"{metadata.size_in_bytes} {metadata.last_updated_in_seconds}"
+        if not is_remote(metadata.path):
+            status = os.stat(metadata.path)
+            version = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+        versions[metadata.path] = version
+    return versions
+
+
+def _match(pattern: str) -> list[FileMetadata]:
+    try:
+        if not is_remote(pattern) and os.path.isfile(pattern):
+            status = os.stat(pattern)
+            return [FileMetadata(pattern, status.st_size, status.st_mtime)]
+        if is_remote(pattern) and storage.is_pattern(pattern) and storage.exists(pattern):
+            system = FileSystems.get_filesystem(pattern)
+            return [FileMetadata(pattern, system.size(pattern), system.last_updated(pattern))]
+        (match,) = FileSystems.match([pattern])
+    except storage.ERRORS as error:
+        raise UserError(f"--input: {pattern}: {storage.reason(error)}") from None
+    # On gs:// an empty folder may be kept as an object whose name ends in a slash.
+    return [metadata for metadata in match.metadata_list if metadata.path[-1] != "/"]
 
 
 def range_bytes_for(files: Sequence[InputFile]) -> int:
@@ -104,7 +147,7 @@ def work_items(
 def cut(item: WorkItem, range_bytes: int) -> list[WorkItem]:
     """The ranges of at most `range_bytes` of a whole file; the file itself if it cannot be cut."""
     path, size = item.file
-    if _is_compressed(path) or _is_binary(path):
+    if _is_compressed(path) or is_binary(path):
         return [item]
     starts = range(0, size, range_bytes)
     return [item._replace(start=at, end=min(at + range_bytes, size)) for at in starts]
@@ -114,20 +157,65 @@ def estimated_drawings(files: Sequence[InputFile]) -> int:
     """About how many drawings files of such sizes hold, rather too many than too few."""
     return sum(
         file.bytes // _COMPACT_DRAWING_BYTES
-        if _is_compressed(file.path) or _is_binary(file.path)
+        if _is_compressed(file.path) or is_binary(file.path)
         else file.bytes // _NDJSON_DRAWING_BYTES
         for file in files
     )
 
 
 def category_of(path: str) -> str:
-    """The category that a file's name states: without upstream's prefix and the extensions."""
+    """The category that a file's name states: without upstream's prefix and the extensions.
+
+    Empty where what is left can be no label.
+    """
     name = os.path.basename(path)
     for extension in (*_COMPRESSIONS, ".ndjson", ".bin"):
         name = name.removesuffix(extension)
     for prefix in _UPSTREAM_PREFIXES:
         name = name.removeprefix(prefix)
-    return " ".join(name.split())  # one line, whatever the file system allows
+    return _label(name)
+
+
+def file_categories(paths: Sequence[str], labels: Collection[str] | None = None) -> list[str]:
+    """Find the category of each file's drawings without a word; empty where none is sure.
+
+    It is the name's; but of names without a letter in several folders, as cat/000.ndjson and
+    dog/000.ndjson, it is the folder's. Where files in several folders share a name otherwise,
+    nothing tells which of both it is, but --labels.
+
+    Args:
+      paths: of all files of the input.
+      labels: those of --labels.
+    """
+    names = [category_of(path) for path in paths]
+    folders = [os.path.dirname(path) for path in paths]
+    places: defaultdict[str, set[str]] = defaultdict(set)  # by name, the folders it is in
+    numbered: set[str] = set()  # the folders of names without a letter
+    for name, folder in zip(names, folders, strict=True):
+        places[name].add(folder)
+        if not _has_letter(name):
+            numbered.add(folder)
+
+    def category(name: str, folder: str) -> str:
+        of_folder = _label(os.path.basename(folder))
+        if not name or (not _has_letter(name) and len(numbered) > 1):
+            return of_folder
+        if len(places[name]) == 1 or (labels is not None and name in labels):
+            return name
+        return of_folder if labels is not None and of_folder in labels else ""
+
+    return [category(name, folder) for name, folder in zip(names, folders, strict=True)]
+
+
+def _label(name: str) -> str:
+    try:
+        return clean_label(" ".join(name.split()))
+    except ValueError:
+        return ""
+
+
+def _has_letter(name: str) -> bool:
+    return re.fullmatch(r"[0-9 ().,_-]*", name) is None
 
 
 def read_drawings(item: WorkItem) -> Iterator[Found]:
@@ -139,7 +227,7 @@ def read_drawings(item: WorkItem) -> Iterator[Found]:
     path = item.file.path
     try:
         with _open(path) as file:
-            yield from _read_binary(file) if _is_binary(path) else _read_ndjson(file, item)
+            yield from _read_binary(file, path) if is_binary(path) else _read_ndjson(file, item)
     except _READ_ERRORS as error:
         raise RunError(f"cannot read {path}: {storage.reason(error)}") from error
 
@@ -189,9 +277,20 @@ def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
             yield Found(offset, reject, line)
 
 
-def _read_binary(file: BinaryIO) -> Iterator[Found]:
-    """The records of an upstream `.bin` file. Nothing marks where one starts, so what follows a
-    record that cannot be measured is lost: it is one Reject with the rest of the file."""
+def _read_binary(file: BinaryIO, path: str) -> Iterator[Found]:
+    """The records of an upstream `.bin` file.
+
+    A record that holds no usable drawing is a Reject, and passed over by its own lengths. What is
+    no record at all leaves nothing to go by: nothing marks where the next one starts.
+
+    Raises:
+      RunError: at some byte there is no record, or one so long that it takes in others.
+    """
+
+    def damage(at: int) -> RunError:
+        text = f"at byte {data_offset + at:,} there is no record of upstream's binary format"
+        return RunError(f"{path}: {text}; what follows cannot be read")
+
     data = b""
     data_offset = 0  # in the file
     start = 0  # of the record at hand, in data
@@ -200,16 +299,53 @@ def _read_binary(file: BinaryIO) -> Iterator[Found]:
             drawing, end = parse_binary(data, start)
             yield Found(data_offset + start, drawing, data[start:end])
             start = end
-        except Reject as reject:
-            yield Found(data_offset + start, reject, data[start:])
-            return
+        except ValueError:
+            raise damage(start) from None
         except IndexError:  # more data needed
             chunk = file.read(_CHUNK_BYTES)
             data, data_offset, start = data[start:] + chunk, data_offset + start, 0
+            if len(data) > MAX_LINE_BYTES or (not chunk and holds_binary_records(data)):
+                raise damage(0) from None
             if not chunk:
                 if data:
                     yield Found(data_offset, Reject("the binary record ends early"), data)
                 return
+
+
+class _Bz2Streams:
+    """A file of one bz2 stream after the other, as pbzip2 and `cat` make them.
+
+    Python's own reader takes damage after the first stream for the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decompressor = bz2.BZ2Decompressor()
+        self._is_started = False  # the stream at hand
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes; none only at the end of the file, after a whole stream."""
+        while True:
+            data = b""
+            if self._decompressor.eof:
+                data = self._decompressor.unused_data
+                self._decompressor = bz2.BZ2Decompressor()
+                self._is_started = False
+            if not data and self._decompressor.needs_input:
+                data = self._file.read(size)
+                if not data:
+                    if self._is_started:
+                        raise EOFError("Compressed file ended before the end-of-stream marker")
+                    return b""
+            self._is_started = self._is_started or bool(data)
+            if found := self._decompressor.decompress(data, size):
+                return found
+
+    def __enter__(self) -> "_Bz2Streams":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def _open(path: str) -> BinaryIO:
@@ -217,12 +353,13 @@ def _open(path: str) -> BinaryIO:
     # Beam would decompress too, but takes a file that ends early for complete.
     if path.endswith(".gz"):
         return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    return cast(BinaryIO, bz2.BZ2File(file)) if path.endswith(".bz2") else file
+    return cast(BinaryIO, _Bz2Streams(file)) if path.endswith(".bz2") else file
 
 
 def _is_compressed(path: str) -> bool:
     return path.endswith(_COMPRESSIONS)
 
 
-def _is_binary(path: str) -> bool:
+def is_binary(path: str) -> bool:
+    """Whether a file is of upstream's binary format, by its name."""
     return path.endswith((".bin", *(f".bin{extension}" for extension in _COMPRESSIONS)))

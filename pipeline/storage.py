@@ -4,11 +4,18 @@ Google's client has errors of its own; what is called here, and what is done wit
 opens, raises one of ERRORS, and `reason` makes one line of it.
 """
 
+import contextlib
+import ctypes
+import errno
 import functools
 import logging
-from typing import BinaryIO
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import Any, BinaryIO, TypeVar
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -29,6 +36,11 @@ try:
     )
 except ImportError:  # no gcp extra
     ERRORS = (OSError,)
+
+_THREADS = 16  # of operations on many files: most of their time is waiting
+_BATCH = 50  # files in a request to an object store
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_Item = TypeVar("_Item")
 
 logging.getLogger("apache_beam.io.gcp").setLevel(logging.WARNING)  # it tells of every listing
 logging.getLogger("google.auth").setLevel(logging.ERROR)  # no credentials may be all right
@@ -71,22 +83,127 @@ def read_file(path: str) -> bytes:
         with open_file(path) as file:
             return file.read()
     except ERRORS as error:
-        kind = FileNotFoundError if _http_status(error) == 404 else OSError
+        kind = FileNotFoundError if is_missing(error) else OSError
         raise kind(0, reason(error), path) from error
 
 
+def is_pattern(path: str) -> bool:
+    """Whether Beam reads a path as a pattern of several."""
+    return any(character in path for character in "*?[")
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file, or on this machine a directory, of exactly this name."""
+    return bool(FileSystems.exists(path))
+
+
+def list_files(directory: str) -> dict[str, int]:
+    """List all files below a directory: their names relative to it, and their bytes.
+
+    Symbolic links on this machine are files here, whatever they point to. A directory that is
+    not there has none.
+    """
+    if is_remote(directory):
+        prefix = directory.rstrip("/") + "/"
+        try:
+            return {file.path.removeprefix(prefix): file.size_in_bytes for file in _list(prefix)}
+        except ERRORS as error:
+            if is_missing(error):
+                return {}
+            raise
+    found = {}
+    for parent, directories, names in os.walk(directory, onerror=_raise_unless_missing):
+        links = [name for name in directories if os.path.islink(os.path.join(parent, name))]
+        for name in (*names, *links):
+            path = os.path.join(parent, name)
+            found[os.path.relpath(path, directory)] = os.lstat(path).st_size
+    return found
+
+
+def rename_files(pairs: Iterable[tuple[str, str]]) -> None:
+    """Rename files, (source, target), over those that are there, several at a time.
+
+    Repeatable: where the source is gone and the target there, it is done.
+
+    Raises:
+      FileNotFoundError: neither is there.
+      one of ERRORS: a file cannot be renamed; others may have been.
+    """
+    todo = list(pairs)
+    if todo and is_remote(todo[0][1]):
+        _in_parallel(_rename_remote, [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)])
+    else:
+        _in_parallel(_rename_local, todo)
+
+
+def delete_files(paths: Iterable[str]) -> None:
+    """Delete files by their names, which are never patterns; those that are gone are no error."""
+    todo = list(paths)
+    if todo and is_remote(todo[0]):
+        batches = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
+        _in_parallel(FileSystems.delete, batches)  # reads patterns, of which remote paths are free
+    else:
+        _in_parallel(_unlink, todo)
+
+
 def delete_directory(path: str) -> None:
-    """Deletes a directory with all that is in it, if it is there."""
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    elif is_remote(path):  # object stores have no directories, only names with slashes
-        FileSystems.delete([f"{path}/"])
+    """Delete a directory with all that is in it, if it is there."""
+    if is_remote(path):  # object stores have no directories, only names with slashes
+        delete_files([f"{path}/{name}" for name in list_files(path)])
+        return
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def delete_empty_directories(paths: Sequence[str]) -> None:
+    """Delete those of the directories that are there and hold nothing."""
+    for path in paths:
+        if not is_remote(path):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+def sync(paths: Iterable[str]) -> None:
+    """Wait until the content of files or directories of this machine has reached the disk."""
+    _in_parallel(_sync, list(paths))
+
+
+def gcs_blob(path: str) -> Any:
+    """Make Google's client's object for a gs:// path, with the credentials that Beam has."""
+    from apache_beam.io.gcp import gcsio
+
+    check_path(path)
+    bucket, name = gcsio.parse_gcs_path(path)
+    client = gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options).client
+    return client.bucket(bucket).blob(name)
+
+
+def exchange_directories(one: str, other: str) -> None:
+    """Give two directories of this machine each other's name, in one step.
+
+    Raises:
+      OSError: one is not there, or the system, the file system or a mount does not allow it.
+    """
+    if not hasattr(_LIBC, "renameat2"):  # glibc before 2.28, musl
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    at_cwd, rename_exchange = -100, 2  # <fcntl.h>, <linux/fs.h>
+    if _LIBC.renameat2(
+        at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), ctypes.c_uint(rename_exchange)
+    ):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), other)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether what an operation needs is not there."""
+    cause = _first_cause(error)
+    is_local = isinstance(cause, FileNotFoundError | NotADirectoryError)
+    return is_local or _http_status(cause) == 404
 
 
 def reason(error: BaseException | int) -> str:
     """Why a file operation failed, as one line."""
-    while isinstance(error, BeamIOError) and error.exception_details:
-        error = next(iter(error.exception_details.values()))
+    error = _first_cause(error)
     status = _http_status(error)
     if status == 404:
         return "no such bucket or file"
@@ -94,6 +211,13 @@ def reason(error: BaseException | int) -> str:
     if status in (401, 403):
         return f"no permission ({text}); `gcloud auth application-default login` gives credentials"
     return text
+
+
+def _first_cause(error: BaseException | int) -> BaseException | int:
+    """The error inside of Beam's."""
+    while isinstance(error, BeamIOError) and error.exception_details:
+        error = next(iter(error.exception_details.values()))
+    return error
 
 
 def _http_status(error: BaseException | int) -> int | None:
@@ -120,3 +244,55 @@ def _find_credentials() -> None:
         google.auth.default()
     except google.auth.exceptions.DefaultCredentialsError:
         auth._Credentials._credentials_init = True  # as after its own search
+
+
+def _list(prefix: str) -> Iterable[FileMetadata]:
+    """Every file whose name begins with `prefix`, of an object store: no pattern is made of it."""
+    return FileSystems.get_filesystem(prefix)._list(prefix)
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not is_missing(error):
+        raise error
+
+
+def _in_parallel(function: Callable[[_Item], None], items: Sequence[_Item]) -> None:
+    """Call a function with each item, and wait for all calls before an error is raised."""
+    if len(items) < 2:
+        for item in items:
+            function(item)
+        return
+    with ThreadPool(min(_THREADS, len(items))) as pool:
+        results = [pool.apply_async(function, (item,)) for item in items]
+        pool.close()
+        pool.join()
+    for result in results:
+        result.get()
+
+
+def _rename_local(pair: tuple[str, str]) -> None:
+    source, target = pair
+    try:
+        os.replace(source, target)
+    except FileNotFoundError:
+        if os.path.lexists(source) or not os.path.lexists(target):
+            raise
+
+
+def _rename_remote(pairs: Sequence[tuple[str, str]]) -> None:
+    todo = [(source, target) for source, target in pairs if exists(source) or not exists(target)]
+    if todo:
+        FileSystems.rename([source for source, _ in todo], [target for _, target in todo])
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -18,6 +18,11 @@ SUMMARY = "summary.json"
 REJECTS = "rejects"
 
 
+def reject_file_name(index: int, num_files: int) -> str:
+    """Name the list of an input file's rejects by its place in the sorted list of inputs."""
+    return f"rejects-{index:05d}-of-{num_files:05d}.jsonl"
+
+
 def write_rejects(of_file: tuple[int, Iterable[Parcel]], staging: str, num_files: int) -> str:
     """Writes a file's rejects as JSON lines, by position; returns the name of the file written.
 
@@ -26,7 +31,7 @@ def write_rejects(of_file: tuple[int, Iterable[Parcel]], staging: str, num_files
     """
     index, parcels = of_file
     parts: list[Rejects] = [unpack(parcel) for parcel in parcels]
-    name = f"rejects-{index:05d}-of-{num_files:05d}.jsonl"
+    name = reject_file_name(index, num_files)
     path = parts[0].path
     lines = [
         {

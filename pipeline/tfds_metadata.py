@@ -1,4 +1,6 @@
-"""The files with which TensorFlow Datasets opens a data set directory without our code.
+"""The files that describe a data set to others than us: its labels, and for TensorFlow Datasets.
+
+With these it opens a data set directory without our code:
 
     tfds.builder_from_directory(DIR).as_dataset(split="train")
 
@@ -9,8 +11,11 @@ writing them takes no TensorFlow. Packed images come as bytes that `numpy.unpack
 import json
 from typing import Any
 
-from pipeline.dataset import Manifest
+from pipeline.dataset import LABELS, Manifest, generation_of
 
+# In the order in which they may appear: without the last one nothing opens the directory.
+SIDE_FILES = (LABELS, "features.json", "label.labels.txt", "dataset_info.json")
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _FEATURES = "tensorflow_datasets.core.features"
 _PACKED_IMAGE = {
     "pythonClassName": f"{_FEATURES}.scalar.Scalar",
@@ -18,12 +23,14 @@ _PACKED_IMAGE = {
 }
 
 
-def metadata_files(manifest: Manifest) -> dict[str, str]:
+def side_files(manifest: Manifest) -> dict[str, str]:
     """The content of each file, by its name."""
+    labels = "".join(f"{label}\n" for label in manifest.labels)
     return {
-        "dataset_info.json": _json(_dataset_info(manifest)),
+        LABELS: labels,
         "features.json": _json(_features(manifest)),
-        "label.labels.txt": "".join(f"{label}\n" for label in manifest.labels),
+        "label.labels.txt": labels,
+        "dataset_info.json": _json(_dataset_info(manifest)),
     }
 
 
@@ -40,7 +47,7 @@ def _dataset_info(manifest: Manifest) -> dict[str, Any]:
                 "name": name,
                 "shardLengths": [str(shard.records) for shard in split.shards],
                 "numBytes": str(sum(shard.bytes for shard in split.shards)),
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+                "filepathTemplate": _TEMPLATE + generation_of(split.shards[0].file),
             }
             for name, split in manifest.splits.items()
             if split.shards

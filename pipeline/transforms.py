@@ -17,11 +17,10 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
     bounded = settings.quotas.bounded
 
     # The graph has a size limit, of 10 MB on Dataflow: it holds whole files, not their ranges.
-    items = pipeline | "Files" >> beam.Create(work_items(files, whole_files=True), reshuffle=False)
-    if settings.sampling != "first":  # which reads files from their beginning
-        items |= "Items" >> beam.FlatMap(cut, range_bytes_for(files))
     parsed = (
-        items
+        pipeline
+        | "Files" >> beam.Create(work_items(files, whole_files=True), reshuffle=False)
+        | "Items" >> beam.FlatMap(cut, range_bytes_for(files))
         | "Spread" >> beam.Reshuffle()  # WorkItem
         | "Parse"
         >> beam.ParDo(Parse(settings, num_buckets_for(files))).with_outputs(
@@ -33,7 +32,9 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
         parsed.marks  # (bucket, Marks)
         | "ByIdentity" >> beam.GroupByKey()  # (bucket, [Marks])
         | "Distinct"
-        >> beam.ParDo(Distinct(bounded)).with_outputs("excluded", "counts", main="categories")
+        >> beam.ParDo(Distinct(bounded)).with_outputs(
+            "excluded", "shared", "counts", main="categories"
+        )
     )
     splits = (
         distinct.categories  # (category, CategoryRanks)
@@ -50,6 +51,7 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
             settings.labels,
             AsList(splits),
             AsList(distinct.excluded),
+            AsList(distinct.shared),
         )
     )  # Selection
     # Second pass: strokes to their shards, and shards to files.

@@ -1,7 +1,8 @@
 """Checks a data set against its manifest: python -m pipeline.verify --dataset=DIR
 
 Every shard must be there, of the length, the SHA-256 and the number of records that the manifest
-says, every record's checksum must match, and every class must have its drawings.
+says, every record's checksum must match, and every class must have its drawings. The files that
+others read, labels.txt and TensorFlow Datasets', must be those that the manifest makes.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from absl import flags
 from pipeline import command, records
 from pipeline.dataset import SPLITS, Manifest, Shard, read_file, read_manifest
 from pipeline.errors import RunError, UserError
+from pipeline.tfds_metadata import side_files
 
 
 def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[str], Counter[str]]:
@@ -57,6 +59,19 @@ def check_dataset(directory: str, manifest: Manifest) -> list[str]:
             if counts[label] != (expected := split.class_counts.get(label, 0)):
                 found = f"{counts[label]:,} of {label!r} instead of {expected:,}"
                 faults.append(f"{directory}: {name} has {found}")
+    return faults + check_side_files(directory, manifest)
+
+
+def check_side_files(directory: str, manifest: Manifest) -> list[str]:
+    """What is wrong with the files that describe the data set to others, a line a fault."""
+    faults = []
+    for name, text in side_files(manifest).items():
+        path = os.path.join(directory, name)
+        try:
+            if read_file(path) != text.encode():
+                faults.append(f"{path}: the content is not what the manifest says")
+        except OSError as error:
+            faults.append(f"{path}: {error.strerror}")
     return faults
 
 

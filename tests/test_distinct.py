@@ -5,22 +5,23 @@ from collections import Counter
 import numpy as np
 from apache_beam.pvalue import TaggedOutput
 
+from pipeline import sampling
 from pipeline.distinct import CategoryRanks, Distinct, num_buckets_for
 from pipeline.parse import Marks
 from pipeline.sources import InputFile
 
 
 def marks(categories: dict[str, list[tuple[int, int]]], ranks: tuple[int, ...] = ()) -> bytes:
-    """A parcel of Marks; of each category (identity, checksum of the strokes)."""
+    """A parcel of Marks; of each category (hash of the key, hash of the strokes)."""
     drawings = [drawing for of_category in categories.values() for drawing in of_category]
-    identities, checksums = np.array(drawings).T
+    keys, strokes = np.array(drawings).T
     return pickle.dumps(
         Marks(
             tuple(categories),
             np.array([len(d) for d in categories.values()], np.uint32).tobytes(),
-            identities.astype(np.int64).tobytes(),
+            keys.astype(np.int64).tobytes(),
             np.array(ranks, np.int64).tobytes(),
-            checksums.astype(np.uint32).tobytes(),
+            strokes.astype(np.int64).tobytes(),
         )
     )
 
@@ -35,7 +36,7 @@ def found(
             categories[output[0]] = output[1]
         elif output.tag == "excluded":
             excluded[output.value[0]] = np.frombuffer(output.value[1], np.int64).tolist()
-        else:
+        elif output.tag == "counts":
             counts.update(output.value)
     return categories, excluded, counts
 
@@ -49,7 +50,7 @@ def test_of_an_identity_the_first_category_in_the_alphabet_keeps_one() -> None:
         [
             marks({"cat": [(5, 1), (9, 1)], "sun": [(7, 1), (3, 1)]}),
             marks({"sun": [(5, 1), (5, 1), (8, 1)]}),
-            marks({"ant": [(9, 2)], "sun": [(2, 4), (1, 4)]}),
+            marks({"ant": [(9, 1)], "sun": [(2, 4), (1, 4)]}),
         ]
     )
     assert {name: ranks_of(category) for name, category in categories.items()} == {
@@ -63,7 +64,34 @@ def test_of_an_identity_the_first_category_in_the_alphabet_keeps_one() -> None:
         "sun": 5,
     }
     assert excluded == {"cat": [9], "sun": [5]}
-    assert counts == {("repeated", ""): 2, ("other_strokes", ""): 1}
+    assert counts == {
+        ("repeated", ""): 3,
+        ("other_strokes", ""): 0,
+        ("kept_elsewhere", "cat"): 1,
+        ("kept_elsewhere", "sun"): 1,
+    }
+
+
+def test_drawings_of_one_key_and_other_strokes_are_others() -> None:
+    parcels = [marks({"cat": [(5, 1), (5, 2), (6, 1)]}), marks({"sun": [(5, 3), (5, 1)]})]
+    categories, excluded, counts = found(parcels)
+    assert {name: category.drawings for name, category in categories.items()} == {
+        "cat": 3,
+        "sun": 1,
+    }
+    assert 6 in ranks_of(categories["cat"])  # a key that no other drawing has
+    assert 5 not in ranks_of(categories["cat"])
+    one, two = sampling.told_apart(np.array([5, 5]), np.array([1, 2]), np.array([5])).tolist()
+    assert ranks_of(categories["cat"]) == sorted([6, one, two])
+    assert excluded == {"sun": [one]}
+    assert counts["repeated", ""] == 1
+    assert counts["other_strokes", ""] == 2
+    (shared,) = [o.value for o in Distinct(9).process((0, parcels)) if _tag(o) == "shared"]
+    assert np.frombuffer(shared, np.int64).tolist() == [5]
+
+
+def _tag(output: object) -> str:
+    return output.tag if isinstance(output, TaggedOutput) else ""
 
 
 def test_by_place_the_lowest_rank_keeps_it() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import distinct, growth_tables, parse, publish, shards, sources
+from pipeline import distinct, growth_tables, parse, publish, shards, sources, staging
+from pipeline.commit import commit
 from pipeline.dataset import read_manifest
 from pipeline.growth import element_seconds, prepare_counted
 from pipeline.growth_plan import KINDS, LARGEST_BYTES, QUOTAS, Amount, Measured, plan_for
@@ -135,12 +136,13 @@ def test_what_is_counted_and_written_does_not_depend_on_workers_or_on_spilling(
 
     # As on a remote runner, which shuffles by itself.
     files = tuple(sources.match_files([path]))
-    staging = publish.clear_staging(f"{tmp_path}/bytes")
-    settings = PrepareSettings(files, staging, quotas=QUOTAS)
+    began = staging.begin(f"{tmp_path}/bytes", {})
+    settings = PrepareSettings(files, began.directory, ("cat",) * len(files), quotas=QUOTAS)
     options = PipelineOptions(["--direct_num_workers=1"])
     result = run_locally(lambda pipeline: prepare(pipeline, settings), options)
-    summary = publish.read_summary(staging)
-    publish.publish(f"{tmp_path}/bytes", staging, summary, files, {}, "packed")
+    summary = publish.read_summary(began.directory)
+    manifest = publish.make_manifest(summary, files, {}, "packed")
+    commit(began, manifest, publish.shard_paths(summary, manifest, began.directory), [])
     sizes = {
         metric.key.metric.name: metric.committed.sum
         for metric in result.metrics().query()["distributions"]

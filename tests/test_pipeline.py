@@ -94,18 +94,20 @@ def test_the_same_bytes_for_any_order_cutting_and_number_of_workers(
 
 def test_every_shard_is_as_its_manifest_says(write_lines: Writer, tmp_path: pathlib.Path) -> None:
     lines = [line("cat", n) for n in range(3000)]
-    manifest = run([write_lines("cat.ndjson", lines)], tmp_path, quotas=Quotas(2500, 300, 100))
+    path = write_lines("cat.ndjson", lines)
+    output = tmp_path / "data"
+    manifest = run([path], output, quotas=Quotas(2500, 300, 100))
     assert [len(manifest.splits[split].shards) for split in SPLITS] == [3, 1, 1]
     for split in SPLITS:
         for shard in manifest.splits[split].shards:
-            data = (tmp_path / shard.file).read_bytes()
+            data = (output / shard.file).read_bytes()
             assert len(data) == shard.bytes
             assert hashlib.sha256(data).hexdigest() == shard.sha256
-            with open(tmp_path / shard.file, "rb") as file:
+            with open(output / shard.file, "rb") as file:
                 assert len(list(records.read_records(file, shard.file))) == shard.records
-    every_key = [key for split in SPLITS for key in keys(tmp_path, manifest, split)]
+    every_key = [key for split in SPLITS for key in keys(output, manifest, split)]
     assert len(every_key) == len(set(every_key)) == 2900
-    assert not (tmp_path / "_incomplete").exists()
+    assert not (output / "_incomplete").exists()
 
 
 def test_a_larger_training_quota_leaves_the_other_splits(
@@ -138,19 +140,49 @@ def test_no_drawing_is_in_two_splits_or_twice_in_one(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
     cats = [line("cat", n) for n in range(60)]
-    changed = [line("cat", n, drawing=[*SQUARE, [[n], [n]]]) for n in range(60)]  # the same keys
-    suns = [line("sun", n) for n in range(30, 100)]  # 30 to 59 are keys of cats
-    keyless = [json.dumps({"word": "cat", "drawing": [[[n, 9], [1, 99]]]}) for n in range(20)]
-    path = write_lines("all.ndjson", cats + changed + suns + keyless * 2)
-    manifest = run([path], tmp_path, quotas=Quotas(None, 10, 5))
-    every_key = [key for split in SPLITS for key in keys(tmp_path, manifest, split)]
-    assert len(every_key) == len(set(every_key)) == 60 + 40 + 20
+    suns = [line("sun", n) for n in range(30, 100)]  # 30 to 59 are drawings of cats, too
+    keyless = [json.dumps({"word": "cat", "drawing": [[[n, 9], [1, 99]]]}) for n in range(8)]
+    path = write_lines("all.ndjson", cats * 2 + suns + keyless * 2)
+    output = tmp_path / "data"
+    summary, manifest = job.run(
+        patterns=[path], output=str(output), quotas=Quotas(None, 10, 5), options=ONE_WORKER
+    )
+    every_key = [key for split in SPLITS for key in keys(output, manifest, split)]
+    assert len(every_key) == len(set(every_key)) == 60 + 40 + 8
     totals = {
         label: sum(manifest.splits[split].class_counts[label] for split in SPLITS)
         for label in manifest.labels
     }
-    assert totals == {"cat": 80, "sun": 40}
+    assert totals == {"cat": 68, "sun": 40}
     assert manifest.splits["validation"].class_counts == {"cat": 10, "sun": 10}
+    assert manifest.drawings["repeated"] == 60 + 8 + 30
+    assert "Of these another category has and keeps 30 of sun." in report.table(summary, manifest)
+
+
+@pytest.mark.parametrize("sampling_method", ["hash", "first"])
+@pytest.mark.parametrize("key", ["counts in each file", "the same for all"])
+def test_drawings_that_share_a_key_are_told_apart_by_their_strokes(
+    key: str, sampling_method: str, write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    for index, word in enumerate(["cat", "dog", "emu"]):
+        lines = []
+        for n in range(50):
+            key_id = str(n) if key == "counts in each file" else "7"
+            lines += [line(word, 1000 * index + n, key_id=key_id)] * 2
+        write_lines(f"{word}.ndjson", lines)
+    output = tmp_path / "data"
+    summary, manifest = job.run(
+        patterns=[f"{tmp_path}/*.ndjson"],
+        output=str(output),
+        quotas=Quotas(30, 10, 5),
+        sampling_method=sampling_method,
+        options=ONE_WORKER,
+    )
+    for split, quota in (("train", 30), ("validation", 10), ("test", 5)):
+        assert manifest.splits[split].class_counts == dict.fromkeys(["cat", "dog", "emu"], quota)
+    shared = 100 if key == "counts in each file" else 149
+    assert manifest.drawings["other_strokes"] == shared
+    assert f"Keys are not unique: {shared} drawings have the key" in report.table(summary, manifest)
 
 
 def test_quotas_are_exact_where_another_category_keeps_some_drawings(
@@ -158,7 +190,7 @@ def test_quotas_are_exact_where_another_category_keeps_some_drawings(
 ) -> None:
     suns = [line("sun", n) for n in range(70)]
     cats = [line("cat", n) for n in range(35)]  # the same keys: cats keep them, 35 suns are left
-    manifest = run([write_lines("all.ndjson", suns + cats)], tmp_path)
+    manifest = run([write_lines("all.ndjson", suns + cats)], tmp_path / "data")
     for split, quota in (("train", 20), ("validation", 10), ("test", 5)):
         assert manifest.splits[split].class_counts == {"cat": quota, "sun": quota}
 
@@ -236,6 +268,7 @@ def test_of_a_file_of_bad_lines_the_first_of_every_part_are_listed_and_all_are_c
         patterns=[bad, good],
         output=str(tmp_path / "data"),
         quotas=SMALL,
+        labels=("cat",),
         options=ONE_WORKER,
         max_reject_fraction=0.95,
     )
@@ -256,6 +289,8 @@ def test_of_a_file_of_bad_lines_the_first_of_every_part_are_listed_and_all_are_c
         RunError, match=r"; all but \d+ of them are listed in .*_incomplete/\w+/rejects"
     ):
         run([bad, good], tmp_path / "other")
+    with pytest.raises(UserError, match=rf"no drawing, .* of {bad} \(1,000 lines rejected\); mend"):
+        run([bad, good], tmp_path / "other", max_reject_fraction=0.95)
 
 
 def test_a_data_set_is_not_overwritten_unless_asked_and_survives_a_failed_run(
@@ -308,10 +343,11 @@ def test_recognized_only_leaves_the_others_out(write_lines: Writer, tmp_path: pa
     lines = [line("cat", n, recognized=n % 2 == 0) for n in range(100)]
     lines += [line("cat", n) for n in range(200, 210)]
     path = write_lines("cat.ndjson", lines)
-    manifest = run([path], tmp_path, quotas=Quotas(None, 10), recognized_only=True)
+    output = tmp_path / "data"
+    manifest = run([path], output, quotas=Quotas(None, 10), recognized_only=True)
     assert sum(manifest.splits[split].records for split in SPLITS) == 50
     assert manifest.drawings["not_recognized"] == 60
-    assert all((int(key) - 10**15) % 2 == 0 for key in keys(tmp_path, manifest, "train"))
+    assert all((int(key) - 10**15) % 2 == 0 for key in keys(output, manifest, "train"))
 
 
 def test_the_first_drawings_of_each_category_in_the_order_of_the_input(
@@ -341,16 +377,23 @@ def test_the_first_drawings_of_each_category_in_the_order_of_the_input(
     assert manifest.drawings["repeated"] == 1
 
 
-def test_only_as_much_of_a_category_s_file_is_read_as_its_first_drawings_need(
+def test_files_are_read_to_their_end_when_the_first_drawings_are_chosen(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
-    lines = [line("cat", n) for n in range(40)]
-    path = write_lines("full_simplified_cat.ndjson", [*lines, "what follows is not read"])
-    manifest = run([path], tmp_path / "data", sampling_method="first", max_reject_fraction=0)
-    assert manifest.drawings["read"] == 35
-    assert [manifest.splits[split].records for split in SPLITS] == [20, 10, 5]
+    cats = [line("cat", n) for n in range(100)]
+    dogs = [line("dog", 1000 + n) for n in range(40)]
+    emus = [line("emu", n) for n in range(60)] + [line("emu", 2000 + n) for n in range(40)]
+    write_lines("cat.ndjson", [*cats, *dogs, "the last line is no drawing"])
+    write_lines("emu.ndjson", emus)  # begins with drawings of cats
+    manifest = run([f"{tmp_path}/*.ndjson"], tmp_path / "data", sampling_method="first")
+    for split, quota in (("train", 20), ("validation", 10), ("test", 5)):
+        assert manifest.splits[split].class_counts == dict.fromkeys(["cat", "dog", "emu"], quota)
+    assert manifest.drawings["read"] == 240
+    assert manifest.rejects == {"not JSON": 1}
     with pytest.raises(UserError, match="--sampling=first needs a number"):
-        run([path], tmp_path / "all", sampling_method="first", quotas=Quotas(train=None))
+        run(
+            [f"{tmp_path}/*.ndjson"], tmp_path / "all", sampling_method="first", quotas=Quotas(None)
+        )
 
 
 def test_repeated_drawings_and_keys_are_counted_and_kept_once_in_any_order(

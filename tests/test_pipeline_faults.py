@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import job, publish
+from pipeline import job, staging
 from pipeline.dataset import read_manifest
 from pipeline.drawing import MAX_LINE_BYTES
 from pipeline.errors import RunError, UserError
@@ -116,10 +116,14 @@ def test_a_disk_that_fills_up_at_the_very_end_leaves_the_old_data_set_whole(
     job.run(patterns=[path], output=str(output), quotas=quotas, options=ONE_WORKER)
     before = contents(output)
 
-    def no_space(directory: str, name: str, text: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    write = staging.write_text
 
-    monkeypatch.setattr(publish, "_write", no_space)
+    def no_space(path: str, text: str) -> None:
+        if path.endswith("labels.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(staging, "write_text", no_space)
     quotas = Quotas(train=150, validation=100)
     with pytest.raises(RunError, match=r"cannot complete the data set in .*: No space left"):
         job.run(

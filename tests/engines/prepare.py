@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from pipeline.publish import STAGING
+from pipeline.staging import STAGING
 from tests.engines.java import temporary_files_in
 from tests.worker_pool import running_group
 
