@@ -52,6 +52,8 @@ class Source:
         except (AnswerError, ElementTree.ParseError) as error:
             raise RunError(f"cannot list {self.base_url}: {error}") from error
         names = [(key.text or "").removeprefix(prefix) for key in listed]
+        if not any(name.endswith(suffix) for name in names):  # a page of a proxy, for example
+            raise RunError(f"cannot list {self.base_url}: no {prefix}*{suffix} in the answer")
         return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
 
 
@@ -97,13 +99,19 @@ def get(
             raise AnswerError(text)
         if status not in (200, 206):
             raise RunError(f"cannot download {url}: {text}")
+        if "html" in response.headers.get("Content-Type", ""):
+            raise AnswerError("a web page came instead of the file")  # often of a proxy's login
         yield _read_headers(response, start), response.iter_content(PIECE_BYTES)
 
 
 def _read_headers(response: requests.Response, asked_start: int) -> Answer:
     headers = response.headers
     length = headers.get("Content-Length", "")
-    start, total = 0, int(length) if length.isdecimal() else None
+    encoding = headers.get("Content-Encoding", "identity")
+    is_as_asked = encoding == "identity"  # else the length is of what is decompressed here
+    start, total = 0, int(length) if length.isdecimal() and is_as_asked else None
+    if response.status_code == 206 and not is_as_asked:
+        raise AnswerError(f"a part of the file came compressed ({encoding}), by a proxy perhaps")
     if response.status_code == 206:
         sent = headers.get("Content-Range", "no range")
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", sent)

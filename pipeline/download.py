@@ -6,9 +6,10 @@
 Every category becomes `<category>.ndjson` (of the binary format `.bin`), whole or, with
 --drawings_per_category, its head, cut after that drawing. A file has that name only when it is
 complete; until then it is `<name>.<version>.part`. The same command, run again, leaves complete
-files alone and takes the others up where they broke off. Files that have --drawings_per_category
-drawings or more are complete without asking the server; others when they are as long as the
-server's. Raw and simplified files share their names: each format takes a directory of its own.
+files alone and takes the others up where they broke off. Files that begin with
+--drawings_per_category drawings, by their looks, are complete without asking the server; others
+when they have the server's length and checksum. Damaged files are replaced when their replacement
+is complete. Raw and simplified files share their names: each format takes a directory of its own.
 """
 
 import contextlib
@@ -30,12 +31,13 @@ from pipeline import bucket, command
 from pipeline.bucket import AnswerError, Source
 from pipeline.dataset import read_labels
 from pipeline.errors import RunError, UserError
-from pipeline.partial_file import PartialFile, has_drawings
+from pipeline.partial_file import PartialFile, count_drawings, crc32c_of
 from pipeline.paths import is_remote
 
 PARALLEL = 4  # files at a time: enough to fill a line, few enough for any server
 FAILURES = 6  # in a row, without a new byte, before a file is given up: about half a minute
 FIRST_DELAY_SECONDS = 1.0  # after the first failure; twice as long after each further one
+_REPLACED = "it is replaced once a whole one is here"
 
 
 @dataclass
@@ -108,15 +110,19 @@ def download(
 
 def _fetch(file: _File) -> bool:
     """Makes the file complete, with as many tries as that needs; returns whether it was not."""
-    if file.limit and file.target.exists() and has_drawings(file.target, file.limit):
-        return False
+    may_be_whole = file.target.exists()
+    if file.limit and may_be_whole:
+        drawings = count_drawings(file.target, file.limit)
+        if drawings.is_enough and drawings.is_sound:
+            return False
     failures = furthest = 0
     part = PartialFile(file.target, file.limit)
     with requests.Session() as session, contextlib.closing(part):
         while True:
             try:
-                if file.target.exists() and _is_whole(file, session):
+                if may_be_whole and _is_whole(file, session):
                     return False
+                may_be_whole = False
                 if _extend(file, session, part):
                     break
             except AnswerError as error:
@@ -137,13 +143,36 @@ def _fetch(file: _File) -> bool:
 
 
 def _is_whole(file: _File, session: requests.Session) -> bool:
-    """Whether the file that is there is as long as the server's; a UserError if it is another."""
+    """Whether the file that is there is the server's; says so if it is a damaged copy of it.
+
+    Raises:
+      UserError: it is another file, not to be replaced.
+    """
     with bucket.get(session, file.url, 0, bucket.PIECE_BYTES) as (answer, pieces):
-        head = next(pieces, b"")
-    with file.target.open("rb") as there:
-        if not head.startswith(there.read(len(head))):
-            raise UserError(f"{file.target} is no copy of {file.url}; choose another --output")
-    return file.target.stat().st_size == answer.total_bytes
+        server_head = next(pieces, b"")
+    size, total = file.target.stat().st_size, answer.total_bytes
+    has_its_length = size == total
+    if answer.crc32c is not None and (has_its_length or total is None):
+        if crc32c_of(file.target) == answer.crc32c:
+            return True
+        if has_its_length:
+            file.note(f"its checksum is not the server's; {_REPLACED}")
+            return False
+    if (total is not None and size > total) or not _may_be_copy(file.target, server_head):
+        raise UserError(f"{file.target} is no copy of {file.url}; choose another --output")
+    drawings = count_drawings(file.target, file.limit)
+    ends_well = drawings.is_enough or drawings.finish()
+    if not drawings.is_sound or (has_its_length and not ends_well):
+        file.note(f"damaged, not all of it are drawings; {_REPLACED}")
+        return False
+    return has_its_length
+
+
+def _may_be_copy(path: Path, server_head: bytes) -> bool:
+    """Whether a file begins as the server's, but for zeros where a disk may have lost power."""
+    with path.open("rb") as file:
+        head = file.read(len(server_head))
+    return all(ours in (0, byte) for ours, byte in zip(head, server_head, strict=False))
 
 
 def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
@@ -155,14 +184,22 @@ def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
         position, size_before = answer.start, part.size_bytes
         if position > size_before:
             raise AnswerError("the file has changed on the server")
+        goes_by_looks = bool(file.limit) or answer.crc32c is None
         while not part.drawings.is_enough and (piece := next(pieces, b"")):
             part.append(piece[part.size_bytes - position :])
             position += len(piece)
             share_of_bytes = part.size_bytes / (answer.total_bytes or math.inf)
             file.show(part.drawings.count / file.limit if file.limit else share_of_bytes)
+            if goes_by_looks and not part.drawings.is_sound:
+                break
+    if goes_by_looks and not part.drawings.is_sound:
+        part.discard()
+        raise AnswerError("what came are no drawings, or damaged ones")
     if part.drawings.is_enough:
         return True
     if part.size_bytes == (position if answer.total_bytes is None else answer.total_bytes):
+        if part.size_bytes == 0:
+            raise AnswerError("the server sends an empty file")
         ends_well = part.drawings.finish()
         if not (ends_well if answer.crc32c is None else part.crc32c == answer.crc32c):
             part.discard()  # a length that is stated wrongly made it look whole

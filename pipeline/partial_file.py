@@ -10,16 +10,22 @@ import google_crc32c
 
 FIRST_BYTES = 1 << 16  # about 150 drawings, to tell how many bytes a drawing has
 BLOCK_BYTES = 1 << 20  # read at a time from the disk
+_NO_RECORD = bytes(17)  # no drawing of the binary format begins so: no key, no time, no strokes
 
 
 class DrawingCounter:
-    """Counts the drawings in a file that comes piece by piece, up to `limit`; None for all."""
+    """Counts the drawings in a file that comes piece by piece, up to `limit`; None for all.
+
+    A disk that lost power may leave zeros in the middle of a file, and a proxy may answer with a
+    page of its own: so it also says whether what is counted looks like drawings.
+    """
 
     def __init__(self, suffix: str, limit: int | None) -> None:
         self.limit = limit
         self.count = 0
         self.end = 0  # offset at which the last one counted ends
-        self._ends = _record_ends if suffix == ".bin" else _line_ends
+        self.is_sound = True  # all that was counted, or should have been, looks like drawings
+        self._is_binary = suffix == ".bin"
         self._rest = bytearray()  # of the file from there on
 
     @property
@@ -33,19 +39,26 @@ class DrawingCounter:
             return
         self._rest += data
         start = self.end
-        for length in self._ends(self._rest):
+        for length in (_record_ends if self._is_binary else _line_ends)(self._rest):
             self.count += 1
             self.end = start + length
             if self.is_enough:
                 break
+        counted = self._rest[: self.end - start]
         del self._rest[: self.end - start]
+        if self._is_binary:
+            self.is_sound = self.is_enough or not self._rest.startswith(_NO_RECORD)
+        elif counted:
+            self.is_sound = self.is_sound and _are_lines_of_drawings(counted)
 
     def finish(self) -> bool:
         """Takes the file as ended; returns whether that is after a drawing, not inside one."""
-        if self._ends is _line_ends and self._rest.endswith(b"}"):  # the last line of raw files
-            self.count += 1
-            self.end += len(self._rest)
-            self._rest.clear()
+        if not self._is_binary:
+            self.is_sound = self.is_sound and b"\0" not in self._rest
+            if _are_lines_of_drawings(self._rest + b"\n"):  # the last line of raw files
+                self.count += 1
+                self.end += len(self._rest)
+                self._rest.clear()
         return not self._rest
 
 
@@ -56,14 +69,26 @@ def _line_ends(data: bytearray) -> Iterator[int]:
         yield end
 
 
+def _are_lines_of_drawings(lines: bytearray) -> bool:
+    """Whether whole lines look like drawings, each; a minute for the 22 GB of all categories."""
+    count = lines.count(b"\n")
+    return (
+        lines.startswith(b"{")
+        and lines.count(b"}\n{") == count - 1
+        and lines.endswith(b"}\n")
+        and lines.count(b'"drawing"') >= count
+        and b"\0" not in lines
+    )
+
+
 def _record_ends(data: bytearray) -> Iterator[int]:
-    """The offsets at which the complete records of the binary format end.
+    """The offsets at which the complete records of the binary format end, up to a _NO_RECORD.
 
     A record: key_id 8 bytes, country 2, recognized 1, timestamp 4, number of strokes 2; for each
     stroke the number of points, 2, all x, 1 each, and all y.
     """
     end = 0
-    while len(data) >= end + 17:
+    while len(data) >= end + 17 and not data.startswith(_NO_RECORD, end):
         strokes = int.from_bytes(data[end + 15 : end + 17], "little")
         end += 17
         for _ in range(strokes):
@@ -73,13 +98,22 @@ def _record_ends(data: bytearray) -> Iterator[int]:
         yield end
 
 
-def has_drawings(path: Path, count: int) -> bool:
-    """Whether the file at `path` has at least `count` drawings."""
-    drawings = DrawingCounter(path.suffix, count)
+def count_drawings(path: Path, limit: int | None) -> DrawingCounter:
+    """Counts the drawings of the file at `path`, of up to `limit` as far as it is sound."""
+    drawings = DrawingCounter(path.suffix, limit)
     with path.open("rb") as file:
-        while not drawings.is_enough and (data := file.read(BLOCK_BYTES)):
+        while drawings.is_sound and not drawings.is_enough and (data := file.read(BLOCK_BYTES)):
             drawings.feed(data)
-    return drawings.is_enough
+    return drawings
+
+
+def crc32c_of(path: Path) -> int:
+    """The CRC-32C of the file at `path`."""
+    crc32c = 0
+    with path.open("rb") as file:
+        while data := file.read(BLOCK_BYTES):
+            crc32c = google_crc32c.extend(crc32c, data)
+    return crc32c
 
 
 class PartialFile:
@@ -143,8 +177,13 @@ class PartialFile:
         assert self._file
         if self.drawings.is_enough:
             self._file.truncate(self.drawings.end)
-        os.fsync(self._file.fileno())
+        os.fsync(self._file.fileno())  # or it may have its name, but not its bytes
         self._path.replace(self._target)
+        directory = os.open(self._target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
     def close(self) -> None:
         """Leaves what is there for another run."""

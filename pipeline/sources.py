@@ -226,7 +226,7 @@ def read_drawings(item: WorkItem) -> Iterator[Found]:
     """
     path = item.file.path
     try:
-        with _open(path) as file:
+        with _open(item) as file:
             yield from _read_binary(file, path) if is_binary(path) else _read_ndjson(file, item)
     except _READ_ERRORS as error:
         raise RunError(f"cannot read {path}: {storage.reason(error)}") from error
@@ -348,8 +348,9 @@ class _Bz2Streams:
         self._file.close()
 
 
-def _open(path: str) -> BinaryIO:
-    file = storage.open_file(path)
+def _open(item: WorkItem) -> BinaryIO:
+    path = item.file.path
+    file = storage.open_file(path) if item.end is None else storage.open_range(path, item.end)
     # Beam would decompress too, but takes a file that ends early for complete.
     if path.endswith(".gz"):
         return cast(BinaryIO, gzip.GzipFile(fileobj=file))

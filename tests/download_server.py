@@ -1,6 +1,7 @@
 """The public bucket on the loopback, for tests: ranges, checksums, a listing, faults on demand."""
 
 import base64
+import gzip
 import hashlib
 import re
 import threading
@@ -26,6 +27,9 @@ class Fault:
     damage: bool = False  # a byte in the middle of the body is another one
     range_limit: int = 1 << 30  # bytes sent of a range, whatever was asked for
     new_content: bytes | None = None  # the file changes before this answer
+    page: bytes | None = None  # sent instead of any file, with status 200
+    page_type: str = "text/html; charset=utf-8"
+    compress: bool = False  # the body, whatever was asked for
 
 
 class Bucket(ThreadingHTTPServer):
@@ -104,6 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
         bucket = self.server
         if fault.new_content is not None:
             bucket.files[name] = fault.new_content
+        if fault.page is not None:
+            headers = {"Content-Type": fault.page_type, "Content-Length": str(len(fault.page))}
+            self._send(200, headers, fault.page, fault)
+            return
         if fault.status or name not in bucket.files:
             self._send(fault.status or 404, {"Content-Length": "0"}, b"", fault)
             return
@@ -122,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         if bucket.checksums:
             crc = base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
             headers["x-goog-hash"] = f"crc32c={crc}"
+        if fault.compress:
+            headers["Content-Encoding"], body = "gzip", gzip.compress(body)
         if bucket.lengths:
             headers["Content-Length"] = str(len(body) + fault.length_error)
         else:

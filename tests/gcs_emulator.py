@@ -16,12 +16,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from gcp_storage_emulator.server import create_server
+from gcp_storage_emulator.server import Response, create_server
 from google.cloud import storage
 
 HOST = "127.0.0.1"
@@ -62,6 +63,26 @@ def running_emulator(directory: pathlib.Path) -> Iterator[int]:
         patch.setenv("CLOUDSDK_CONFIG", str(directory))
         patch.setenv("NO_GCE_CHECK", "true")  # else Google's client asks for a metadata server
         yield port
+
+
+@contextmanager
+def counting_downloads() -> Iterator[list[int]]:
+    """The bytes of every body of a file that the emulator sends meanwhile, by request.
+
+    What it says about files is not counted: less than 1 kB each time that one is opened.
+    """
+    sizes: list[int] = []
+    close = Response.close
+
+    def count_and_close(response: Response) -> None:
+        request = urlsplit(response._handler.path)
+        if "media" in parse_qs(request.query).get("alt", []):
+            sizes.append(len(response._content))
+        close(response)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Response, "close", count_and_close)
+        yield sizes
 
 
 @contextmanager

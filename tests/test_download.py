@@ -1,5 +1,6 @@
 """`pipeline.download` against a bucket on the loopback that fails in every way it can."""
 
+import os
 import pathlib
 import re
 import struct
@@ -307,6 +308,43 @@ def test_a_refusal_is_not_tried_again(bucket: Bucket, tmp_path: pathlib.Path) ->
     assert len(bucket.asked) == 1
 
 
+@WHOLE_OR_HEAD
+@WITH_AND_WITHOUT_RANGES
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(page=b"<!DOCTYPE html>\n<p>Log in</p>\n" * 9),
+        Fault(page=b"<!DOCTYPE html>\n<p>Log in</p>\n" * 999, page_type="text/plain"),
+        Fault(page=b'{"error": "too many requests"}\n', page_type="application/json"),
+        Fault(page=b"", page_type="text/plain"),
+    ],
+    ids=["html", "unnamed html", "json", "nothing"],
+)
+def test_a_page_that_comes_instead_of_a_file_is_not_taken_for_it(
+    bucket: Bucket, tmp_path: pathlib.Path, count: int | None, ranges: bool, fault: Fault
+) -> None:
+    bucket.ranges, bucket.faults = ranges, [fault] * 3
+    fetch(bucket, tmp_path, count)
+    assert contents(tmp_path) == head(count)
+    bucket.always = fault
+    with pytest.raises(RunError, match=r"cannot download http.*sun\.ndjson: .*6 tries"):
+        fetch(bucket, tmp_path / "new", count)
+    assert not list((tmp_path / "new").glob("*.ndjson"))
+
+
+@WHOLE_OR_HEAD
+@pytest.mark.parametrize("checksums", [True, False], ids=["checksums", ""])
+def test_a_whole_file_that_a_proxy_compresses_is_read_and_a_part_of_one_is_refused(
+    bucket: Bucket, tmp_path: pathlib.Path, count: int | None, checksums: bool
+) -> None:
+    bucket.always, bucket.checksums, bucket.ranges = Fault(compress=True), checksums, False
+    fetch(bucket, tmp_path, count)
+    assert contents(tmp_path) == head(count)
+    bucket.ranges = True
+    with pytest.raises(RunError, match=r"a part of the file came compressed \(gzip\)"):
+        fetch(bucket, tmp_path / "new", count)
+
+
 # ── What is there already ──
 
 
@@ -357,7 +395,9 @@ def test_a_file_with_fewer_drawings_is_replaced_when_the_larger_one_is_complete(
     assert contents(tmp_path) == head(count)
 
 
-@pytest.mark.parametrize("there", [b"mine", OTHER], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "there", [b"mine", OTHER, SUN + b"mine"], ids=["short", "long", "copy with more"]
+)
 def test_another_file_of_that_name_is_not_lost(
     bucket: Bucket, tmp_path: pathlib.Path, there: bytes
 ) -> None:
@@ -365,3 +405,116 @@ def test_another_file_of_that_name_is_not_lost(
     with pytest.raises(UserError, match="is no copy of"):
         fetch(bucket, tmp_path)
     assert contents(tmp_path) == {"sun.ndjson": there}
+
+
+# ── What a disk that lost power, or another program, has done to it ──
+
+
+def with_zeros(data: bytes, at: int) -> bytes:
+    """The data with 4 kB of zeros, as one block of a disk."""
+    return data[:at] + bytes(len(data[at : at + 4096])) + data[at + 4096 :]
+
+
+ZEROS_AT = pytest.mark.parametrize("at", [0, 100_000, -4096], ids=["start", "middle", "end"])
+
+
+@EVERY_FORMAT
+@ZEROS_AT
+def test_a_damaged_file_is_named_and_replaced_when_a_whole_one_is_there(
+    bucket: Bucket,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    format: str,
+    at: int,
+) -> None:
+    name, drawings = FORMATS[format]
+    bucket.files[name] = whole = b"".join(drawings)
+    path = tmp_path / name.split("/")[-1]
+    path.write_bytes(damaged := with_zeros(whole, at % len(whole)))
+    bucket.faults = [Fault()] + [Fault(status=503)] * 6
+    with pytest.raises(RunError):
+        fetch(bucket, tmp_path, format=format)
+    assert contents(tmp_path) == {path.name: damaged}
+    assert fetch(bucket, tmp_path, format=format) == 1
+    assert contents(tmp_path) == {path.name: whole}
+    note = f"{path.name}: its checksum is not the server's; it is replaced once a whole"
+    assert capsys.readouterr().err.count(note) == 2  # once a run
+    assert fetch(bucket, tmp_path, format=format) == 0
+
+
+@ZEROS_AT
+def test_without_a_checksum_a_damaged_file_of_the_right_length_is_known_by_its_looks(
+    bucket: Bucket, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], at: int
+) -> None:
+    bucket.checksums = False
+    (tmp_path / "sun.ndjson").write_bytes(with_zeros(SUN, at % len(SUN)))
+    assert fetch(bucket, tmp_path) == 1
+    assert contents(tmp_path) == head(None)
+    assert "sun.ndjson: damaged, not all of it are drawings; " in capsys.readouterr().err
+    assert fetch(bucket, tmp_path) == 0
+
+
+@EVERY_FORMAT
+@ZEROS_AT
+def test_a_damaged_head_is_named_and_fetched_again(
+    bucket: Bucket,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    format: str,
+    at: int,
+) -> None:
+    name, drawings = FORMATS[format]
+    bucket.files[name] = b"".join(drawings)
+    fetch(bucket, tmp_path, 290, format=format)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(with_zeros(whole := path.read_bytes(), at % len(whole)))
+    assert fetch(bucket, tmp_path, 290, format=format) == 1
+    assert contents(tmp_path) == {path.name: whole}
+    assert f"{path.name}: damaged, not all of it are drawings; " in capsys.readouterr().err
+    assert fetch(bucket, tmp_path, 290, format=format) == 0
+
+
+def test_a_file_of_the_same_length_with_another_checksum_is_replaced(
+    bucket: Bucket, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sun.ndjson").write_bytes(b"".join(reversed(LINES)))
+    assert fetch(bucket, tmp_path) == 1
+    assert contents(tmp_path) == head(None)
+    assert "its checksum is not the server's" in capsys.readouterr().err
+
+
+@WHOLE_OR_HEAD
+@pytest.mark.parametrize("checksums", [True, False], ids=["checksums", ""])
+def test_a_damaged_part_is_not_continued(
+    bucket: Bucket, tmp_path: pathlib.Path, count: int | None, checksums: bool
+) -> None:
+    bucket.checksums, bucket.ranges, bucket.always = checksums, False, Fault(drop_after=300_000)
+    with pytest.raises(RunError):
+        fetch(bucket, tmp_path, count)
+    (part,) = tmp_path.iterdir()
+    part.write_bytes(with_zeros(part.read_bytes(), 100_000))
+    bucket.ranges, bucket.always = True, Fault()
+    fetch(bucket, tmp_path, count)
+    assert contents(tmp_path) == head(count)
+
+
+@WHOLE_OR_HEAD
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
+    bucket: Bucket, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, count: int | None
+) -> None:
+    steps, replace = [], pathlib.Path.replace
+
+    def note_sync(file: int) -> None:
+        path = pathlib.Path(f"/proc/self/fd/{file}").resolve()
+        steps.append((path, path.stat().st_size if path.is_file() else None))
+
+    def note_replace(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        steps.append(("renamed", target))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(pathlib.Path, "replace", note_replace)
+    fetch(bucket, tmp_path, count)
+    (part, size), *others = steps
+    assert (part.parent, part.suffix, size) == (tmp_path, ".part", len(head(count)["sun.ndjson"]))
+    assert others == [("renamed", tmp_path / "sun.ndjson"), (tmp_path, None)]

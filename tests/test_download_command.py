@@ -109,6 +109,15 @@ def test_no_network_is_one_error_and_status_1(tmp_path: pathlib.Path) -> None:
         assert (status, err) == (1, f"error: cannot list {url}: Connection refused\n")
 
 
+def test_a_listing_without_files_is_one_error_and_status_1(
+    bucket: Bucket, tmp_path: pathlib.Path
+) -> None:
+    bucket.files.clear()
+    flags = [f"--base_url={bucket.url}", "--categories=all", f"--output={tmp_path}"]
+    message = f"cannot list {bucket.url}: no full/simplified/*.ndjson in the answer"
+    assert run(*flags) == (1, "", f"error: {message}\n")
+
+
 def test_a_full_disk_is_one_line_and_what_came_is_used_later(
     bucket: Bucket, tmp_path: pathlib.Path
 ) -> None:

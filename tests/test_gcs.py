@@ -1,9 +1,12 @@
 """gs:// as input, as output and under the trainer, against an emulator on the loopback."""
 
+import bz2
 import gzip
 import os
 import pathlib
+import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -172,6 +175,97 @@ def test_compressed_files_and_byte_ranges_are_read_whole(bucket: Bucket) -> None
         items = sources.work_items([file], range_bytes=20_000)
         found = [found.head for item in items for found in sources.read_drawings(item)]
         assert found == data.splitlines()
+
+
+def long_lines(count: int, line_bytes: int = 5000) -> bytes:
+    """ndjson that is large and soon parsed, and does not become much smaller when compressed."""
+    texts = random.Random(0)
+    lines = (line("cat", n, note=texts.randbytes(line_bytes // 2).hex()) for n in range(count))
+    return "".join(f"{text}\n" for text in lines).encode()
+
+
+def binary_records(count: int) -> bytes:
+    """Upstream's binary format, of drawings of 500 points."""
+    body = struct.pack("<HH", 1, 500) + bytes(range(250)) * 4
+    return b"".join(struct.pack("<Q2sbI", n, b"DE", 1, 1488000000) + body for n in range(count))
+
+
+LARGE = long_lines(4200)  # 20 MiB: three ranges
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "drawings"),
+    [
+        ("large.ndjson", LARGE, 4200),
+        ("small.ndjson", long_lines(20), 20),
+        ("long lines.ndjson", long_lines(40, line_bytes=500_000), 40),  # lines past a range's end
+        ("large.ndjson.gz", gzip.compress(LARGE, 0), 4200),
+        ("small.ndjson.gz", gzip.compress(long_lines(20)), 20),
+        ("some.ndjson.bz2", bz2.compress(long_lines(400)), 400),
+        ("large.bin", binary_records(18_000), 18_000),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_input_on_gs_is_fetched_about_once_in_few_requests(
+    bucket: Bucket, name: str, data: bytes, drawings: int
+) -> None:
+    bucket.write(f"in/{name}", data)
+    (file,) = sources.match_files([f"{bucket.url}/in/{name}"])
+    with gcs_emulator.counting_downloads() as sizes:
+        found = [
+            found for item in sources.work_items([file]) for found in sources.read_drawings(item)
+        ]
+    assert len(found) == drawings
+    assert len({(at, head) for at, _, head in found}) == drawings
+    assert sum(sizes) <= 1.1 * len(data)
+    # Of compressed files Python asks for more to see that they have ended: those bring nothing.
+    assert len([size for size in sizes if size]) <= 1 + len(data) / (2 << 20)
+
+
+def test_every_line_of_gs_is_read_once_however_the_file_is_cut_and_fetched(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "FETCH_BYTES", 1000)
+    monkeypatch.setattr(storage, "_PAST_END_BYTES", 30)
+    data = DRAWINGS["cat.ndjson"][:8000].rpartition(b"\n")[0]  # no newline after the last line
+    bucket.write("in/cut.ndjson", data)
+    file = InputFile(f"{bucket.url}/in/cut.ndjson", len(data))
+    line_bytes = data.index(b"\n") + 1
+    for range_bytes in (line_bytes - 1, line_bytes, 5 * line_bytes, 5000, len(data), len(data) + 1):
+        items = sources.work_items([file], range_bytes)
+        found = [found for item in items for found in sources.read_drawings(item)]
+        assert [found.head for found in found] == data.splitlines()
+
+
+def test_a_job_fetches_its_input_once(bucket: Bucket, tmp_path: pathlib.Path) -> None:
+    bucket.write("large/cat.ndjson", LARGE)
+    with gcs_emulator.counting_downloads() as sizes:
+        job.run(
+            patterns=[f"{bucket.url}/large/*"],
+            output=str(tmp_path / "data"),
+            quotas=QUOTAS,
+            options=ONE_WORKER,
+        )
+    assert len(LARGE) <= sum(sizes) <= 1.1 * len(LARGE)
+
+
+def test_a_data_set_on_gs_is_fetched_once_with_one_request_a_file(
+    bucket: Bucket, tmp_path: pathlib.Path
+) -> None:
+    write_dataset(tmp_path / "data")
+    total = 0
+    for path in (tmp_path / "data").iterdir():
+        bucket.write(f"data/{path.name}", path.read_bytes())
+        total += path.stat().st_size
+    with gcs_emulator.counting_downloads() as sizes:
+        manifest = read_manifest(f"{bucket.url}/data")
+        assert verify.check_dataset(f"{bucket.url}/data", manifest) == []
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    assert sum(shard.bytes for shard in shards) < sum(sizes) <= 1.1 * total
+    assert len(sizes) == 1 + len(shards)
+    with gcs_emulator.counting_downloads() as sizes:
+        list(read_examples(f"{bucket.url}/data", manifest, "train"))
+    assert sorted(sizes) == sorted(shard.bytes for shard in manifest.splits["train"].shards)
 
 
 def test_a_bucket_that_is_not_there_is_one_line(
