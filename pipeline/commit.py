@@ -73,7 +73,7 @@ def commit(
             and _exchange(job, found)
         )
         if not is_exchanged:
-            _put_in_place(job, _locate(job, written), rejects, replaces=previous is not None)
+            _put_in_place(job, _locate(job, written), rejects, previous, manifest)
     except storage.ERRORS as error:
         raise RunError(
             f"cannot complete the data set in {job.output}: {storage.reason(error)}; all that the "
@@ -97,7 +97,10 @@ def finish_exchanges(output: str) -> None:
     for entry in os.listdir(parent) if os.path.isdir(parent) else []:
         match = re.fullmatch(rf"\.{re.escape(name)}\.([0-9a-f]{{8}})", entry)
         path = os.path.join(parent, entry)
-        if match and os.path.isdir(f"{path}/{staging.STAGING}/{match[1]}"):
+        is_old = os.path.isdir(
+            f"{path}/{staging.STAGING}"
+        )  # the job has gone there with the output
+        if match and (is_old or (os.path.isdir(path) and not os.listdir(path))):
             finish_exchange(path)
 
 
@@ -108,15 +111,16 @@ def finish_exchange(old: str) -> None:
     """
     manifest = staging.read_manifest_file(f"{old}/{MANIFEST}")
     output = os.path.join(os.path.dirname(old), os.path.basename(old)[1:].rpartition(".")[0])
-    if manifest is not None:
-        storage.delete_files(f"{old}/{name}" for name in staging.files_of(manifest))
+    if manifest is not None:  # it goes after what it lists, so that this can be repeated
+        names = staging.files_of(manifest) - {MANIFEST}
+        storage.delete_files(f"{old}/{name}" for name in names)
+        storage.delete_files([f"{old}/{MANIFEST}"])
+    storage.delete_empty_directories([f"{old}/{REJECTS}"])
+    for name in os.listdir(old):
+        if name != staging.STAGING and not os.path.lexists(f"{output}/{name}"):
+            os.rename(f"{old}/{name}", f"{output}/{name}")
     storage.delete_directory(f"{old}/{staging.STAGING}")
-    storage.delete_empty_directories([f"{old}/{REJECTS}", old])
-    if os.path.isdir(old):
-        for name in os.listdir(old):
-            if not os.path.lexists(f"{output}/{name}"):
-                os.rename(f"{old}/{name}", f"{output}/{name}")
-        storage.delete_empty_directories([old])
+    storage.delete_empty_directories([old])
 
 
 def _locate(job: Job, written: Mapping[str, str]) -> dict[str, str]:
@@ -160,7 +164,11 @@ def _exchange(job: Job, found: Mapping[str, str]) -> bool:
 
 
 def _put_in_place(
-    job: Job, found: Mapping[str, str], rejects: Sequence[str], *, replaces: bool
+    job: Job,
+    found: Mapping[str, str],
+    rejects: Sequence[str],
+    previous: Manifest | None,
+    manifest: Manifest,
 ) -> None:
     """Move the files into the output directory, one kind after the other; see above."""
 
@@ -176,12 +184,11 @@ def _put_in_place(
         move(SIDE_FILES[-1:])
 
     move([name for name in found if name not in (*rejects, *SIDE_FILES, MANIFEST)])  # shards
-    if not replaces:
+    if previous is None:
         move_side_files()
         move([MANIFEST])
         return
-    previous = staging.read_manifest_file(f"{job.directory}/{staging.PREVIOUS}")
-    if previous is not None and MANIFEST in found:
+    if previous != manifest:
         old_shards = {shard.file for split in SPLITS for shard in previous.splits[split].shards}
         for name in reversed(SIDE_FILES):  # dataset_info.json first
             storage.delete_files([f"{job.output}/{name}"])

@@ -112,6 +112,9 @@ def finish(
         done = [job for job in left if _is_done(job)]
         if done:
             return _complete(done[0], max_reject_fraction)
+        for job in [job for job in left if staging.is_empty(job)]:
+            staging.remove(job)
+            left.remove(job)
     if left:
         raise UserError(f"{output}: its job is not done yet, or failed; --finish completes one")
     raise UserError(f"{output}: no job there whose data set is not complete")

@@ -16,7 +16,7 @@ from pipeline import storage
 from pipeline.dataset import MANIFEST, SPLITS, Manifest
 from pipeline.errors import UserError
 from pipeline.paths import is_remote
-from pipeline.summary import REJECTS, reject_file_name
+from pipeline.summary import REJECTS, SUMMARY, reject_file_name
 from pipeline.tfds_metadata import SIDE_FILES
 
 STAGING = "_incomplete"
@@ -78,6 +78,11 @@ def jobs_in(output: str) -> list[Job]:
     return jobs
 
 
+def is_empty(job: Job) -> bool:
+    """Whether a job has only begun, or is all but deleted."""
+    return storage.list_files(job.directory).keys() <= {_JOB}
+
+
 def refuse_foreign(output: str) -> None:
     """Check that an output directory holds nothing but what runs of ours have left there.
 
@@ -90,6 +95,7 @@ def refuse_foreign(output: str) -> None:
     if os.path.isfile(output):
         raise UserError(f"--output: {output} is a file, not a directory")
     try:
+        output = output.rstrip("/") or output
         names = storage.list_files(output)
         ours = {name for manifest in _manifests(output) for name in files_of(manifest)}
         prefixes = tuple(f"{STAGING}/{job.id}/" for job in jobs_in(output))
@@ -136,12 +142,12 @@ def remove(job: Job, *, keep_rejects: bool = False) -> None:
             storage.delete_files(f"{job.output}/{file}" for file in files_of(manifest) - kept)
     if not is_remote(job.output):
         storage.delete_directory(job.beside)
-    names = storage.list_files(job.directory)
+    names = storage.list_files(job.directory).keys()
     rejects = {name for name in names if name.startswith(f"{REJECTS}/")} if keep_rejects else set()
-    if rejects:
-        others = names.keys() - rejects - {_JOB}
-        storage.delete_files(f"{job.directory}/{name}" for name in others)
-    else:
+    others = names - rejects - {SUMMARY, _JOB}
+    storage.delete_files(f"{job.directory}/{name}" for name in others)
+    storage.delete_files([f"{job.directory}/{SUMMARY}"])  # while it is there, this can be repeated
+    if not rejects:
         storage.delete_directory(job.directory)
 
 

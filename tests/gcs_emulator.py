@@ -43,6 +43,9 @@ class Bucket:
     def write(self, name: str, data: bytes) -> None:
         self._bucket.blob(name).upload_from_string(data)
 
+    def delete(self, name: str) -> None:
+        self._bucket.blob(name).delete()
+
     def contents(self, prefix: str) -> dict[str, bytes]:
         blobs = self._client.list_blobs(self.name, prefix=f"{prefix}/")
         return {blob.name.removeprefix(f"{prefix}/"): blob.download_as_bytes() for blob in blobs}

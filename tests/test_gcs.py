@@ -15,11 +15,12 @@ from collections.abc import Iterator
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import dataset, job, publish, sources, storage, verify
+from pipeline import dataset, job, sources, staging, storage, verify
 from pipeline.dataset import read_examples, read_manifest
 from pipeline.errors import RunError, UserError
 from pipeline.sampling import Quotas
 from pipeline.sources import InputFile
+from pipeline.tfds_metadata import SIDE_FILES
 from tests.conftest import line
 from tests.trainer_data import tiny_experiment, write_dataset
 from trainer.config import TrainConfig
@@ -140,7 +141,12 @@ def test_a_data_set_is_replaced_only_when_told(bucket: Bucket) -> None:
     run_job(bucket)
     with pytest.raises(UserError, match=r"^gs://.*/data/ holds a data set already; --overwrite"):
         run_job(bucket, "data/")
-    bucket.write("data/quickdraw-train.tfrecord-00000-of-00099", b"old")
+    bucket.write("data/labels-of-mine.txt", b"mine")
+    with pytest.raises(
+        UserError, match=r"/data holds files that are not a .*: labels-of-mine\.txt;"
+    ):
+        run_job(bucket, overwrite=True)
+    bucket.delete("data/labels-of-mine.txt")
     manifest = run_job(bucket, quotas=Quotas(train=50, validation=0), overwrite=True)
     shards = [shard.file for split in manifest.splits.values() for shard in split.shards]
     written = bucket.contents("data")
@@ -262,7 +268,7 @@ def test_a_data_set_on_gs_is_fetched_once_with_one_request_a_file(
         assert verify.check_dataset(f"{bucket.url}/data", manifest) == []
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     assert sum(shard.bytes for shard in shards) < sum(sizes) <= 1.1 * total
-    assert len(sizes) == 1 + len(shards)
+    assert len(sizes) == 1 + len(SIDE_FILES) + len(shards)
     with gcs_emulator.counting_downloads() as sizes:
         list(read_examples(f"{bucket.url}/data", manifest, "train"))
     assert sorted(sizes) == sorted(shard.bytes for shard in manifest.splits["train"].shards)
@@ -287,8 +293,11 @@ def test_a_bucket_that_is_not_there_is_one_line(
         with pytest.raises(RunError, match=r"^cannot read gs://.*/gone\.ndjson: no such bucket"):
             run_job(bucket)
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "clear_staging", lambda _: f"{missing}/_incomplete")
-        with pytest.raises(RunError, match=f"^cannot write {missing}/_incomplete: no such bucket"):
+        lost = staging.Job(missing, "0123abcd", {})
+        patch.setattr(staging, "begin", lambda _, settings: lost._replace(settings=settings))
+        with pytest.raises(
+            RunError, match=f"^cannot write {missing}/_incomplete/.*: no such bucket"
+        ):
             run_job(bucket)
 
 

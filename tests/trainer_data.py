@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import dataset, records
+from pipeline.tfds_metadata import side_files
 from trainer.experiments import Architecture, Block, Experiment, Layer
 
 # Must come before TensorFlow starts, so all of a process's tests have them; the first is the
@@ -73,6 +74,9 @@ def write_dataset(
     )
     with open(os.path.join(directory, dataset.MANIFEST), "w", encoding="utf-8") as file:
         file.write(manifest.to_json())
+    for name, text in side_files(manifest).items():
+        with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
+            file.write(text)
     return manifest
 
 

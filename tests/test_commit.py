@@ -1,0 +1,280 @@
+"""Completing a data set, with the launching process killed or failing at every file operation."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import job, storage, verify
+from pipeline.dataset import Manifest, read_manifest
+from pipeline.errors import RunError, UserError
+from pipeline.sampling import Quotas
+from pipeline.tfds_metadata import side_files
+from tests.conftest import line
+
+Writer = Callable[[str, Sequence[str]], str]
+ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
+QUOTAS = Quotas(train=30, validation=10)
+TFDS_FILES = ("dataset_info.json", "features.json", "label.labels.txt")
+
+
+def run(path: str, output: pathlib.Path, **settings: Any) -> Manifest:
+    return job.run(
+        patterns=[path], output=str(output), quotas=QUOTAS, options=ONE_WORKER, **settings
+    )[1]
+
+
+def contents(directory: pathlib.Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+class Cut:
+    """What a test has at hand: an output whose job is done and whose launching process is gone."""
+
+    def __init__(self, directory: pathlib.Path, start: pathlib.Path, new: pathlib.Path) -> None:
+        self.output = directory / "parent" / "data"
+        self._start = start
+        self.new = read_manifest(str(new))
+        self.new_contents = contents(new)
+        has_old = (start / "manifest.json").exists()
+        self.old = read_manifest(str(start)) if has_old else None
+
+    def reset(self) -> None:
+        shutil.rmtree(self.output.parent, ignore_errors=True)
+        shutil.copytree(self._start, self.output)
+
+    def finish_in_child(self, number: int, failure: str, *, can_exchange: bool) -> int:
+        """Finish in a child process, whose n-th file operation fails or kills it.
+
+        Returns:
+          how many operations there were.
+        """
+        report = self.output.parent / "operations"
+        report.write_bytes(bytes(4096))
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return int(report.read_bytes().rstrip(b"\0"))
+        try:
+            _fail_at(number, failure, report, can_exchange=can_exchange)
+            job.finish(str(self.output))
+        except RunError:
+            pass
+        finally:
+            os._exit(0)
+
+    def check(self, *, can_be_none: bool) -> None:
+        """Check that each reader finds all of one data set."""
+        both = [manifest for manifest in (self.old, self.new) if manifest is not None]
+        directory = str(self.output)
+        try:
+            found = read_manifest(directory)
+        except UserError:
+            assert self.old is None  # and then the new one is not there yet
+        else:
+            assert found in both
+            faults = verify.check_dataset(directory, found)
+            sides = [
+                fault for fault in faults if fault in verify.check_side_files(directory, found)
+            ]
+            assert faults == sides  # every shard is whole
+            assert can_be_none or not sides
+            assert all("No such file" in fault for fault in sides)
+        tfds = {
+            name: (self.output / name).read_text()
+            for name in TFDS_FILES
+            if (self.output / name).exists()
+        }
+        if "dataset_info.json" not in tfds:
+            assert can_be_none or self.old is None
+            return
+        (owner,) = [m for m in both if {n: side_files(m)[n] for n in TFDS_FILES} == tfds]
+        for split in owner.splits.values():
+            for shard in split.shards:
+                assert (self.output / shard.file).stat().st_size == shard.bytes
+
+
+def _fail_at(number: int, failure: str, report: pathlib.Path, *, can_exchange: bool) -> None:
+    """Count what changes files, in this process, and at the n-th do what is asked for."""
+    descriptor = os.open(report, os.O_RDWR)
+    count = 0
+
+    def operation() -> None:
+        nonlocal count
+        count += 1
+        os.pwrite(descriptor, str(count).encode(), 0)
+        if count == number:
+            if failure == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def on_event(event: str, arguments: tuple[Any, ...]) -> None:
+        changes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
+        is_write = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if changes or is_write:
+            operation()
+
+    exchange = storage.exchange_directories
+
+    def exchange_counted(one: str, other: str) -> None:
+        operation()
+        if not can_exchange:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        exchange(one, other)
+
+    storage.exchange_directories = exchange_counted  # in a child, which ends with it
+    sys.addaudithook(on_event)
+
+
+@pytest.fixture
+def cut(request: pytest.FixtureRequest, write_lines: Writer, tmp_path: pathlib.Path) -> Cut:
+    """An old data set of cats, with "new" none; a job of dogs and suns that is done."""
+    start = tmp_path / "start"
+    if request.param == "old":
+        run(write_lines("cat.ndjson", [line("cat", n) for n in range(60)]), start)
+    lines = [line("dog", 100 + n) for n in range(60)] + [line("sun", 200 + n) for n in range(60)]
+    path = write_lines("other.ndjson", [*lines, "bad"])
+    run(path, tmp_path / "new")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "commit", _lose_contact)
+        with pytest.raises(ConnectionError):
+            run(path, start, overwrite=True)
+    return Cut(tmp_path, start, tmp_path / "new")
+
+
+def _lose_contact(*_: object) -> None:
+    raise ConnectionError
+
+
+@pytest.mark.parametrize("failure", ["kill", "fail"])
+@pytest.mark.parametrize(
+    ("cut", "can_exchange"), [("new", True), ("old", True), ("old", False)], indirect=["cut"]
+)
+def test_at_every_file_operation_the_old_or_the_new_data_set_is_there_whole(
+    cut: Cut, failure: str, can_exchange: bool
+) -> None:
+    cut.reset()
+    operations = cut.finish_in_child(-1, failure, can_exchange=can_exchange)
+    assert contents(cut.output) == cut.new_contents
+    assert operations > 20
+    for number in range(1, operations + 1):
+        cut.reset()
+        cut.finish_in_child(number, failure, can_exchange=can_exchange)
+        cut.check(can_be_none=not can_exchange)
+        # The next run finishes, or has nothing left to do.
+        with contextlib.suppress(UserError):
+            job.finish(str(cut.output))
+        with pytest.raises(UserError, match="no job there whose data set is not complete"):
+            job.finish(str(cut.output))
+        assert contents(cut.output) == cut.new_contents
+        assert {path.name for path in cut.output.parent.iterdir()} <= {"data", "operations"}
+
+
+@pytest.mark.parametrize(("cut", "can_exchange"), [("old", True), ("old", False)], indirect=["cut"])
+def test_tensorflow_datasets_opens_what_its_files_say(cut: Cut, can_exchange: bool) -> None:
+    tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets needs 3.11")
+    cut.reset()
+    operations = cut.finish_in_child(-1, "kill", can_exchange=can_exchange)
+    for number in range(1, operations + 1, 3):
+        cut.reset()
+        cut.finish_in_child(number, "kill", can_exchange=can_exchange)
+        if not (cut.output / "dataset_info.json").exists():
+            assert not can_exchange
+            continue
+        builder = tfds.builder_from_directory(str(cut.output))
+        labels = tuple(builder.info.features["label"].names)
+        (manifest,) = [m for m in (cut.old, cut.new) if m is not None and m.labels == labels]
+        found = {
+            (example["key_id"], example["label"])
+            for example in tfds.as_numpy(builder.as_dataset(split="train"))
+        }
+        assert len(found) == manifest.splits["train"].records
+        first = {"cat": 0, "dog": 100, "sun": 200}
+        for key_id, label in found:
+            assert int(key_id) - 10**15 in range(first[labels[label]], first[labels[label]] + 60)
+
+
+@pytest.mark.parametrize("cut", ["old", "new"], indirect=True)
+def test_the_same_command_completes_a_job_that_was_done(
+    cut: Cut, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the job is done again")
+
+    cut.reset()
+    monkeypatch.setattr(job, "_run_job", never)
+    run(f"{tmp_path}/other.ndjson", cut.output, overwrite=True)
+    assert contents(cut.output) == cut.new_contents
+    with pytest.raises(UserError, match="no job there whose data set is not complete"):
+        job.finish(str(cut.output))
+
+
+def test_a_job_that_is_done_is_not_taken_for_that_of_another_command(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(60)])
+    output = tmp_path / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "commit", _lose_contact)
+        with pytest.raises(ConnectionError):
+            run(path, output)
+    manifest = run(path, output, image_encoding="png")
+    assert manifest.image["encoding"] == "png"
+    assert verify.check_dataset(str(output), manifest) == []
+    assert not (output / "_incomplete").exists()
+
+
+@pytest.mark.parametrize("cut", ["old"], indirect=True)
+def test_finish_names_what_the_job_has_lost(cut: Cut) -> None:
+    cut.reset()
+    shard = next((cut.output / "_incomplete").glob("*/quickdraw-*"))
+    shard.unlink()
+    with pytest.raises(RunError, match=r"cannot complete .*: 1 files of the job are gone"):
+        job.finish(str(cut.output))
+    assert cut.old is not None
+    assert read_manifest(str(cut.output)) == cut.old
+    assert verify.check_dataset(str(cut.output), cut.old) == []
+
+
+@pytest.mark.parametrize("cut", ["old"], indirect=True)
+def test_what_a_user_puts_into_the_old_directory_meanwhile_stays(cut: Cut) -> None:
+    cut.reset()
+    exchange = storage.exchange_directories
+
+    def put_and_exchange(one: str, other: str) -> None:
+        (cut.output / "notes.txt").write_text("mine")
+        exchange(one, other)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "exchange_directories", put_and_exchange)
+        job.finish(str(cut.output))
+    assert contents(cut.output) == {**cut.new_contents, "notes.txt": b"mine"}
+
+
+def test_shards_of_other_content_have_other_names_and_the_same_content_the_same(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    cats = write_lines("cat.ndjson", [line("cat", n) for n in range(60)])
+    suns = write_lines("sun.ndjson", [line("sun", 100 + n) for n in range(60)])
+    names = [
+        {
+            shard.file
+            for split in run(path, tmp_path / name).splits.values()
+            for shard in split.shards
+        }
+        for path, name in ((cats, "one"), (cats, "two"), (suns, "three"))
+    ]
+    assert names[0] == names[1]
+    assert not names[0] & names[2]
