@@ -17,7 +17,15 @@ from typing import BinaryIO, NamedTuple, cast
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import storage
-from pipeline.drawing import MAX_LINE_BYTES, Drawing, Reject, parse_binary, parse_drawing
+from pipeline.drawing import (
+    MAX_LINE_BYTES,
+    Drawing,
+    RawDrawing,
+    Reject,
+    parse_binary,
+    parse_line,
+    simplify_drawings,
+)
 from pipeline.errors import RunError, UserError
 
 RANGE_BYTES = 8 << 20  # about 20,000 drawings: many ranges for every core, few elements for Beam
@@ -28,6 +36,9 @@ MAX_RANGES = 20_000
 _NDJSON_DRAWING_BYTES = 350
 _COMPACT_DRAWING_BYTES = 80  # compressed, binary or both
 _CHUNK_BYTES = 1 << 20  # read at once
+# Raw drawings are simplified many at once, and wait for that: so many lines, or so many bytes.
+_RAW_LINES = 64
+_RAW_BYTES = 1 << 20  # real lines have 4 kB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UPSTREAM_PREFIXES = ("full_simplified_", "full_raw_", "full_binary_")
 _COMPRESSIONS = (".gz", ".bz2")
@@ -180,13 +191,33 @@ def read_lines(
 
 
 def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
+    waiting: list[tuple[int, Drawing | RawDrawing | Reject, bytes]] = []  # a raw one, what follows
+    waiting_bytes = 0
     for offset, line in read_lines(file, item.start, item.end):
         if offset == 0:
             line = line.removeprefix(_BYTE_ORDER_MARK)
+        drawing: Drawing | RawDrawing | Reject
         try:
-            yield Found(offset, parse_drawing(line), line)
+            drawing = parse_line(line)
         except Reject as reject:
-            yield Found(offset, reject, line)
+            drawing = reject
+        if not waiting and not isinstance(drawing, RawDrawing):
+            yield Found(offset, drawing, line)
+            continue
+        waiting.append((offset, drawing, line))
+        waiting_bytes += len(line)
+        if len(waiting) == _RAW_LINES or waiting_bytes > _RAW_BYTES:
+            yield from _simplify_raw(waiting)
+            waiting, waiting_bytes = [], 0
+    yield from _simplify_raw(waiting)
+
+
+def _simplify_raw(lines: list[tuple[int, Drawing | RawDrawing | Reject, bytes]]) -> Iterator[Found]:
+    raw = [drawing for _, drawing, _ in lines if isinstance(drawing, RawDrawing)]
+    simplified = iter(simplify_drawings(raw) if raw else [])
+    for offset, drawing, line in lines:
+        done = next(simplified) if isinstance(drawing, RawDrawing) else drawing
+        yield Found(offset, done, line)
 
 
 def _read_binary(file: BinaryIO) -> Iterator[Found]:
