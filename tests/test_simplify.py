@@ -250,16 +250,16 @@ def axes(strokes: list[Stroke]) -> tuple[list["array[float]"], list["array[float
 BACK_AND_FORTH: list[Stroke] = [[[0, 255] * (MAX_SAMPLES // 510 + 1)] * 2]
 # Each level of the recursion takes a tooth or two off.
 COMB: list[Stroke] = [[(np.arange(9_000) * 255 / 9_000).tolist(), [0.0, 5.0] * 4_500], FRAME]
+# All tops are equally far, so all samples between the first and the last are compared.
+BATTLEMENTS: list[Stroke] = [
+    [(np.arange(12_000) // 2 * 255 / 6_000).tolist(), [0.0, 6.0, 6.0, 0.0] * 3_000],
+    FRAME,
+]
 
 
 def test_a_drawing_of_too_many_pixels_is_refused() -> None:
     with pytest.raises(TooLarge, match=f"^more than {MAX_SAMPLES} pixels of ink$"):
         simplify(BACK_AND_FORTH)
-
-
-def test_a_drawing_that_takes_too_many_distances_is_refused() -> None:
-    with pytest.raises(TooLarge, match=f"^more than {MAX_DISTANCES} distances to simplify$"):
-        simplify(COMB)
 
 
 def test_many_at_once_are_each_as_by_itself_and_those_too_large_do_not_touch_the_others() -> None:
@@ -291,11 +291,12 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_the_distances_of_a_drawing_are_bounded_before_they_are_computed(
-    computed: list[int],
+@pytest.mark.parametrize("strokes", [COMB, BATTLEMENTS])
+def test_a_drawing_that_takes_too_many_distances_is_refused_before_they_are_computed(
+    computed: list[int], strokes: list[Stroke]
 ) -> None:
-    with pytest.raises(TooLarge):
-        simplify(COMB)
+    with pytest.raises(TooLarge, match=f"^more than {MAX_DISTANCES} distances to simplify$"):
+        simplify(strokes)
     assert MAX_DISTANCES * 0.9 < sum(computed) <= MAX_DISTANCES
 
 
