@@ -18,7 +18,7 @@ from pipeline.strokes import MAX_POINTS, MAX_STROKES, pack_strokes
 
 MAX_LINE_BYTES = 4 << 20  # longer lines are rejected unread
 _ORDINARY_LINE_BYTES = 100_000  # real ones are shorter
-# Most of what costs time in 4 MiB are lists: a million takes half a second, these 20 ms. With this
+# Most of what costs time in 4 MiB are lists: a million takes half a second, these 25 ms. With this
 # and the limits of simplify.py the worst line found takes 50 ms: 4 MiB of numbers in two lists.
 MAX_LISTS = 50_000
 

@@ -39,7 +39,7 @@ MAX_COORDINATE = 255
 EPSILON = 2.0  # pixels
 MAX_SAMPLES = 50_000  # pixels of ink after scaling; real drawings have 1,000, few over 10,000
 # Distances of a point from a line: the work of Ramer–Douglas–Peucker, whose recursion may take off
-# one point at a time. Real drawings need 1,600, the most of 1,265 was 13,000; these take 15 ms.
+# one point at a time. Real drawings need 1,600, the most of 1,265 was 13,000; these take 20 ms.
 MAX_DISTANCES = 500_000
 _ALMOST = 1 - 1e-9  # far more than rounding errors are
 
