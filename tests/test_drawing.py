@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.drawing import (
     MAX_LINE_BYTES,
-    MAX_LISTS,
+    MAX_PARTS,
     RawDrawing,
     Reject,
     parse_drawing,
@@ -104,8 +104,15 @@ def test_a_real_raw_drawing_becomes_its_simplified_one(sample: pathlib.Path) -> 
         (encode(drawing=[[[], [], []]]), "a stroke has no points"),
         (encode(drawing=[[[1], [1], [0]]] * (MAX_STROKES + 1)), f"more than {MAX_STROKES} strokes"),
         (encode(drawing=[[[1] * (MAX_POINTS + 1)] * 3]), f"more than {MAX_POINTS} points"),
-        (encode(drawing=[[]] * (MAX_LISTS + 1)), f"more than {MAX_LISTS} lists and objects"),
-        (encode(other=[{}] * (MAX_LISTS + 1)), f"more than {MAX_LISTS} lists and objects"),
+        (
+            encode(drawing=[[]] * (MAX_PARTS + 1)),
+            f"more than {MAX_PARTS} lists, objects and fields",
+        ),
+        (
+            encode(**{str(n): 0 for n in range(MAX_PARTS)}),
+            f"more than {MAX_PARTS} lists, objects and fields",
+        ),
+        (encode(other=[{}] * (MAX_PARTS + 1)), f"more than {MAX_PARTS} lists, objects and fields"),
         (encode(drawing=[[[1, None], [1, 2]]]), "a coordinate is not a finite number"),
         (encode(drawing=[[[1, True], [1, 2]]]), "a coordinate is not a finite number"),
         (encode(drawing=[[[1, "2"], [1, 2]]]), "a coordinate is not a finite number"),
