@@ -1,21 +1,28 @@
 """A line of ndjson or a binary record → a validated Drawing, or a Reject that says why not.
 
 A line is simplified or raw, which shows in its strokes: raw ones are x, y and time, simplified
-ones x and y. Raw drawings are simplified here, so that all are alike from here on.
+ones x and y. Raw drawings are simplified here, so that all are alike from here on: many at once,
+which costs a fraction of one by one.
 """
 
 import math
 import re
 import struct
+from array import array
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from pipeline.label_rule import clean_label
-from pipeline.simplify import MAX_SAMPLES, simplify
+from pipeline.simplify import TooLarge, simplify_many
 from pipeline.strokes import MAX_POINTS, MAX_STROKES, pack_strokes
 
-MAX_LINE_BYTES = 4 << 20  # longer lines are rejected unread; real ones stay below 100 kB
+MAX_LINE_BYTES = 4 << 20  # longer lines are rejected unread
+_ORDINARY_LINE_BYTES = 100_000  # real ones are shorter
+# Lists, objects and fields cost most: a million lists take half a second, these 25 ms. With this
+# and the limits of simplify.py the worst line found takes 50 ms: 4 MiB of numbers in two lists.
+MAX_PARTS = 50_000
 
 
 class Reject(ValueError):  # noqa: N818 - not an error of the program
@@ -31,14 +38,51 @@ class Drawing(NamedTuple):
     strokes: bytes  # see pipeline.strokes
 
 
+class RawDrawing(NamedTuple):
+    """A raw drawing, validated and not yet simplified: coordinates of any size and sign."""
+
+    word: str | None
+    key_id: str | None
+    recognized: bool | None
+    xs: "list[array[float]]"  # an array("d") a stroke
+    ys: "list[array[float]]"
+
+
 def parse_drawing(line: bytes) -> Drawing:
     """Parses one line of an ndjson file; fields other than Drawing's are ignored.
 
     Raises:
       Reject: the line is not a JSON object with a valid `drawing`.
     """
-    if len(line) > MAX_LINE_BYTES:
-        raise Reject(f"line longer than {MAX_LINE_BYTES >> 20} MiB")
+    drawing = parse_line(line)
+    if isinstance(drawing, Drawing):
+        return drawing
+    (simplified,) = simplify_drawings([drawing])
+    if isinstance(simplified, Reject):
+        raise simplified
+    return simplified
+
+
+def simplify_drawings(drawings: Sequence[RawDrawing]) -> list[Drawing | Reject]:
+    """Finishes the raw drawings of `parse_line`, at least one, and best many at once."""
+    return [
+        Reject(str(simplified))
+        if isinstance(simplified, TooLarge)
+        else Drawing(drawing.word, drawing.key_id, drawing.recognized, pack_strokes(*simplified))
+        for drawing, simplified in zip(
+            drawings, simplify_many([(xs, ys) for *_, xs, ys in drawings]), strict=True
+        )
+    ]
+
+
+def parse_line(line: bytes) -> Drawing | RawDrawing:
+    """Parses a line as `parse_drawing` does, but does not simplify what is raw.
+
+    Raises:
+      Reject: the line is not a JSON object with a valid `drawing`.
+    """
+    if len(line) > _ORDINARY_LINE_BYTES:
+        _check_size(line)
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -67,7 +111,9 @@ def parse_drawing(line: bytes) -> Drawing:
     strokes = parse_strokes(
         fields.get("drawing"), may_hold_booleans=booleans > (recognized is not None)
     )
-    return Drawing(word or None, key_id or None, recognized, strokes)
+    if isinstance(strokes, bytes):
+        return Drawing(word or None, key_id or None, recognized, strokes)
+    return RawDrawing(word or None, key_id or None, recognized, *strokes)
 
 
 # key_id, country, recognized, timestamp, number of strokes; then of each stroke the number of
@@ -127,8 +173,10 @@ def holds_binary_records(data: bytes) -> bool:
     return False
 
 
-def parse_strokes(strokes: Any, *, may_hold_booleans: bool = True) -> bytes:
-    """Validates strokes as parsed from JSON and packs them, raw ones simplified.
+def parse_strokes(
+    strokes: Any, *, may_hold_booleans: bool = True
+) -> "bytes | tuple[list[array[float]], list[array[float]]]":
+    """Validates strokes as parsed from JSON and packs them; of raw ones returns x and y.
 
     Args:
       strokes: the value of the field `drawing`: [[x, …], [y, …]] a stroke, or [x, y, time].
@@ -148,10 +196,23 @@ def parse_strokes(strokes: Any, *, may_hold_booleans: bool = True) -> bytes:
             xs.append(bytes(x))
             ys.append(bytes(y))
     except (TypeError, ValueError):
-        xs, ys = _parse_strokes_slowly(strokes)
+        raw = _parse_raw(strokes, may_hold_booleans)
+        if raw:
+            return raw
+        # Value by value, so that a drawing is accepted or rejected for the right reason.
+        _check_shape(strokes)
+        xs = [bytes(map(_coordinate, x)) for x, _ in strokes]
+        ys = [bytes(map(_coordinate, y)) for _, y in strokes]
     _check_strokes(len(xs))
     _check_points(sum(map(len, xs)))
     return pack_strokes(xs, ys)
+
+
+def _check_size(line: bytes) -> None:
+    if len(line) > MAX_LINE_BYTES:
+        raise Reject(f"line longer than {MAX_LINE_BYTES >> 20} MiB")
+    if line.count(b"[") + line.count(b"{") + line.count(b":") > MAX_PARTS:
+        raise Reject(f"more than {MAX_PARTS} lists, objects and fields")
 
 
 def _check_strokes(count: int) -> None:
@@ -166,8 +227,8 @@ def _check_points(count: int) -> None:
         raise Reject(f"more than {MAX_POINTS} points")
 
 
-def _parse_strokes_slowly(strokes: Any) -> tuple[list[bytes], list[bytes]]:
-    """Value by value, so that a drawing is accepted or rejected for the right reason."""
+def _check_shape(strokes: Any) -> None:
+    """Rejects what is not a list of strokes of the same kind, simplified or raw."""
     if strokes is None:
         raise Reject("no field drawing")
     if type(strokes) is not list:
@@ -181,29 +242,32 @@ def _parse_strokes_slowly(strokes: Any) -> tuple[list[bytes], list[bytes]]:
             raise Reject("the coordinate lists of a stroke differ in length")
         if not stroke[0]:
             raise Reject("a stroke has no points")
-    kinds = {len(stroke) for stroke in strokes}
-    if len(kinds) > 1:
+    if len({len(stroke) for stroke in strokes}) > 1:
         raise Reject("some strokes have times and some have none")
-    if kinds == {3}:
-        strokes = _simplify_raw(strokes)
-    xs = [bytes(map(_coordinate, stroke[0])) for stroke in strokes]
-    ys = [bytes(map(_coordinate, stroke[1])) for stroke in strokes]
-    return xs, ys
+    if strokes and len(strokes[0]) == 3:
+        _check_strokes(len(strokes))
+        _check_points(sum(len(x) for x, _, _ in strokes))
+        raise Reject("a coordinate is not a finite number")
 
 
-def _simplify_raw(strokes: list[list[list[Any]]]) -> list[list[list[int]]]:
-    """`strokes`: [x, y, time] each, coordinates of any size and sign."""
-    _check_strokes(len(strokes))
-    _check_points(sum(len(x) for x, _, _ in strokes))
-    for x, y, _ in strokes:
-        if not set(map(type, x)) | set(map(type, y)) <= {int, float}:
-            raise Reject("a coordinate is not a finite number")
-        if not all(map(math.isfinite, x)) or not all(map(math.isfinite, y)):
-            raise Reject("a coordinate is not a finite number")
+def _parse_raw(
+    strokes: Any, may_hold_booleans: bool
+) -> "tuple[list[array[float]], list[array[float]]] | None":
+    """x and y of strokes if they are valid raw ones; no number is infinite, orjson takes none."""
+    xs, ys = [], []
+    points = 0
     try:
-        return simplify(strokes)
-    except ValueError:
-        raise Reject(f"more than {MAX_SAMPLES} pixels of ink") from None
+        for x, y, times in strokes:
+            points += len(x)
+            if not len(x) == len(y) == len(times) > 0 or points > MAX_POINTS:
+                return None
+            if type(times) is not list or (may_hold_booleans and bool in map(type, x + y)):
+                return None
+            xs.append(array("d", x))
+            ys.append(array("d", y))
+    except (TypeError, ValueError):
+        return None
+    return (xs, ys) if 0 < len(xs) <= MAX_STROKES else None
 
 
 def _coordinate(value: Any) -> int:

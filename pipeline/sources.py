@@ -23,10 +23,12 @@ from pipeline import storage
 from pipeline.drawing import (
     MAX_LINE_BYTES,
     Drawing,
+    RawDrawing,
     Reject,
     holds_binary_records,
     parse_binary,
-    parse_drawing,
+    parse_line,
+    simplify_drawings,
 )
 from pipeline.errors import RunError, UserError
 from pipeline.label_rule import clean_label
@@ -40,6 +42,9 @@ MAX_RANGES = 20_000
 _NDJSON_DRAWING_BYTES = 350
 _COMPACT_DRAWING_BYTES = 80  # compressed, binary or both
 _CHUNK_BYTES = 1 << 20  # read at once
+# Raw drawings are simplified many at once, and wait for that: so many lines, or so many bytes.
+_RAW_LINES = 64
+_RAW_BYTES = 1 << 20  # real lines have 4 kB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UPSTREAM_PREFIXES = ("full_simplified_", "full_raw_", "full_binary_")
 _COMPRESSIONS = (".gz", ".bz2")
@@ -268,13 +273,33 @@ def read_lines(
 
 
 def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
+    waiting: list[tuple[int, Drawing | RawDrawing | Reject, bytes]] = []  # a raw one, what follows
+    waiting_bytes = 0
     for offset, line in read_lines(file, item.start, item.end):
         if offset == 0:
             line = line.removeprefix(_BYTE_ORDER_MARK)
+        drawing: Drawing | RawDrawing | Reject
         try:
-            yield Found(offset, parse_drawing(line), line)
+            drawing = parse_line(line)
         except Reject as reject:
-            yield Found(offset, reject, line)
+            drawing = reject
+        if not waiting and not isinstance(drawing, RawDrawing):
+            yield Found(offset, drawing, line)
+            continue
+        waiting.append((offset, drawing, line))
+        waiting_bytes += len(line)
+        if len(waiting) == _RAW_LINES or waiting_bytes > _RAW_BYTES:
+            yield from _simplify_raw(waiting)
+            waiting, waiting_bytes = [], 0
+    yield from _simplify_raw(waiting)
+
+
+def _simplify_raw(lines: list[tuple[int, Drawing | RawDrawing | Reject, bytes]]) -> Iterator[Found]:
+    raw = [drawing for _, drawing, _ in lines if isinstance(drawing, RawDrawing)]
+    simplified = iter(simplify_drawings(raw) if raw else [])
+    for offset, drawing, line in lines:
+        done = next(simplified) if isinstance(drawing, RawDrawing) else drawing
+        yield Found(offset, done, line)
 
 
 def _read_binary(file: BinaryIO, path: str) -> Iterator[Found]:

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.drawing import MAX_LINE_BYTES, Reject, parse_drawing
+from pipeline.drawing import (
+    MAX_LINE_BYTES,
+    MAX_PARTS,
+    RawDrawing,
+    Reject,
+    parse_drawing,
+    parse_line,
+    simplify_drawings,
+)
+from pipeline.simplify import MAX_DISTANCES
 from pipeline.strokes import MAX_POINTS, MAX_STROKES, unpack_strokes
 from tests.conftest import SQUARE
 
@@ -76,6 +85,34 @@ def test_a_real_raw_drawing_becomes_its_simplified_one(sample: pathlib.Path) -> 
             encode(drawing=[[[0, 1] * 900, [0, 1e6] * 900, [0] * 1800]]),
             "more than 50000 pixels of ink",
         ),
+        (
+            encode(
+                drawing=[
+                    [[i / 40 for i in range(8000)], [0, 5] * 4000, [0] * 8000],
+                    [[0, 255], [0, 255], [0, 1]],
+                ]
+            ),
+            f"more than {MAX_DISTANCES} distances to simplify",
+        ),
+        (encode(drawing=[[[1], [[2]], [0]]]), "a coordinate is not a finite number"),
+        (encode(drawing=[[[1], [None], [0]]]), "a coordinate is not a finite number"),
+        (encode(drawing=[[[1, 2], [1, 2], "ab"]]), "a stroke is not a list of coordinate lists"),
+        (
+            encode(drawing=[[[1, 2], [1, 2], [0]]]),
+            "the coordinate lists of a stroke differ in length",
+        ),
+        (encode(drawing=[[[], [], []]]), "a stroke has no points"),
+        (encode(drawing=[[[1], [1], [0]]] * (MAX_STROKES + 1)), f"more than {MAX_STROKES} strokes"),
+        (encode(drawing=[[[1] * (MAX_POINTS + 1)] * 3]), f"more than {MAX_POINTS} points"),
+        (
+            encode(drawing=[[]] * (MAX_PARTS + 1)),
+            f"more than {MAX_PARTS} lists, objects and fields",
+        ),
+        (
+            encode(**{str(n): 0 for n in range(MAX_PARTS)}),
+            f"more than {MAX_PARTS} lists, objects and fields",
+        ),
+        (encode(other=[{}] * (MAX_PARTS + 1)), f"more than {MAX_PARTS} lists, objects and fields"),
         (encode(drawing=[[[1, None], [1, 2]]]), "a coordinate is not a finite number"),
         (encode(drawing=[[[1, True], [1, 2]]]), "a coordinate is not a finite number"),
         (encode(drawing=[[[1, "2"], [1, 2]]]), "a coordinate is not a finite number"),
@@ -107,3 +144,18 @@ def test_what_is_unusual_but_sound_is_accepted() -> None:
 def test_missing_fields_are_none() -> None:
     drawing = parse_drawing(json.dumps({"drawing": SQUARE}).encode())
     assert (drawing.word, drawing.key_id, drawing.recognized) == (None, None, None)
+
+
+def test_a_raw_line_is_validated_first_and_simplified_later() -> None:
+    raw = encode(drawing=[[[0, 9, 90], [0, 1, 90], [0, 1, 2]]])
+    other = encode(key_id="2", recognized=True, drawing=[[[5.5], [-6], [0]]])
+    parsed = [parse_line(line) for line in (raw, other)]
+    drawings = [drawing for drawing in parsed if isinstance(drawing, RawDrawing)]
+    assert simplify_drawings(drawings) == [parse_drawing(raw), parse_drawing(other)]
+    assert drawings[1][:3] == ("cat", "2", True)
+    assert parse_line(encode()) == parse_drawing(encode())
+
+
+def test_a_long_line_with_as_many_lists_as_strokes_need_is_accepted() -> None:
+    strokes = [[[*range(40)], [*range(40)]]] * 1_000
+    assert len(parse_drawing(encode(drawing=strokes, other="[" * 1_000)).strokes) > 80_000

@@ -4,12 +4,15 @@ import itertools
 import json
 import math
 import pathlib
+from array import array
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from pipeline import simplify as module
 from pipeline.drawing import parse_strokes
-from pipeline.simplify import MAX_SAMPLES, simplify
+from pipeline.simplify import MAX_DISTANCES, MAX_SAMPLES, TooLarge, simplify, simplify_many
 from pipeline.strokes import unpack_strokes
 
 Stroke = list[list[float]]  # x, y
@@ -58,7 +61,7 @@ def plain_samples(points: list[tuple[float, float]]) -> list[tuple[float, float]
 def plain_corners(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     (x0, y0), (x1, y1) = points[0], points[-1]
     dx, dy = x1 - x0, y1 - y0
-    length = math.sqrt(dx * dx + dy * dy)
+    length = math.sqrt(float(Fraction(dx) ** 2 + Fraction(dy * dy)))  # a fused multiply-add
     farthest, at = 2.0, 0
     for i, (x, y) in enumerate(points[1:-1], 1):
         if length:
@@ -106,6 +109,45 @@ def test_strokes_done_at_once_are_as_done_one_by_one_in_plain_loops() -> None:
     for seed in range(60):
         strokes = scribbles(seed)
         assert simplify(strokes) == plainly(strokes), f"seed {seed}"
+
+
+# Their third step is parallel to the line from the first point to the last: what of it is farthest
+# is up to rounding errors. A line's length with both squares rounded gives other points.
+PARALLEL_STEPS = [
+    (
+        [[0, 19, 51, 44], [0, 32, 56, 33]],
+        [[0, 88, 232, 200], [0, 147, 255, 150]],
+    ),
+    (
+        [[0, 17, 49, 76], [0, 77, 101, 57]],
+        [[0, 43, 63, 124, 192], [0, 194, 209, 255, 144]],
+    ),
+    (
+        [[0, -4, 41, 85], [0, 51, 69, 34]],
+        [[11, 0, 129, 255], [0, 146, 198, 97]],
+    ),
+]
+
+
+@pytest.mark.parametrize(("raw", "simplified"), PARALLEL_STEPS)
+def test_of_equally_far_points_the_one_is_kept_that_a_fused_multiply_add_makes_farthest(
+    raw: Stroke, simplified: Stroke
+) -> None:
+    assert plainly([raw]) == [simplified]
+    assert simplify([raw]) == [simplified]
+
+
+def test_a_long_straight_part_parallel_to_the_line_is_simplified_as_in_plain_loops() -> None:
+    slopes = [(7, 1), (7, -2), (5, 2), (9, -4), (1, 0), (0, 1)]
+    for (x, y), steps, aside in itertools.product(slopes, (3, 8), (21, 40, 57)):
+        strokes: list[Stroke] = [
+            [
+                [0, aside - 9, aside - 9 + steps * x, 30 * x],
+                [0, aside, aside + steps * y, 30 * y],
+            ],
+            FRAME,
+        ]
+        assert simplify(strokes) == plainly(strokes), f"{strokes}"
 
 
 def test_a_drawing_is_shifted_to_0_and_its_larger_side_scaled_to_255() -> None:
@@ -201,7 +243,71 @@ def test_a_stroke_of_5000_points_is_simplified() -> None:
     assert 300 < len(spiral[0]) < 1_000
 
 
+def axes(strokes: list[Stroke]) -> tuple[list["array[float]"], list["array[float]"]]:
+    return [array("d", x) for x, _ in strokes], [array("d", y) for _, y in strokes]
+
+
+BACK_AND_FORTH: list[Stroke] = [[[0, 255] * (MAX_SAMPLES // 510 + 1)] * 2]
+# Each level of the recursion takes a tooth or two off.
+COMB: list[Stroke] = [[(np.arange(9_000) * 255 / 9_000).tolist(), [0.0, 5.0] * 4_500], FRAME]
+# All tops are equally far, so all samples between the first and the last are compared.
+BATTLEMENTS: list[Stroke] = [
+    [(np.arange(12_000) // 2 * 255 / 6_000).tolist(), [0.0, 6.0, 6.0, 0.0] * 3_000],
+    FRAME,
+]
+
+
 def test_a_drawing_of_too_many_pixels_is_refused() -> None:
-    back_and_forth = [0, 255] * (MAX_SAMPLES // 255 // 2 + 1)
-    with pytest.raises(ValueError, match="more than 50000 pixels"):
-        simplify([[back_and_forth, back_and_forth]])
+    with pytest.raises(TooLarge, match=f"^more than {MAX_SAMPLES} pixels of ink$"):
+        simplify(BACK_AND_FORTH)
+
+
+def test_many_at_once_are_each_as_by_itself_and_those_too_large_do_not_touch_the_others() -> None:
+    drawings = [scribbles(seed) for seed in range(40)]
+    drawings[3:3] = [COMB]
+    drawings[20:20] = [BACK_AND_FORTH]
+    drawings += [COMB, COMB]
+    results = simplify_many([axes(strokes) for strokes in drawings])
+    assert len(results) == len(drawings)
+    for strokes, result in zip(drawings, results, strict=True):
+        if strokes is COMB or strokes is BACK_AND_FORTH:
+            assert isinstance(result, TooLarge)
+        else:
+            assert not isinstance(result, TooLarge)
+            assert [[list(x), list(y)] for x, y in zip(*result, strict=True)] == simplify(strokes)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many distances were computed, a number for each time."""
+    counts: list[int] = []
+    compute = module._areas
+
+    def count(samples: np.ndarray, *spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        counts.append(samples.shape[1])
+        return compute(samples, *spans)
+
+    monkeypatch.setattr(module, "_areas", count)
+    return counts
+
+
+@pytest.mark.parametrize("strokes", [COMB, BATTLEMENTS])
+def test_a_drawing_that_takes_too_many_distances_is_refused_before_they_are_computed(
+    computed: list[int], strokes: list[Stroke]
+) -> None:
+    with pytest.raises(TooLarge, match=f"^more than {MAX_DISTANCES} distances to simplify$"):
+        simplify(strokes)
+    assert MAX_DISTANCES * 0.9 < sum(computed) <= MAX_DISTANCES
+
+
+def test_real_drawings_take_few_of_the_distances_allowed(
+    sample: pathlib.Path, computed: list[int]
+) -> None:
+    most = 0
+    for path in [sample / "raw_simplified_pairs.ndjson", *(sample / "raw").glob("*.ndjson")]:
+        for text in path.read_text(encoding="utf-8").splitlines():
+            drawing = json.loads(text)
+            computed.clear()
+            simplify(drawing["raw"] if "raw" in drawing else drawing["drawing"])
+            most = max(most, sum(computed))
+    assert 1_000 < most < MAX_DISTANCES / 20

@@ -1,11 +1,12 @@
 import io
 import os
 import pathlib
+from typing import Any
 
 import pytest
 
 from pipeline import sources
-from pipeline.drawing import MAX_LINE_BYTES, parse_drawing
+from pipeline.drawing import MAX_LINE_BYTES, Reject, parse_drawing
 from pipeline.errors import RunError, UserError
 from pipeline.sources import InputFile, WorkItem
 from tests.conftest import line
@@ -82,6 +83,33 @@ def test_a_byte_order_mark_crlf_blank_lines_and_a_missing_newline_are_no_faults(
     found = list(sources.read_drawings(WorkItem(InputFile(str(path), path.stat().st_size))))
     assert [drawing.drawing for drawing in found] == [parse_drawing(first), parse_drawing(second)]
     assert found[1].byte_offset == path.stat().st_size - len(second)
+
+
+@pytest.mark.parametrize("count", range(55, 62))
+@pytest.mark.parametrize("raw_bytes", [1 << 20, 300])
+def test_raw_and_other_lines_come_in_the_order_of_the_file_each_as_by_itself(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, raw_bytes: int, count: int
+) -> None:
+    monkeypatch.setattr(sources, "_RAW_LINES", 5)
+    monkeypatch.setattr(sources, "_RAW_BYTES", raw_bytes)
+    raw = [[[0, 9, 300], [0, 1, 90], [0, 1, 2]]]
+    too_long = [[[0, 1] * 900, [0, 1] * 900, [0] * 1800]]
+    kinds: list[dict[str, Any]]
+    kinds = [{}, {"drawing": raw}, {"drawing": 7}, {"drawing": raw}, {"drawing": too_long}, {}, {}]
+    lines = [line("cat", n, **kinds[n * n % 7]).encode() for n in range(count)]
+    path = tmp_path / "cat.ndjson"
+    path.write_bytes(b"\n".join(lines))
+    found = list(sources.read_drawings(WorkItem(InputFile(str(path), path.stat().st_size))))
+    assert [one.head for one in found] == lines
+    offsets = [sum(map(len, lines[:n])) + n for n in range(count)]
+    assert [one.byte_offset for one in found] == offsets
+    for one in found:
+        if isinstance(one.drawing, Reject):
+            with pytest.raises(Reject, match=str(one.drawing)):
+                parse_drawing(one.head)
+        else:
+            assert one.drawing == parse_drawing(one.head)
+    assert {type(one.drawing).__name__ for one in found} == {"Drawing", "Reject"}
 
 
 def test_globs_are_sorted_and_each_file_is_taken_once(tmp_path: pathlib.Path) -> None:
