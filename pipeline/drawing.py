@@ -5,6 +5,7 @@ ones x and y. Raw drawings are simplified here, so that all are alike from here 
 which costs a fraction of one by one.
 """
 
+import contextlib
 import math
 import re
 import struct
@@ -122,23 +123,31 @@ _BINARY_HEADER = struct.Struct("<Q2sbIH")
 _BINARY_LENGTH = struct.Struct("<H")
 
 
-def parse_binary(data: bytes, start: int) -> tuple[Drawing | Reject, int]:
+class RecordReject(Reject):
+    """A binary record that holds no usable drawing."""
+
+    def __init__(self, reason: str, end: int) -> None:
+        super().__init__(reason)
+        self.end = end  # where the next record starts
+
+
+def parse_binary(data: bytes, start: int) -> tuple[Drawing, int]:
     """Parses the record of upstream's binary format that starts at `start`.
 
     Returns:
-      The drawing, which has no word, or a Reject if it has no strokes, one without points, or more
-      than the limits; and where the next record starts.
+      The drawing, which has no word, and where the next record starts.
 
     Raises:
       IndexError: `data` ends before the record does.
-      ValueError: no record starts there.
+      RecordReject: no strokes, one without points, or more than the limits.
+      Reject: no record starts there.
     """
     position = start + _BINARY_HEADER.size
     if position > len(data):
         raise IndexError
     key_id, country, recognized, _, count = _BINARY_HEADER.unpack_from(data, start)
     if recognized not in (0, 1) or not (country.isalpha() or country == bytes(2)):
-        raise ValueError("no country, or neither recognized nor not")
+        raise Reject("not a record of the binary format")
     xs, ys = [], []
     for _ in range(count):
         y_start = position + 2
@@ -157,18 +166,15 @@ def parse_binary(data: bytes, start: int) -> tuple[Drawing | Reject, int]:
             raise Reject("a stroke has no points")
         _check_points(sum(map(len, xs)))
     except Reject as reject:
-        return reject, position
+        raise RecordReject(str(reject), position) from None
     return Drawing(None, str(key_id), bool(recognized), pack_strokes(xs, ys)), position
 
 
 def holds_binary_records(data: bytes) -> bool:
     """Tell whether in a record that ends early others seem to begin: then its lengths are wrong."""
     for match in re.finditer(rb"[A-Z]{2}[\0\1]", data[_BINARY_HEADER.size + 8 :]):
-        try:
-            drawing, _ = parse_binary(data, _BINARY_HEADER.size + match.start())
-        except (IndexError, ValueError):
-            continue
-        if isinstance(drawing, Drawing):
+        with contextlib.suppress(IndexError, Reject):
+            parse_binary(data, _BINARY_HEADER.size + match.start())
             return True
     return False
 

@@ -24,6 +24,7 @@ from pipeline.drawing import (
     MAX_LINE_BYTES,
     Drawing,
     RawDrawing,
+    RecordReject,
     Reject,
     holds_binary_records,
     parse_binary,
@@ -324,7 +325,10 @@ def _read_binary(file: BinaryIO, path: str) -> Iterator[Found]:
             drawing, end = parse_binary(data, start)
             yield Found(data_offset + start, drawing, data[start:end])
             start = end
-        except ValueError:
+        except RecordReject as reject:
+            yield Found(data_offset + start, reject, data[start : reject.end])
+            start = reject.end
+        except Reject:
             raise damage(start) from None
         except IndexError:  # more data needed
             chunk = file.read(_CHUNK_BYTES)

@@ -1,13 +1,9 @@
 """Completing a data set, with the launching process killed or failing at every file operation."""
 
 import contextlib
-import errno
-import os
 import pathlib
 import shutil
-import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +15,7 @@ from pipeline.errors import RunError, UserError
 from pipeline.sampling import Quotas
 from pipeline.tfds_metadata import side_files
 from tests.conftest import line
+from tests.cut_commit import CommitCutter
 
 Writer = Callable[[str, Sequence[str]], str]
 ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
@@ -55,26 +52,6 @@ class Cut:
         shutil.rmtree(self.output.parent, ignore_errors=True)
         shutil.copytree(self._start, self.output)
 
-    def finish_in_child(self, number: int, failure: str, *, can_exchange: bool) -> int:
-        """Finish in a child process, whose n-th file operation fails or kills it.
-
-        Returns:
-          how many operations there were.
-        """
-        report = self.output.parent / "operations"
-        report.write_bytes(bytes(4096))
-        child = os.fork()
-        if child:
-            os.waitpid(child, 0)
-            return int(report.read_bytes().rstrip(b"\0"))
-        try:
-            _fail_at(number, failure, report, can_exchange=can_exchange)
-            job.finish(str(self.output))
-        except RunError:
-            pass
-        finally:
-            os._exit(0)
-
     def check(self, *, can_be_none: bool) -> None:
         """Check that each reader finds all of one data set."""
         both = [manifest for manifest in (self.old, self.new) if manifest is not None]
@@ -106,36 +83,11 @@ class Cut:
                 assert (self.output / shard.file).stat().st_size == shard.bytes
 
 
-def _fail_at(number: int, failure: str, report: pathlib.Path, *, can_exchange: bool) -> None:
-    """Count what changes files, in this process, and at the n-th do what is asked for."""
-    descriptor = os.open(report, os.O_RDWR)
-    count = 0
-
-    def operation() -> None:
-        nonlocal count
-        count += 1
-        os.pwrite(descriptor, str(count).encode(), 0)
-        if count == number:
-            if failure == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    def on_event(event: str, arguments: tuple[Any, ...]) -> None:
-        changes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
-        is_write = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if changes or is_write:
-            operation()
-
-    exchange = storage.exchange_directories
-
-    def exchange_counted(one: str, other: str) -> None:
-        operation()
-        if not can_exchange:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        exchange(one, other)
-
-    storage.exchange_directories = exchange_counted  # in a child, which ends with it
-    sys.addaudithook(on_event)
+@pytest.fixture(scope="module")
+def cutter() -> Iterator[CommitCutter]:
+    cutter = CommitCutter()
+    yield cutter
+    cutter.close()
 
 
 @pytest.fixture
@@ -163,15 +115,15 @@ def _lose_contact(*_: object) -> None:
     ("cut", "can_exchange"), [("new", True), ("old", True), ("old", False)], indirect=["cut"]
 )
 def test_at_every_file_operation_the_old_or_the_new_data_set_is_there_whole(
-    cut: Cut, failure: str, can_exchange: bool
+    cut: Cut, cutter: CommitCutter, failure: str, can_exchange: bool
 ) -> None:
     cut.reset()
-    operations = cut.finish_in_child(-1, failure, can_exchange=can_exchange)
+    operations = cutter.finish(cut.output, -1, failure, can_exchange=can_exchange)
     assert contents(cut.output) == cut.new_contents
     assert operations > 20
     for number in range(1, operations + 1):
         cut.reset()
-        cut.finish_in_child(number, failure, can_exchange=can_exchange)
+        cutter.finish(cut.output, number, failure, can_exchange=can_exchange)
         cut.check(can_be_none=not can_exchange)
         # The next run finishes, or has nothing left to do.
         with contextlib.suppress(UserError):
@@ -179,17 +131,19 @@ def test_at_every_file_operation_the_old_or_the_new_data_set_is_there_whole(
         with pytest.raises(UserError, match="no job there whose data set is not complete"):
             job.finish(str(cut.output))
         assert contents(cut.output) == cut.new_contents
-        assert {path.name for path in cut.output.parent.iterdir()} <= {"data", "operations"}
+        assert {path.name for path in cut.output.parent.iterdir()} == {"data"}
 
 
 @pytest.mark.parametrize(("cut", "can_exchange"), [("old", True), ("old", False)], indirect=["cut"])
-def test_tensorflow_datasets_opens_what_its_files_say(cut: Cut, can_exchange: bool) -> None:
+def test_tensorflow_datasets_opens_what_its_files_say(
+    cut: Cut, cutter: CommitCutter, can_exchange: bool
+) -> None:
     tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets needs 3.11")
     cut.reset()
-    operations = cut.finish_in_child(-1, "kill", can_exchange=can_exchange)
+    operations = cutter.finish(cut.output, -1, "kill", can_exchange=can_exchange)
     for number in range(1, operations + 1, 3):
         cut.reset()
-        cut.finish_in_child(number, "kill", can_exchange=can_exchange)
+        cutter.finish(cut.output, number, "kill", can_exchange=can_exchange)
         if not (cut.output / "dataset_info.json").exists():
             assert not can_exchange
             continue
