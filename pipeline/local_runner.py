@@ -31,7 +31,7 @@ _BEAM_WORKER_THREAD = "run_worker"  # starts a worker process and waits for its 
 _DEATH = "Worker subprocess exited with return code "  # how that thread ends
 
 
-class _WorkerDied(RunError):
+class _WorkerDeathError(RunError):
     """The end of a worker process that Beam still waits for."""
 
     def __init__(self, status: int) -> None:
@@ -87,9 +87,10 @@ def _run_with_workers(run: Callable[[Environment], PipelineResult]) -> PipelineR
     news: queue.SimpleQueue[PipelineResult | BaseException] = queue.SimpleQueue()
 
     def run_and_tell() -> None:
-        # exec: no shell remains between this process and its worker.
-        python = f"exec {shlex.quote(sys.executable)}"
-        command_line = f"{python} -m {local_worker.__name__} {os.getpid()}"
+        # Workers ignore Ctrl-C, which this process gets too: Python's start would show a traceback.
+        # With exec they are children of this process, not of a shell that it would kill instead.
+        python = shlex.quote(sys.executable)
+        command_line = f"trap '' INT; exec {python} -m {local_worker.__name__} {os.getpid()}"
         try:
             news.put(run(SubprocessSDKEnvironment.from_command_string(command_line)))
         except BaseException as error:
@@ -99,7 +100,7 @@ def _run_with_workers(run: Callable[[Environment], PipelineResult]) -> PipelineR
     try:
         threading.Thread(target=run_and_tell, daemon=True).start()
         end = news.get()
-        if isinstance(end, _WorkerDied) and end.signal in (signal.SIGINT, *_STOP_SIGNALS):
+        if isinstance(end, _WorkerDeathError) and end.signal in (signal.SIGINT, *_STOP_SIGNALS):
             time.sleep(_SECOND_NEWS_SECONDS)  # all of us were sent it: ours is on its way
         elif isinstance(end, BaseException) and not isinstance(own_error(end), RunError):
             with contextlib.suppress(queue.Empty):  # Beam stumbled over a worker that has died
@@ -147,7 +148,7 @@ def _stop_signals_raise() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _quiet_beam(on_death: Callable[[_WorkerDied], None] | None = None) -> None:
+def _quiet_beam(on_death: Callable[[_WorkerDeathError], None] | None = None) -> None:
     """Keeps Beam's pages of traceback off the screen; tells `on_death` of a worker that dies.
 
     All this lasts as long as the process: Beam's threads end after its run.
@@ -156,7 +157,7 @@ def _quiet_beam(on_death: Callable[[_WorkerDied], None] | None = None) -> None:
     def on_thread_error(args: threading.ExceptHookArgs) -> None:
         message = str(args.exc_value)
         if message.startswith(_DEATH) and on_death is not None:
-            on_death(_WorkerDied(int(message.removeprefix(_DEATH))))
+            on_death(_WorkerDeathError(int(message.removeprefix(_DEATH))))
         elif not isinstance(args.exc_value, grpc.RpcError):  # the connection to one that is gone
             threading.__excepthook__(args)
 

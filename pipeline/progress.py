@@ -23,9 +23,9 @@ class Progress:
         self._path = path
 
     def add(self, **amounts: int) -> None:
-        """Reports work done, where it can: one small write to a file opened for appending is atomic.
+        """Reports work done; one small write to a file opened for appending is atomic.
 
-        On a full disk, which may take a part of a line, and without the file the work goes on.
+        A full disk may take a part of a line or none of it; the work goes on.
         """
         if self._path is None:
             return

@@ -1,6 +1,7 @@
 """A local run ends whatever is killed, at any moment, and leaves no process behind."""
 
 import contextlib
+import math
 import os
 import pathlib
 import signal
@@ -111,30 +112,39 @@ def kill(process: int) -> bool:
     return True
 
 
+def cpu_seconds(process: int) -> float:
+    """How much it has worked: how far it is, on a busy machine too; infinite when it has ended."""
+    try:
+        times = psutil.Process(process).cpu_times()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return math.inf
+    return float(times.user + times.system)
+
+
 KILLED = (1, ["error: a worker process was killed by SIGKILL; out of memory?"])
 
 
 @pytest.mark.slow
 def test_a_worker_killed_at_any_moment_ends_the_run_in_one_line(start: Callable[[], Run]) -> None:
     whole = start()
-    whole.wait_for_workers()
-    began = time.monotonic()
-    while whole.workers():
-        time.sleep(0.05)
-    worker_seconds = time.monotonic() - began
+    worker = whole.wait_for_workers()[0]
+    whole_seconds = 0.0
+    while (seconds := cpu_seconds(worker)) < math.inf:
+        whole_seconds = seconds
+        time.sleep(0.02)
     assert whole.end() == (0, [])
 
     ends = []
     for moment in range(20):
         run = start()
         worker = run.wait_for_workers()[moment % 2]
-        time.sleep(worker_seconds * moment / 20)
-        hit = kill(worker)
+        while cpu_seconds(worker) < whole_seconds * moment / 20:
+            time.sleep(0.02)
+        kill(worker)
         ends.append(run.end())
-        assert ends[-1] == KILLED or not hit or moment > 15, (moment, ends[-1])
-        assert ends[-1] in (KILLED, (0, []))
+        assert ends[-1] in (KILLED, (0, [])), moment
         assert run.leaves_no_process(), moment
-    assert ends.count(KILLED) >= 15
+    assert ends.count(KILLED) >= 15  # the others may have come after the job's end
 
 
 def test_a_worker_killed_when_the_job_is_done_fails_the_run_or_is_not_missed(
@@ -159,7 +169,8 @@ def test_both_workers_killed_end_the_run_in_one_line(
     run = start()
     workers = run.wait_for_workers()
     time.sleep(seconds)
-    assert all([kill(worker) for worker in workers])
+    for worker in workers:
+        kill(worker)
     assert run.end() == KILLED
     assert run.leaves_no_process()
     assert not [path for path in run.output.rglob("*") if path.is_file()]
@@ -217,14 +228,16 @@ def test_ctrl_c_once_or_twice_is_one_line_at_most(
     assert run.leaves_no_process()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_a_worker_alone_ends_the_run(
-    number: signal.Signals, start: Callable[[], Run]
-) -> None:
+def test_sigterm_to_a_worker_alone_ends_the_run(start: Callable[[], Run]) -> None:
     run = start()
     worker = run.wait_for_workers()[0]
     time.sleep(1.5)
-    os.kill(worker, number)
-    how = f"was killed by {number.name} (status {-number})"
-    assert run.end() == (1, [f"error: a worker process {how}"])
+    os.kill(worker, signal.SIGTERM)
+    assert run.end() == (1, ["error: a worker process was killed by SIGTERM (status -15)"])
     assert run.leaves_no_process()
+
+
+def test_ctrl_c_to_a_worker_alone_is_ignored(start: Callable[[], Run]) -> None:
+    run = start()
+    os.kill(run.wait_for_workers()[0], signal.SIGINT)
+    assert run.process.wait(timeout=60) == 0
