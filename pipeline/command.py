@@ -74,6 +74,9 @@ def run(
         except OSError as error:  # a full disk, say, where no one foresaw it
             fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - lasts as the process does
     try:
         try:
             _on_ctrl_c(signal.default_int_handler)

@@ -24,7 +24,7 @@ from apache_beam.transforms.environments import Environment, SubprocessSDKEnviro
 from pipeline import local_worker
 from pipeline.errors import RunError
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # besides Ctrl-C, Python's own
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECOND_NEWS_SECONDS = 1.0  # between a worker's death and what came with it
 _WORKER_END_SECONDS = 5.0  # for a killed worker to be gone
 _BEAM_WORKER_THREAD = "run_worker"  # starts a worker process and waits for its end
@@ -39,10 +39,6 @@ class _WorkerDeathError(RunError):
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else "failed"
         hint = "; out of memory?" if self.signal == signal.SIGKILL else f" (status {status})"
         super().__init__(f"a worker process {how}{hint}")
-
-
-class _Stopped(BaseException):
-    """A stop signal; as KeyboardInterrupt, nothing between it and `run_locally` may catch it."""
 
 
 def run_locally(build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> PipelineResult:
@@ -65,16 +61,14 @@ def run_locally(build: Callable[[beam.Pipeline], None], options: PipelineOptions
             build(pipeline)
         return pipeline.result
 
-    try:
-        with _stop_signals_raise():
+    with _stop_signals_raise():
+        try:
             if direct.direct_num_workers == 1:  # this process
                 _quiet_beam()
                 return run()
             return _run_with_workers(run)
-    except (RunError, RuntimeError) as error:  # RuntimeError: a worker's traceback, as text
-        raise own_error(error) from error
-    except _Stopped as stopped:
-        raise RunError(f"stopped by {stopped}") from None
+        except (RunError, RuntimeError) as error:  # RuntimeError: a worker's traceback, as text
+            raise own_error(error) from error
 
 
 def _run_with_workers(run: Callable[[Environment], PipelineResult]) -> PipelineResult:
@@ -100,7 +94,7 @@ def _run_with_workers(run: Callable[[Environment], PipelineResult]) -> PipelineR
     try:
         threading.Thread(target=run_and_tell, daemon=True).start()
         end = news.get()
-        if isinstance(end, _WorkerDeathError) and end.signal in (signal.SIGINT, *_STOP_SIGNALS):
+        if isinstance(end, _WorkerDeathError) and end.signal in _STOP_SIGNALS:
             time.sleep(_SECOND_NEWS_SECONDS)  # all of us were sent it: ours is on its way
         elif isinstance(end, BaseException) and not isinstance(own_error(end), RunError):
             with contextlib.suppress(queue.Empty):  # Beam stumbled over a worker that has died
@@ -114,38 +108,55 @@ def _run_with_workers(run: Callable[[Environment], PipelineResult]) -> PipelineR
 
 
 def _kill_workers() -> None:
-    """Kills the worker processes of this one, and waits until they are gone."""
+    """Kills the worker processes of this one until they are gone; one may just be starting."""
     arguments = f"\0-m\0{local_worker.__name__}\0{os.getpid()}\0".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
-            if (process / "cmdline").read_bytes().endswith(arguments):
-                os.kill(int(process.name), signal.SIGKILL)
     deadline = time.monotonic() + _WORKER_END_SECONDS
-    for thread in threading.enumerate():
-        if thread.name == _BEAM_WORKER_THREAD:
-            thread.join(max(deadline - time.monotonic(), 0))
+    while time.monotonic() < deadline:
+        if not any(thread.name == _BEAM_WORKER_THREAD for thread in threading.enumerate()):
+            return
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                if (process / "cmdline").read_bytes().endswith(arguments):
+                    os.kill(int(process.name), signal.SIGKILL)
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def _stop_signals_raise() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it can clean up.
+    """Lets SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that all can be cleaned up.
 
-    One that is ignored (nohup) or handled by the caller stays so. Only the main thread may do this.
+    One that is ignored (nohup) or that the caller handles stays so. Only the main thread can do
+    this.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C came, whatever the code inside has made of the exception: Beam turns
+        one in a DoFn into a RuntimeError.
+      RunError: another of the signals came.
     """
+    came: list[signal.Signals] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        raise _Stopped(signal.Signals(number).name)
+        came.append(signal.Signals(number))
+        raise KeyboardInterrupt
 
-    numbers = []
-    if threading.current_thread() is threading.main_thread():
-        numbers = [n for n in _STOP_SIGNALS if signal.getsignal(n) == signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    ours = [n for n in before if before[n] in (signal.SIG_DFL, signal.default_int_handler)]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
     try:
-        for number in numbers:
+        for number in ours:
             signal.signal(number, stop)
         yield
+    except BaseException:
+        if not came:
+            raise
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, before[number])
+    if came:
+        if came[0] == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise RunError(f"stopped by {came[0].name}")
 
 
 def _quiet_beam(on_death: Callable[[_WorkerDeathError], None] | None = None) -> None:

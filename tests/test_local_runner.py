@@ -10,10 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import apache_beam as beam
 import psutil
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import local_worker
+from pipeline.errors import RunError
+from pipeline.local_runner import run_locally
 from tests.conftest import line
 
 Writer = Callable[[str, Sequence[str]], str]
@@ -241,3 +245,26 @@ def test_ctrl_c_to_a_worker_alone_is_ignored(start: Callable[[], Run]) -> None:
     run = start()
     os.kill(run.wait_for_workers()[0], signal.SIGINT)
     assert run.process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (signal.SIGINT, pytest.raises(KeyboardInterrupt)),
+        (signal.SIGTERM, pytest.raises(RunError, match=r"^stopped by SIGTERM$")),
+    ],
+)
+def test_a_signal_in_a_step_of_a_run_with_one_worker_ends_it(
+    number: signal.Signals, error: contextlib.AbstractContextManager[object]
+) -> None:
+    before = signal.getsignal(number)
+
+    def stop(_: int) -> None:
+        os.kill(os.getpid(), number)
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = pipeline | beam.Create([1]) | beam.Map(stop)
+
+    with error:
+        run_locally(build, PipelineOptions(["--direct_num_workers=1"]))
+    assert signal.getsignal(number) == before
