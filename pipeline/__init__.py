@@ -1,6 +1,13 @@
 """From ndjson drawings to a data set of bitmaps."""
 
 import logging
+import signal
+import sys
+
+# A command of this project (`python -m …`) that is still importing: until command.run takes over,
+# Ctrl-C ends it without a word, not with a traceback of whatever was imported.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Beam warns, at its import and through the root logger, that its BigQuery client is not installed.
 logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())

@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 from absl import app, flags
 
@@ -67,14 +69,28 @@ def run(
         except Stopped as stopped:
             print(stopped, file=sys.stderr, flush=True)
             sys.exit(EXIT_STOPPED)
-        except KeyboardInterrupt:
-            fail("interrupted", 130)
         except BrokenPipeError:
             reader_has_gone()
         except OSError as error:  # a full disk, say, where no one foresaw it
             fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
 
-    app.run(run_main, flags_parser=parse_flags)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - lasts as the process does
+    try:
+        try:
+            _on_ctrl_c(signal.default_int_handler)
+            app.run(run_main, flags_parser=parse_flags)
+        finally:
+            _on_ctrl_c(signal.SIG_DFL)  # what ends anyway ends at once, without a word
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+
+
+def _on_ctrl_c(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    """Sets what Ctrl-C does, unless it is ignored, as in what a shell starts in its background."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
 
 
 def help_text(doc: str) -> str:

@@ -1,12 +1,12 @@
-"""A line of progress every few seconds on a local run.
+"""A line of progress every few seconds on a local run; it never fails one.
 
 Workers are processes of their own, so they append what they did to a file, a line a work item;
 a thread of the launching process adds it up. Remote runners have their own displays, which show
 the Beam counters; there the path is None and nothing is written.
 """
 
+import contextlib
 import json
-import os
 import sys
 import threading
 import time
@@ -23,14 +23,14 @@ class Progress:
         self._path = path
 
     def add(self, **amounts: int) -> None:
-        """Reports work done; one small write to a file opened for appending is atomic."""
+        """Reports work done; one small write to a file opened for appending is atomic.
+
+        A full disk may take a part of a line or none of it; the work goes on.
+        """
         if self._path is None:
             return
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, json.dumps(amounts).encode() + b"\n")
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(OSError), open(self._path, "ab", buffering=0) as file:
+            file.write(json.dumps(amounts).encode() + b"\n")
 
 
 class ProgressLines:
@@ -58,17 +58,16 @@ class ProgressLines:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_SECONDS):
-            print(self.line(), file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # no one reads it any more
+                print(self.line(), file=sys.stderr, flush=True)
 
     def line(self) -> str:
         """The progress so far, as one line."""
         totals: Counter[str] = Counter()
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                for line in file:
-                    totals.update(json.loads(line))
-        except FileNotFoundError:
-            pass  # no work item is done yet
+        with contextlib.suppress(OSError), open(self._path, "rb") as file:  # none yet: no news
+            for report in file:
+                with contextlib.suppress(ValueError):  # broken off where the disk was full
+                    totals.update(json.loads(report))
         seconds = time.monotonic() - self._start
         share = totals["bytes_read"] / max(self._input_bytes, 1)
         line = (

@@ -138,6 +138,24 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(
     assert not (tmp_path / "data" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("closed", [[1], [2], [0, 1, 2]])
+def test_closed_standard_files_change_nothing(
+    closed: list[int], write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(50)])
+    command_line = [sys.executable, "-m", "pipeline.main", f"--input={path}"]
+    done = subprocess.run(
+        [*command_line, f"--output={tmp_path}/data", "--direct_num_workers=1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: [os.close(number) for number in closed],
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "data" / "manifest.json").exists()
+
+
 def test_help_shows_the_flags_by_group_with_choices_and_defaults() -> None:
     done = command("--help")
     assert done.returncode == 0
