@@ -22,9 +22,14 @@ TABLES = {".md": run_table.to_markdown, ".csv": run_table.to_csv}
 def define_flags() -> None:
     define_run_dirs_flag()
     define_checkpoint_flag("last")
-    flags.DEFINE_list("table", [], "Tables to write, with commas between: .md or .csv.")
-    flags.DEFINE_list(
-        "output", [], "Pictures to write, with commas between: .png, .svg, .pdf or .eps."
+    command.define_paths(
+        "table", [], "Tables to write, with commas between: .md or .csv.", kind="FILE"
+    )
+    command.define_paths(
+        "output",
+        [],
+        "Pictures to write, with commas between: .png, .svg, .pdf or .eps.",
+        kind="FILE",
     )
     flags.DEFINE_bool("reference", True, "Pictures show the study's 20 runs, too.")
 

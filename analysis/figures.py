@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pipeline import command
 from pipeline.errors import UserError
 
 FORMATS = ("png", "svg", "pdf", "eps")
@@ -104,10 +105,11 @@ def of_each_category(count: int) -> str:
 
 def define_output_flag() -> None:
     """--output, for a command that calls `check_outputs` and `write` with it."""
-    flags.DEFINE_list(
+    command.define_paths(
         "output",
         None,
         "Pictures to write, with commas between: .png, .svg, .pdf or .eps.",
+        kind="FILE",
         required=True,
     )
 

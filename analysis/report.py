@@ -191,10 +191,11 @@ def define_flags() -> None:
     define_run_dirs_flag()
     define_dataset_flag()
     define_checkpoint_flag("best")
-    flags.DEFINE_string(
+    command.define_path(
         "output",
         None,
         f"The page. Default: {NAME} in the directory of the run, or in that of all runs.",
+        kind="FILE",
     )
 
 

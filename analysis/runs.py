@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from pipeline import command
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.errors import UserError
 from trainer import run_directory
@@ -232,10 +233,11 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 
 def define_run_dirs_flag(*, required: bool = True) -> None:
     """--run_dir of a command that takes any number of runs."""
-    flags.DEFINE_list(
+    command.define_paths(
         "run_dir",
         None if required else [],
         "Directories of runs, or of several runs such as a sweep's, with commas between.",
+        kind="DIR",
         required=required,
     )
 
@@ -251,7 +253,7 @@ def define_checkpoint_flag(default: str) -> None:
 
 def define_dataset_flag() -> None:
     """--dataset of a command that takes one run, whose configuration says where it was."""
-    flags.DEFINE_string(
+    command.define_path(
         "dataset", None, "Directory of the data set, if it is not where the run found it."
     )
 

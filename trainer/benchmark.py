@@ -279,7 +279,9 @@ def _arrays(directory: str, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("input", None, "Globs of simplified ndjson files.", required=True)
+    command.define_paths(
+        "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
+    )
     flags.DEFINE_list("experiments", ["E2_7", "E3_8"], "To train.")
     flags.DEFINE_integer("steps", 5, "Training steps of a measurement.", lower_bound=1)
     flags.DEFINE_integer("rounds", 3, "Measurements of each kind.", lower_bound=1)

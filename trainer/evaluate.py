@@ -20,8 +20,19 @@ _SHOWN_CLASSES = 10  # best and worst ones, where there are many
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Run directory of trainer.main.", required=True)
-    flags.DEFINE_string("dataset", None, "Data set directory; by default the run's own.")
+    command.define_path(
+        "run_dir",
+        None,
+        "Run directory of trainer.main.",
+        is_for_tensorflow=True,
+        required=True,
+    )
+    command.define_path(
+        "dataset",
+        None,
+        "Data set directory; by default the run's own.",
+        is_for_tensorflow=True,
+    )
     flags.DEFINE_enum("split", "validation", SPLITS, "Of the data set.")
     flags.DEFINE_enum(
         "checkpoint",
@@ -30,7 +41,7 @@ def define_flags() -> None:
         "Weights of the epoch with the highest validation accuracy, or of the last one.",
     )
     flags.DEFINE_integer("batch_size", 100, "Drawings to classify at once.", lower_bound=1)
-    flags.DEFINE_string("output", None, "JSON file to write all figures to.")
+    command.define_path("output", None, "JSON file to write all figures to.", kind="FILE")
 
 
 def main(_: list[str]) -> None:
