@@ -14,6 +14,7 @@ from absl import flags
 from pipeline import command
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.errors import UserError
+from pipeline.paths import printable
 from trainer import run_directory
 from trainer.state import HISTORY_KEYS
 
@@ -220,9 +221,9 @@ def mean_speed(speeds: Sequence[Speed]) -> float | None:
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """A name for each run: its experiment; where those clash its directory's name, or path."""
+    """A printable name for each run: its experiment, or else its directory's name, or path."""
     names = [run.experiment for run in runs]
-    directories = [os.path.normpath(run.directory) for run in runs]
+    directories = [printable(os.path.normpath(run.directory)) for run in runs]
     for distinctions in ([os.path.basename(path) for path in directories], directories):
         names = [
             distinction if names.count(name) > 1 else name

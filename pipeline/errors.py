@@ -8,6 +8,10 @@ class UserError(Exception):
 class RunError(Exception):
     """A run that started well and failed. Exit status 1."""
 
+    def __init__(self, text: str) -> None:
+        # A worker's error travels as UTF-8, which a file's name need not be: Beam would wait forever.
+        super().__init__(text.encode("utf-8", "backslashreplace").decode())
+
 
 class Stopped(Exception):  # noqa: N818 - it is no error
     """A run that was asked to stop and that the same command continues. Exit status 75."""

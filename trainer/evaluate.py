@@ -6,6 +6,7 @@ Computes in the precision that the run was trained in. --output keeps all figure
 matrix too, as evaluation.json of a run directory has them.
 """
 
+import os
 from typing import Any
 
 from absl import flags
@@ -13,6 +14,7 @@ from absl import flags
 from pipeline import command
 from pipeline.dataset import SPLITS
 from pipeline.errors import UserError
+from pipeline.paths import check_output_file
 from trainer import run_directory
 from trainer.quiet_start import quiet_start
 
@@ -46,6 +48,8 @@ def define_flags() -> None:
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
+    if args.output:
+        check_output_file("output", args.output)
     config = run_directory.read_config(args.run_dir)
     with quiet_start():
         from trainer.evaluation import evaluate_run
@@ -59,6 +63,7 @@ def main(_: list[str]) -> None:
     print(evaluation_text(evaluation))
     if args.output:
         try:
+            os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
             run_directory.write_json(args.output, evaluation)
         except OSError as error:
             raise UserError(f"{args.output}: {error.strerror}") from None

@@ -47,6 +47,8 @@ def _os_errors(path: str) -> Iterator[None]:
     """Turns TensorFlow's errors into Python's, of which dataset.read_manifest knows."""
     try:
         yield
+    except UnicodeEncodeError:
+        raise OSError(0, "not UTF-8, and TensorFlow opens no other names", path) from None
     except tf.errors.NotFoundError:
         raise FileNotFoundError(0, "No such file", path) from None
     except tf.errors.OpError as error:
