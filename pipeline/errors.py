@@ -9,7 +9,7 @@ class RunError(Exception):
     """A run that started well and failed. Exit status 1."""
 
     def __init__(self, text: str) -> None:
-        # A worker's error travels as UTF-8, which a file's name need not be: Beam would wait forever.
+        # A worker's error travels as UTF-8, which names of files need not be: Beam would hang.
         super().__init__(text.encode("utf-8", "backslashreplace").decode())
 
 

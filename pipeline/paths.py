@@ -33,12 +33,19 @@ def check_output_file(flag: str, path: str) -> None:
     """To be called before the work whose result goes to `path`, the value of `flag`.
 
     Raises:
-      UserError: no file can be written there, because it is a directory or not on this machine.
+      UserError: it is a directory, in no directory that can be written, or not on this machine.
     """
     if is_remote(path):
         raise UserError(f"--{flag}={path}: it has to be a file on this machine")
     if os.path.isdir(path) or path.endswith("/"):
         raise UserError(f"--{flag}={path}: a directory; name a file in it")
+    parent = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(parent):  # missing directories are going to be made
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        raise UserError(f"--{flag}={path}: {parent} is no directory")
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"--{flag}={path}: no permission to write in {parent}")
 
 
 def printable(text: str) -> str:

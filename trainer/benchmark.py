@@ -7,6 +7,7 @@ consists of; and whether the memory of a training run grows with its data set.
 """
 
 import collections
+import glob
 import os
 import statistics
 import subprocess
@@ -44,7 +45,7 @@ def make_datasets(
     per_category = drawings // len(os.listdir(drawn))
     for encoding in encodings:
         arguments = (
-            f"--input={drawn}/*.ndjson",
+            f"--input={glob.escape(drawn)}/*.ndjson",
             f"--output={directory}/{encoding}",
             f"--train_per_category={per_category}",
             f"--validation_per_category={per_category // 10}",
