@@ -162,7 +162,7 @@ def _draw_key(axes: Axes, left: float, columns: int) -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
+    command.define_path("run_dir", None, "Directory of the run.", required=True)
     define_checkpoint_flag("best")
     figures.define_output_flag()
 

@@ -93,7 +93,7 @@ def draw_class_scores(scores: Sequence[ClassScore], accuracy: float, title: str)
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
+    command.define_path("run_dir", None, "Directory of the run.", required=True)
     define_checkpoint_flag("best")
     figures.define_output_flag()
 

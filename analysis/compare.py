@@ -15,6 +15,7 @@ from analysis.cost_scatter import plot_costs
 from analysis.runs import define_checkpoint_flag, define_run_dirs_flag, read_runs
 from pipeline import command
 from pipeline.errors import UserError
+from pipeline.paths import check_output_file
 
 TABLES = {".md": run_table.to_markdown, ".csv": run_table.to_csv}
 
@@ -22,9 +23,14 @@ TABLES = {".md": run_table.to_markdown, ".csv": run_table.to_csv}
 def define_flags() -> None:
     define_run_dirs_flag()
     define_checkpoint_flag("last")
-    flags.DEFINE_list("table", [], "Tables to write, with commas between: .md or .csv.")
-    flags.DEFINE_list(
-        "output", [], "Pictures to write, with commas between: .png, .svg, .pdf or .eps."
+    command.define_paths(
+        "table", [], "Tables to write, with commas between: .md or .csv.", kind="FILE"
+    )
+    command.define_paths(
+        "output",
+        [],
+        "Pictures to write, with commas between: .png, .svg, .pdf or .eps.",
+        kind="FILE",
     )
     flags.DEFINE_bool("reference", True, "Pictures show the study's 20 runs, too.")
 
@@ -33,6 +39,7 @@ def main(argv: list[str]) -> None:
     args = flags.FLAGS
     figures.check_outputs(args.output)
     for path in args.table:
+        check_output_file("table", path)
         if os.path.splitext(path)[1] not in TABLES:
             raise UserError(f"--table={path}: the name must end in .md or .csv")
     runs = read_runs(args.run_dir)
@@ -49,7 +56,7 @@ def main(argv: list[str]) -> None:
 def _write(path: str, text: str) -> None:
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         raise UserError(f"{path}: cannot write it: {error.strerror}") from None

@@ -170,7 +170,7 @@ def _draw_mistake(
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
+    command.define_path("run_dir", None, "Directory of the run.", required=True)
     define_dataset_flag()
     define_checkpoint_flag("best")
     flags.DEFINE_integer("pairs", 12, "Pairs of categories.", lower_bound=1)

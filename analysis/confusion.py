@@ -250,7 +250,7 @@ def _write_list(
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
+    command.define_path("run_dir", None, "Directory of the run.", required=True)
     define_checkpoint_flag("best")
     flags.DEFINE_enum(
         "order", "similar", ["similar", "label"], "Of the categories; label: as in labels.txt."

@@ -185,7 +185,7 @@ def _show(axes: Axes, left: int, top: int, images: np.ndarray, line: int) -> Non
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "Directory of the data set.", required=True)
+    command.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
     flags.DEFINE_list(
         "split", ["train"], "Which splits to show, with commas between: train, validation, test."

@@ -98,7 +98,7 @@ def _categories(count: int) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "Directory of the data set.", required=True)
+    command.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
 
 

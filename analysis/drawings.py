@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pipeline.drawing import Drawing, Reject
 from pipeline.errors import UserError
+from pipeline.paths import printable
 
 
 class LabelledDrawing(NamedTuple):
@@ -40,7 +41,7 @@ def read_drawings(
     are_empty = True
     for item in sources.work_items(files, whole_files=True):
         path = item.file.path
-        category = sources.category_of(path)
+        category = printable(sources.category_of(path))
         rejects: list[str] = []
         count = 0
         for byte_offset, drawing, _ in sources.read_drawings(item):

@@ -183,7 +183,7 @@ def _draw_tile(
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
+    command.define_path("run_dir", None, "Directory of the run.", required=True)
     define_dataset_flag()
     define_checkpoint_flag("best")
     flags.DEFINE_integer("count", 18, "Drawings of each kind.", lower_bound=1)

@@ -18,7 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pipeline import command
 from pipeline.errors import UserError
+from pipeline.paths import check_output_file
 
 FORMATS = ("png", "svg", "pdf", "eps")
 DPI = 200  # of PNG: pixels an inch
@@ -104,10 +106,11 @@ def of_each_category(count: int) -> str:
 
 def define_output_flag() -> None:
     """--output, for a command that calls `check_outputs` and `write` with it."""
-    flags.DEFINE_list(
+    command.define_paths(
         "output",
         None,
         "Pictures to write, with commas between: .png, .svg, .pdf or .eps.",
+        kind="FILE",
         required=True,
     )
 
@@ -116,9 +119,10 @@ def check_outputs(paths: Sequence[str]) -> None:
     """To be called before the work.
 
     Raises:
-      UserError: the extension of a path is not one of FORMATS.
+      UserError: the extension of a path is not one of FORMATS, or no file can be written there.
     """
     for path in paths:
+        check_output_file("output", path)
         if _format(path) not in FORMATS:
             known = f".{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}"
             raise UserError(f"--output={path}: the name must end in {known}")

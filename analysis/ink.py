@@ -141,9 +141,12 @@ def _percent(pixels: Sequence[int]) -> np.ndarray:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "Directory of a data set; or else --input.")
-    flags.DEFINE_list(
-        "input", [], "Files of drawings, all that pipeline.main reads: globs with commas between."
+    command.define_path("dataset", None, "Directory of a data set; or else --input.")
+    command.define_paths(
+        "input",
+        [],
+        "Files of drawings, all that pipeline.main reads: globs with commas between.",
+        kind="GLOB",
     )
     figures.define_output_flag()
     flags.DEFINE_enum("split", "train", dataset.SPLITS, "Which split's drawings, of --dataset.")

@@ -167,7 +167,7 @@ def _draw_bar(figure: Figure, scale: Normalize) -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "Directory of the data set.", required=True)
+    command.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
     flags.DEFINE_enum("split", "train", dataset.SPLITS, "Which split's drawings.")
     flags.DEFINE_integer(

@@ -35,7 +35,7 @@ from analysis.runs import (
 from pipeline import command
 from pipeline.dataset import read_manifest
 from pipeline.errors import RunError, UserError
-from pipeline.paths import is_remote
+from pipeline.paths import check_output_file
 from trainer import run_directory
 
 NAME = "report.html"
@@ -191,19 +191,21 @@ def define_flags() -> None:
     define_run_dirs_flag()
     define_dataset_flag()
     define_checkpoint_flag("best")
-    flags.DEFINE_string(
+    command.define_path(
         "output",
         None,
         f"The page. Default: {NAME} in the directory of the run, or in that of all runs.",
+        kind="FILE",
     )
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
-    if args.output and (is_remote(args.output) or not args.output.endswith((".html", ".htm"))):
+    if args.output and not args.output.endswith((".html", ".htm")):
         raise UserError(f"--output={args.output}: a file on this machine, ending in .html")
     run_dirs = find_runs(args.run_dir)
     output = args.output or default_output(run_dirs)
+    check_output_file("output", output)
     page, missing = make_report(run_dirs, args.dataset, args.checkpoint, print)
     for line in missing:
         print("missing:", line)

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 from matplotlib.figure import Figure
 
 from analysis import figures
+from pipeline.paths import printable
 
 # What a browser may load: nothing but what the page holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -188,7 +189,7 @@ def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter])
         lang="en",
     )
     text = ElementTree.tostring(page, encoding="unicode", method="html")
-    return f"<!DOCTYPE html>\n{text}\n".encode()
+    return printable(f"<!DOCTYPE html>\n{text}\n").encode()
 
 
 def _kind(column: Column) -> dict[str, str]:

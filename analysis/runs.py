@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from pipeline import command
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.errors import UserError
+from pipeline.paths import printable
 from trainer import run_directory
 from trainer.state import HISTORY_KEYS
 
@@ -219,9 +221,9 @@ def mean_speed(speeds: Sequence[Speed]) -> float | None:
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """A name for each run: its experiment; where those clash its directory's name, or path."""
+    """A printable name for each run: its experiment, or else its directory's name, or path."""
     names = [run.experiment for run in runs]
-    directories = [os.path.normpath(run.directory) for run in runs]
+    directories = [printable(os.path.normpath(run.directory)) for run in runs]
     for distinctions in ([os.path.basename(path) for path in directories], directories):
         names = [
             distinction if names.count(name) > 1 else name
@@ -232,10 +234,11 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 
 def define_run_dirs_flag(*, required: bool = True) -> None:
     """--run_dir of a command that takes any number of runs."""
-    flags.DEFINE_list(
+    command.define_paths(
         "run_dir",
         None if required else [],
         "Directories of runs, or of several runs such as a sweep's, with commas between.",
+        kind="DIR",
         required=required,
     )
 
@@ -251,7 +254,7 @@ def define_checkpoint_flag(default: str) -> None:
 
 def define_dataset_flag() -> None:
     """--dataset of a command that takes one run, whose configuration says where it was."""
-    flags.DEFINE_string(
+    command.define_path(
         "dataset", None, "Directory of the data set, if it is not where the run found it."
     )
 

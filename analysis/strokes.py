@@ -222,10 +222,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_list(
+    command.define_paths(
         "input",
         None,
         "Files of drawings, all that pipeline.main reads: globs with commas between.",
+        kind="GLOB",
         required=True,
     )
     figures.define_output_flag()

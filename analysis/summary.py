@@ -133,8 +133,8 @@ def _class_lines(scores: Sequence[ClassScore]) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "Directory of the data set.", required=True)
-    flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
+    command.define_path("dataset", None, "Directory of the data set.", required=True)
+    command.define_path("run_dir", None, "Directory of the run.", required=True)
 
 
 def main(argv: list[str]) -> None:

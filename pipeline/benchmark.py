@@ -129,7 +129,9 @@ def _compare_memory(patterns: list[str], counts: Sequence[int]) -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("input", None, "Globs of simplified ndjson files.", required=True)
+    command.define_paths(
+        "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
+    )
     flags.DEFINE_integer(
         "drawings",
         1_000_000,

@@ -1,20 +1,123 @@
 """How every `python -m …` of this project starts and ends: flags, one-line errors, exit status."""
 
+import io
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
 from absl import app, flags
 
+from pipeline import paths
 from pipeline.errors import DryRun, RunError, Stopped, UserError
+
+flags.disclaim_key_flags()  # path flags belong to the command that defines them
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 
 _KINDS = {"int": "N", "float": "X", "string": "TEXT", "comma separated list of strings": "A,B,…"}
+
+
+def define_path(
+    name: str,
+    default: str | None,
+    help: str,
+    *,
+    kind: str = "DIR",
+    is_for_tensorflow: bool = False,
+    required: bool = False,
+    module_name: str | None = None,
+) -> None:
+    """Defines a flag that is a path, as `flags.DEFINE_string` would, but see `paths.expand`.
+
+    Every flag of this project that is a path is defined here or by `define_paths`.
+
+    Args:
+      name: of the flag.
+      default: a path, or None.
+      help: for --help.
+      kind: the value's placeholder in --help: DIR, FILE or PATH.
+      is_for_tensorflow: whether to refuse names that are not UTF-8, which TensorFlow cannot open.
+      required: whether the command needs the flag.
+      module_name: the group in --help.
+    """
+    parser = _PathParser(kind, is_for_tensorflow)
+    flags.DEFINE(parser, name, default, help, module_name=module_name, required=required)
+
+
+def define_paths(
+    name: str,
+    default: list[str] | None,
+    help: str,
+    *,
+    kind: str,
+    required: bool = False,
+    module_name: str | None = None,
+) -> None:
+    """The same for a list of paths, or globs, with commas between.
+
+    If the whole text, with its commas, is the name of what exists, it is that one path.
+    """
+    parser, serializer = _PathsParser(kind), flags.CsvListSerializer(",")
+    flags.DEFINE(
+        parser,
+        name,
+        default,
+        help,
+        serializer=serializer,
+        module_name=module_name,
+        required=required,
+    )
+
+
+def expand_arguments(arguments: Sequence[str]) -> list[str]:
+    """The words of a command line that are paths, see `paths.expand`.
+
+    Raises:
+      UserError: one is no path.
+    """
+    try:
+        return [paths.expand(argument) for argument in arguments]
+    except ValueError as error:
+        raise UserError(f"an argument: {error}") from None
+
+
+class _PathParser(flags.ArgumentParser):
+    """The value of a `define_path` flag."""
+
+    def __init__(self, kind: str, is_for_tensorflow: bool) -> None:
+        self._kind = kind
+        self._is_for_tensorflow = is_for_tensorflow
+
+    def parse(self, argument: str) -> str:
+        path = paths.expand(argument)
+        if self._is_for_tensorflow and path != paths.printable(path):
+            raise ValueError("not UTF-8, and TensorFlow opens no other names")
+        return path
+
+    def flag_type(self) -> str:
+        return self._kind
+
+
+class _PathsParser(flags.ListParser):
+    """The value of a `define_paths` flag."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def parse(self, argument: str | list[str]) -> list[str]:
+        if isinstance(argument, list):  # the default
+            return argument
+        if os.path.exists(whole := os.path.expanduser(argument)):
+            return [whole]
+        return [paths.expand(item) for item in super().parse(argument) or [""]]
+
+    def flag_type(self) -> str:
+        return f"{self._kind},…"
 
 
 def run(
@@ -51,6 +154,7 @@ def run(
         except flags.Error as error:
             missing = re.match(r"flag --(\w+)=None: ", str(error))
             text = f"--{missing[1]} is needed" if missing else str(error).rstrip(".")
+            text = re.sub(r"^flag (--\w+)(=(?=: ))?", r"\1", text)  # --output: an empty path
             fail(f"{text} (--help lists the flags)", 2)
         if left[1:] and not (takes_arguments or pass_unknown_flags):
             fail(f"{left[1]!r} is no flag (--help lists the flags)", 2)
@@ -71,12 +175,17 @@ def run(
             sys.exit(EXIT_STOPPED)
         except BrokenPipeError:
             reader_has_gone()
+        except UnicodeEncodeError as error:  # a name that is not UTF-8, where no one foresaw it
+            near = error.object[max(0, error.start - 200) : error.end + 200]
+            fail(f"{near!r}: not UTF-8", 2)
         except OSError as error:  # a full disk, say, where no one foresaw it
             fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
 
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - lasts as the process does
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be any bytes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             _on_ctrl_c(signal.default_int_handler)
@@ -102,7 +211,7 @@ def help_text(doc: str) -> str:
         lines += ["", "Flags:" if module == sys.argv[0] else f"{module}:"]
         for flag in of_module:
             choices = "|".join(getattr(flag.parser, "enum_values", []))
-            kind = choices or _KINDS.get(flag.flag_type(), "…")
+            kind = choices or _KINDS.get(flag.flag_type(), flag.flag_type())
             name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={kind}"
             text = (flag.help or "").removeprefix(f"<{choices}>: ")  # absl's own way to show them
             if flag.default not in (None, []):

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import records
 from pipeline.errors import UserError
 from pipeline.label_rule import clean_label
-from pipeline.paths import is_remote
+from pipeline.paths import is_remote, printable
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
@@ -74,7 +74,9 @@ class Manifest:
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        """The file's text; names of inputs that are not UTF-8 as escapes, which JSON reads back."""
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        return printable(text) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":

@@ -213,8 +213,8 @@ def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
 def define_flags() -> None:
     """Defines the flags of the command."""
     flags.DEFINE_list("categories", [], "With commas between, or 'all' that the bucket has.")
-    flags.DEFINE_string("labels", None, "File with the categories, one a line.")
-    flags.DEFINE_string("output", None, "Directory to download to.", required=True)
+    command.define_path("labels", None, "File with the categories, one a line.", kind="FILE")
+    command.define_path("output", None, "Directory to download to.", required=True)
     text = "Of the files; the raw one has every point and its time, about seven times the bytes."
     flags.DEFINE_enum("format", "simplified", list(bucket.SUFFIXES), text)
     text = "Fetch only the first drawings of each file, this many. Default: all."

@@ -8,6 +8,10 @@ class UserError(Exception):
 class RunError(Exception):
     """A run that started well and failed. Exit status 1."""
 
+    def __init__(self, text: str) -> None:
+        # A worker's error travels as UTF-8, which names of files need not be: Beam would hang.
+        super().__init__(text.encode("utf-8", "backslashreplace").decode())
+
 
 class ContactLost(RunError):  # noqa: N818 - it need not be one
     """A run that lost sight of its job, which may go on. Exit status 1."""

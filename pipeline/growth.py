@@ -107,7 +107,9 @@ def _numbers(texts: Sequence[str], files: int) -> list[int]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("input", None, "Globs of simplified ndjson files.", required=True)
+    command.define_paths(
+        "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
+    )
     flags.DEFINE_list(
         "drawings", "10000,100000,1000000", "Numbers of drawings to measure, at least one a file."
     )

@@ -25,13 +25,14 @@ from pipeline.sampling import PRIORITY, Quotas
 
 def define_flags() -> None:
     group = "Input and output"
-    flags.DEFINE_list(
+    command.define_paths(
         "input",
         None,
         "Globs of files: simplified or raw ndjson, or upstream's .bin, also as .gz or .bz2.",
+        kind="GLOB",
         module_name=group,
     )
-    flags.DEFINE_string("output", None, "Directory to write the data set to.", module_name=group)
+    command.define_path("output", None, "Directory to write the data set to.", module_name=group)
     flags.DEFINE_boolean(
         "overwrite",
         False,
@@ -62,11 +63,12 @@ def define_flags() -> None:
     )
 
     group = "Which drawings"
-    flags.DEFINE_string(
+    command.define_path(
         "labels",
         None,
         "File with one label a line; the line number from 0 is the class index, drawings of other "
         "categories are left out. Without it: all categories of the input, sorted.",
+        kind="FILE",
         module_name=group,
     )
     flags.DEFINE_string(

@@ -85,6 +85,6 @@ def sum_counters(counters: Iterable[Counter[Any]]) -> Counter[Any]:
 def _write_text(path: str, text: str) -> None:
     try:
         with storage.create_file(path) as file:
-            file.write(text.encode())
+            file.write(text.encode("utf-8", "backslashreplace"))  # names of files may be any bytes
     except storage.ERRORS as error:
         raise RunError(f"cannot write {path}: {storage.reason(error)}") from error

@@ -340,7 +340,7 @@ def write_drawings(directory: Path, count: int, seed: int) -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", None, "Directory to write to.", required=True)
+    command.define_path("output", None, "Directory to write to.", required=True)
     flags.DEFINE_integer(
         "drawings_per_category",
         None,

@@ -76,7 +76,7 @@ def check_side_files(directory: str, manifest: Manifest) -> list[str]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "Data set directory.", required=True)
+    command.define_path("dataset", None, "Data set directory.", required=True)
 
 
 def main(argv: list[str]) -> None:

@@ -68,7 +68,7 @@ def test_an_unknown_extension_is_refused_before_anything_is_written(tmp_path, na
 
 def test_a_picture_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(UserError, match=r"folder\.png: cannot write it: Is a directory"):
+    with pytest.raises(UserError, match=r"folder\.png: a directory; name a file in it"):
         figures.write(simple_figure(), [str(tmp_path / "folder.png")])
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 

@@ -525,7 +525,10 @@ def test_the_command_tells_where_the_page_is(made):
         (("--run_dir={run}", "--output=page.pdf"), "--output=page.pdf: "),
         (("--run_dir={run}", "--output=gs://bucket/page.html"), "--output=gs://bucket/page.html: "),
         (("--run_dir={run}", "--dataset=none"), "none: no such directory"),
-        (("--run_dir={run}", "--output=/dev/null/page.html"), "/dev/null/page.html: cannot write"),
+        (
+            ("--run_dir={run}", "--output=/dev/null/p.html"),
+            "--output=/dev/null/p.html: ",
+        ),
     ],
 )
 def test_what_the_user_got_wrong_is_one_line(made, arguments, error):

@@ -16,7 +16,7 @@ from pipeline import dataset
 from pipeline.errors import RunError, UserError
 from tests.stopped_training import make_config
 from tests.trainer_data import DEVICES, LABELS, tiny_experiment, write_dataset
-from trainer import checkpoints, predictions, run_directory, train
+from trainer import checkpoints, predictions, run_directory, saved_runs, train
 from trainer.config import Interval
 from trainer.evaluation import evaluate
 from trainer.input_pipeline import evaluation_batches
@@ -354,3 +354,11 @@ def test_several_replicas_train_as_one_does(finished, data, tmp_path):
     one, two = read_json(finished, "history.json"), read_json(config, "history.json")
     for key in one:
         np.testing.assert_allclose(one[key], two[key], rtol=1e-3, err_msg=key)
+
+
+def test_a_run_directory_s_name_is_never_a_pattern(finished, data, tmp_path):
+    config = make_config(data, tmp_path / "run[1]*?\\x", epochs=1)
+    train.train(config)
+    assert train.train(dataclasses.replace(config, epochs=3)).epoch == 3
+    assert read_json(config, "history.json") == read_json(finished, "history.json")
+    saved_runs.load_run(config.run_dir, "best")

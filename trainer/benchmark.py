@@ -7,6 +7,7 @@ consists of; and whether the memory of a training run grows with its data set.
 """
 
 import collections
+import glob
 import os
 import statistics
 import subprocess
@@ -44,7 +45,7 @@ def make_datasets(
     per_category = drawings // len(os.listdir(drawn))
     for encoding in encodings:
         arguments = (
-            f"--input={drawn}/*.ndjson",
+            f"--input={glob.escape(drawn)}/*.ndjson",
             f"--output={directory}/{encoding}",
             f"--train_per_category={per_category}",
             f"--validation_per_category={per_category // 10}",
@@ -279,7 +280,9 @@ def _arrays(directory: str, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("input", None, "Globs of simplified ndjson files.", required=True)
+    command.define_paths(
+        "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
+    )
     flags.DEFINE_list("experiments", ["E2_7", "E3_8"], "To train.")
     flags.DEFINE_integer("steps", 5, "Training steps of a measurement.", lower_bound=1)
     flags.DEFINE_integer("rounds", 3, "Measurements of each kind.", lower_bound=1)

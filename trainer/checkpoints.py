@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.errors import RunError
+from trainer import storage
 from trainer.optimizer import averaged_weights
 from trainer.run_directory import CHECKPOINTS
 from trainer.steps import Trainee
@@ -53,7 +54,8 @@ def restore(run_dir: str, name: str, model: keras.Model) -> None:
       RunError: it is missing, damaged, or of another model.
     """
     _read(run_dir, name, is_partial=True, model=[each.value for each in model.variables])
-    names = [key for key, _ in tf.train.list_variables(os.path.join(run_dir, CHECKPOINTS, name))]
+    with storage.literal(os.path.join(run_dir, CHECKPOINTS)) as directory:
+        names = [key for key, _ in tf.train.list_variables(os.path.join(directory, name))]
     if any(key.startswith("average/") for key in names):
         _read(run_dir, name, is_partial=True, average=averaged_weights(model))
 
@@ -61,7 +63,8 @@ def restore(run_dir: str, name: str, model: keras.Model) -> None:
 def _read(run_dir: str, name: str, is_partial: bool, **groups: Any) -> None:
     path = os.path.join(run_dir, CHECKPOINTS, name)
     try:
-        status = tf.train.Checkpoint(**groups).read(path)
+        with storage.literal(os.path.dirname(path)) as directory:
+            status = tf.train.Checkpoint(**groups).read(os.path.join(directory, name))
         status.assert_existing_objects_matched()
         if is_partial:
             status.expect_partial()

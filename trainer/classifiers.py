@@ -120,8 +120,11 @@ def _load_saved_model(path: str) -> Classifier:
         )
     with quiet_start():
         import tensorflow as tf
+
+        from trainer import storage
     try:
-        model = tf.saved_model.load(path)
+        with storage.literal(path) as directory:
+            model = tf.saved_model.load(directory)
         labels = model.signatures["labels"]()["labels"].numpy()
         function = model.signatures["serving_default"]
     except (tf.errors.OpError, OSError, ValueError, KeyError) as error:

@@ -6,6 +6,7 @@ Computes in the precision that the run was trained in. --output keeps all figure
 matrix too, as evaluation.json of a run directory has them.
 """
 
+import os
 from typing import Any
 
 from absl import flags
@@ -13,6 +14,7 @@ from absl import flags
 from pipeline import command
 from pipeline.dataset import SPLITS
 from pipeline.errors import UserError
+from pipeline.paths import check_output_file
 from trainer import run_directory
 from trainer.quiet_start import quiet_start
 
@@ -20,8 +22,19 @@ _SHOWN_CLASSES = 10  # best and worst ones, where there are many
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Run directory of trainer.main.", required=True)
-    flags.DEFINE_string("dataset", None, "Data set directory; by default the run's own.")
+    command.define_path(
+        "run_dir",
+        None,
+        "Run directory of trainer.main.",
+        is_for_tensorflow=True,
+        required=True,
+    )
+    command.define_path(
+        "dataset",
+        None,
+        "Data set directory; by default the run's own.",
+        is_for_tensorflow=True,
+    )
     flags.DEFINE_enum("split", "validation", SPLITS, "Of the data set.")
     flags.DEFINE_enum(
         "checkpoint",
@@ -30,11 +43,13 @@ def define_flags() -> None:
         "Weights of the epoch with the highest validation accuracy, or of the last one.",
     )
     flags.DEFINE_integer("batch_size", 100, "Drawings to classify at once.", lower_bound=1)
-    flags.DEFINE_string("output", None, "JSON file to write all figures to.")
+    command.define_path("output", None, "JSON file to write all figures to.", kind="FILE")
 
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
+    if args.output:
+        check_output_file("output", args.output)
     config = run_directory.read_config(args.run_dir)
     with quiet_start():
         from trainer.evaluation import evaluate_run
@@ -48,6 +63,7 @@ def main(_: list[str]) -> None:
     print(evaluation_text(evaluation))
     if args.output:
         try:
+            os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
             run_directory.write_json(args.output, evaluation)
         except OSError as error:
             raise UserError(f"{args.output}: {error.strerror}") from None

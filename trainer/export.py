@@ -27,7 +27,13 @@ from trainer.quiet_start import quiet_start
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Run directory of trainer.main.", required=True)
+    command.define_path(
+        "run_dir",
+        None,
+        "Run directory of trainer.main.",
+        is_for_tensorflow=True,
+        required=True,
+    )
     flags.DEFINE_enum(
         "checkpoint",
         "best",
@@ -35,11 +41,12 @@ def define_flags() -> None:
         "Weights of the epoch with the highest validation accuracy, or of the last one.",
     )
     flags.DEFINE_list("formats", list(FILES), "What to write.")
-    flags.DEFINE_string(
+    command.define_path(
         "dataset",
         None,
         "Data set directory to calibrate and compare on; by default the one that the run learned "
         "from.",
+        is_for_tensorflow=True,
     )
 
 

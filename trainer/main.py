@@ -24,13 +24,18 @@ from trainer.state import State
 
 def define_flags() -> None:
     group = "Data and run"
-    flags.DEFINE_string(
-        "dataset", None, "Data set directory that pipeline.main has written.", module_name=group
+    command.define_path(
+        "dataset",
+        None,
+        "Data set directory that pipeline.main has written.",
+        is_for_tensorflow=True,
+        module_name=group,
     )
-    flags.DEFINE_string(
+    command.define_path(
         "run_dir",
         None,
         "Directory to keep this run in: checkpoints, metrics.",
+        is_for_tensorflow=True,
         module_name=group,
     )
     flags.DEFINE_string(

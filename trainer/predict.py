@@ -25,7 +25,7 @@ from trainer.drawing_lines import Line, check_files, read_batches
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run_dir", None, "Run directory of trainer.main.")
+    command.define_path("run_dir", None, "Run directory of trainer.main.", is_for_tensorflow=True)
     flags.DEFINE_enum(
         "checkpoint",
         "best",
@@ -33,10 +33,12 @@ def define_flags() -> None:
         "With --run_dir: weights of the epoch with the highest validation accuracy, or of the "
         "last one.",
     )
-    flags.DEFINE_string(
+    command.define_path(
         "model",
         None,
         "Instead of --run_dir: an export, a .keras or .tflite file or a SavedModel directory.",
+        kind="PATH",
+        is_for_tensorflow=True,
     )
     flags.DEFINE_integer("top", 3, "Classes to name for each drawing.", lower_bound=1)
     flags.DEFINE_integer("batch_size", 100, "Drawings to classify at once.", lower_bound=1)
@@ -44,7 +46,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
-    paths = argv[1:]
+    paths = command.expand_arguments(argv[1:])
     if (args.run_dir is None) == (args.model is None):
         raise UserError("either --run_dir or --model is needed")
     if args.model is not None and args["checkpoint"].present:

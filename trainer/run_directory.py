@@ -155,11 +155,14 @@ def append_metrics(run_dir: str, metrics: dict[str, Any]) -> None:
 
 
 def write_json(path: str, value: Any) -> None:
-    """Writes a JSON file as a whole: a reader, or a kill, never meets half of it."""
+    """Writes a JSON file as a whole: a reader, or a kill, never meets half of it.
+
+    Names of files that are not UTF-8 become escapes, which JSON reads as what they were.
+    """
     text = json.dumps(value, indent=1, ensure_ascii=False)
     text = re.sub(r"\[[-+.,eE\d\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
     temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
+    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -1,10 +1,15 @@
-"""Files of a data set wherever TensorFlow can read: on this machine, on gs://, …"""
+"""Files where TensorFlow can read: on this machine, on gs://, …"""
 
 import contextlib
 import hashlib
+import os
+import re
+import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
+
+from pipeline.paths import printable
 
 _PIECE_BYTES = 1 << 20
 
@@ -43,8 +48,25 @@ def file_bytes(path: str) -> int:
 
 
 @contextlib.contextmanager
+def literal(directory: str) -> Iterator[str]:
+    """Yields a name of a directory on this machine that TensorFlow takes for no pattern.
+
+    It writes checkpoints to names with `*?[` in them, but reads them as if they were patterns.
+    """
+    if not re.search(r"[*?\[\\]", directory):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as links:
+        link = os.path.join(links, "directory")
+        os.symlink(os.path.abspath(directory), link)
+        yield link
+
+
+@contextlib.contextmanager
 def _os_errors(path: str) -> Iterator[None]:
     """Turns TensorFlow's errors into Python's, of which dataset.read_manifest knows."""
+    if path != printable(path):
+        raise OSError(0, "not UTF-8, and TensorFlow opens no other names", path)
     try:
         yield
     except tf.errors.NotFoundError:
