@@ -167,8 +167,10 @@ def _run_job(job: Job, files: Sequence[InputFile], options: PipelineOptions) -> 
             _run_remotely(settings, options)
         else:
             _run_locally(settings, options)
-    except ContactLost:
+    except RunError as error:  # of the job, or after it: a worker that dies at the very end, say
         if not _is_done(job):
+            if not isinstance(error, ContactLost):
+                _clean_up(job)
             raise
     except BaseException:  # Ctrl-C too
         if not _is_done(job):

@@ -95,8 +95,7 @@ def make_manifest(
         sampling=sampling_settings,
         inputs=[
             {
-                # A name that is not UTF-8 is escaped.
-                "file": file.path.encode("utf-8", "backslashreplace").decode(),
+                "file": file.path,
                 "bytes": file.bytes,
                 "drawings": summary.drawings["file_read"].get(str(index), 0),
             }

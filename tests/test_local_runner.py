@@ -166,7 +166,7 @@ def test_a_worker_killed_when_the_job_is_done_fails_the_run_or_is_not_missed(
         assert run.leaves_no_process()
 
 
-@pytest.mark.parametrize("seconds", [0, 1.5])
+@pytest.mark.parametrize("seconds", [0, 0.5])
 def test_both_workers_killed_end_the_run_in_one_line(
     seconds: float, start: Callable[[], Run]
 ) -> None:

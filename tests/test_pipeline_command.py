@@ -145,7 +145,10 @@ def test_closed_standard_files_change_nothing(
     path = write_lines("cat.ndjson", [line("cat", n) for n in range(50)])
     command_line = [sys.executable, "-m", "pipeline.main", f"--input={path}"]
     done = subprocess.run(
-        [*command_line, f"--output={tmp_path}/data", "--direct_num_workers=1"],
+        [
+            *(*command_line, f"--output={tmp_path}/data", "--direct_num_workers=1"),
+            "--validation_share=0.2",
+        ],
         capture_output=True,
         text=True,
         check=False,
