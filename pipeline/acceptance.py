@@ -67,7 +67,7 @@ def check(
         missing = [index for index in without if category_of(files[index].path) not in read]
         if missing:
             raise UserError(report.missing_categories(missing, files, summary))
-    if lost := [label for label in summary.labels if not sum(summary.counts[label])]:
+    if lost := [label for label in read if not sum(summary.counts.get(label, ()))]:
         raise UserError(report.none_kept(lost, summary))
     for split in SPLITS:
         position = summary.splits.index(split)

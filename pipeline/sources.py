@@ -204,7 +204,9 @@ def file_categories(paths: Sequence[str], labels: Collection[str] | None = None)
 
     def category(name: str, folder: str) -> str:
         of_folder = _label(os.path.basename(folder))
-        if not name or (not _has_letter(name) and len(numbered) > 1):
+        if not name:
+            return ""
+        if not _has_letter(name) and len(numbered) > 1:
             return of_folder
         if len(places[name]) == 1 or (labels is not None and name in labels):
             return name
