@@ -4,11 +4,14 @@ A run that ends well has lost nothing that it does not name; what is checked her
 without anyone asking for it: files, categories, splits, the ink of drawings.
 """
 
+import contextlib
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from pipeline import report
-from pipeline.dataset import SPLITS
+from pipeline.dataset import SPLITS, Manifest, read_file
 from pipeline.errors import RunError, UserError
+from pipeline.paths import is_remote
 from pipeline.publish import Summary
 from pipeline.sampling import Quotas
 from pipeline.sources import InputFile, category_of
@@ -29,6 +32,25 @@ def check_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:
             f"the input changed while it was read: {report.some(changed)}; nothing was written, "
             "run it again when the files are as they should be"
         )
+
+
+def check_shards(manifest: Manifest, paths: Mapping[str, str]) -> None:
+    """Check that shards that an earlier run left are whole; a power loss may have damaged them.
+
+    Args:
+      manifest: of the data set.
+      paths: where the job wrote each shard. Those that are not there may be in place already.
+
+    Raises:
+      RunError: one is not what the job wrote.
+    """
+    shards = {shard.file: shard for split in SPLITS for shard in manifest.splits[split].shards}
+    for name, path in paths.items():
+        if is_remote(path):  # object stores show only whole objects
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if hashlib.sha256(read_file(path)).hexdigest() != shards[name].sha256:
+                raise RunError(f"{path} is damaged; run the job again")
 
 
 def check(

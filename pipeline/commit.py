@@ -69,6 +69,7 @@ def commit(
         is_exchanged = (
             is_local
             and previous is not None
+            and not _is_in(os.getcwd(), job.output)  # of this process, and maybe of a shell
             and len(found) == len(written)  # none was put in place by an earlier try
             and _exchange(job, found)
         )
@@ -143,11 +144,17 @@ def _locate(job: Job, written: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def _is_in(path: str, directory: str) -> bool:
+    directory = os.path.realpath(directory)
+    return os.path.commonpath([os.path.realpath(path), directory]) == directory
+
+
 def _exchange(job: Job, found: Mapping[str, str]) -> bool:
     """Trade places with the old data set; False where this machine, or this directory, cannot."""
     new = f"{job.directory}/{_NEW}"
     os.makedirs(f"{new}/{REJECTS}", exist_ok=True)
     storage.rename_files((path, f"{new}/{name}") for name, path in found.items())
+    storage.copy_owner(job.output, new)
     storage.delete_empty_directories([f"{new}/{REJECTS}"])
     storage.sync(path for path in (f"{new}/{REJECTS}", new) if os.path.isdir(path))
     try:

@@ -81,14 +81,15 @@ def run(
     with _locked(output) as directory:
         left = staging.jobs_in(directory)
         job = next((job for job in left if _is_same(job.settings, settings)), None)
-        if job is None or not _is_done(job):
+        is_from_before = job is not None and _is_done(job)
+        if job is None or not is_from_before:
             if not overwrite and staging.read_manifest_file(f"{directory}/{MANIFEST}"):
                 raise UserError(f"{output} holds a data set already; --overwrite replaces it")
             for job in left:
                 staging.remove(job)
             job = staging.begin(directory, settings)
             _run_job(job, files, options)
-        return _complete(job, max_reject_fraction)
+        return _complete(job, max_reject_fraction, is_from_before=is_from_before)
 
 
 def finish(
@@ -111,7 +112,7 @@ def finish(
         left = staging.jobs_in(directory)
         done = [job for job in left if _is_done(job)]
         if done:
-            return _complete(done[0], max_reject_fraction)
+            return _complete(done[0], max_reject_fraction, is_from_before=True)
         for job in [job for job in left if staging.is_empty(job)]:
             staging.remove(job)
             left.remove(job)
@@ -197,8 +198,16 @@ def _run_locally(settings: PrepareSettings, options: PipelineOptions) -> None:
             run_locally(lambda pipeline: prepare(pipeline, settings), options)
 
 
-def _complete(job: Job, max_reject_fraction: float) -> tuple[Summary, Manifest]:
-    """Makes a data set of a job that is done, if its result may be one; else it is deleted."""
+def _complete(
+    job: Job, max_reject_fraction: float, *, is_from_before: bool
+) -> tuple[Summary, Manifest]:
+    """Makes a data set of a job that is done, if its result may be one; else it is deleted.
+
+    Args:
+      job: the job.
+      max_reject_fraction: as of `run`.
+      is_from_before: whether an earlier run did it, since when its files may have been damaged.
+    """
     told = job.settings
     quotas = Quotas(**told["quotas"])
     files = [InputFile(*file) for file in told["inputs"]]
@@ -213,11 +222,15 @@ def _complete(job: Job, max_reject_fraction: float) -> tuple[Summary, Manifest]:
             **quotas.as_settings(),
             "recognized_only": told["recognized_only"],
         }
-        manifest = publish.make_manifest(summary, files, sampling_settings, told["image_encoding"])
+        manifest = publish.make_manifest(
+            summary, files, sampling_settings, told["image_encoding"], told["versions"]
+        )
+        shard_paths = publish.shard_paths(summary, manifest, job.directory)
+        if is_from_before:
+            acceptance.check_shards(manifest, shard_paths)
     except (UserError, RunError):
         _clean_up(job)
         raise
-    shard_paths = publish.shard_paths(summary, manifest, job.directory)
     commit(job, manifest, shard_paths, summary.reject_files)
     return summary, manifest
 

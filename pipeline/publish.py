@@ -66,8 +66,13 @@ def make_manifest(
     files: Sequence[InputFile],
     sampling_settings: dict[str, Any],
     image_encoding: str,
+    made_by: dict[str, str] | None = None,
 ) -> Manifest:
     """Describe the data set of a job, its shards under the names that they are to have.
+
+    Args:
+      summary, files, sampling_settings, image_encoding: of the job.
+      made_by: the versions with which it was done; None: those of this process.
 
     Raises:
       RunError: the job has lost drawings: a category has fewer than were chosen.
@@ -114,7 +119,7 @@ def make_manifest(
             )
         },
         rejects=summary.drawings.get("rejected", {}),
-        versions=versions(),
+        versions=made_by or versions(),
     )
     _check_counts(summary, manifest)
     return manifest

@@ -149,7 +149,9 @@ def list_files(directory: str) -> dict[str, int]:
     if is_remote(directory):
         prefix = directory.rstrip("/") + "/"
         try:
-            return {file.path.removeprefix(prefix): file.size_in_bytes for file in _list(prefix)}
+            found = {file.path.removeprefix(prefix): file.size_in_bytes for file in _list(prefix)}
+            # An object store may keep an empty folder as a name that ends in a slash.
+            return {name: size for name, size in found.items() if name and name[-1] != "/"}
         except ERRORS as error:
             if is_missing(error):
                 return {}
@@ -209,6 +211,14 @@ def delete_empty_directories(paths: Sequence[str]) -> None:
 def sync(paths: Iterable[str]) -> None:
     """Wait until the content of files or directories of this machine has reached the disk."""
     _in_parallel(_sync, list(paths))
+
+
+def copy_owner(source: str, target: str) -> None:
+    """Give a directory of this machine the permissions of another, and its owner where one may."""
+    status = os.stat(source)
+    os.chmod(target, status.st_mode & 0o7777)
+    with contextlib.suppress(PermissionError):
+        os.chown(target, status.st_uid, status.st_gid)
 
 
 def gcs_blob(path: str) -> Any:

@@ -217,6 +217,39 @@ def test_what_a_user_puts_into_the_old_directory_meanwhile_stays(cut: Cut) -> No
     assert contents(cut.output) == {**cut.new_contents, "notes.txt": b"mine"}
 
 
+@pytest.mark.parametrize("cut", ["old"], indirect=True)
+def test_a_shard_that_was_damaged_since_the_job_was_done_is_found(cut: Cut) -> None:
+    cut.reset()
+    shard = next((cut.output / "_incomplete").glob("*/quickdraw-*"))
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(RunError, match=r"quickdraw-.* is damaged; run the job again"):
+        job.finish(str(cut.output))
+    assert cut.old is not None
+    assert read_manifest(str(cut.output)) == cut.old
+    with pytest.raises(UserError, match="not done yet, or failed"):
+        job.finish(str(cut.output))
+
+
+@pytest.mark.parametrize("cut", ["old"], indirect=True)
+def test_the_new_directory_has_the_permissions_of_the_old_one(cut: Cut) -> None:
+    cut.reset()
+    cut.output.chmod(0o2775)
+    job.finish(str(cut.output))
+    assert cut.output.stat().st_mode & 0o7777 == 0o2775
+
+
+@pytest.mark.parametrize("cut", ["old"], indirect=True)
+def test_a_directory_in_which_one_works_stays_the_same(
+    cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut.reset()
+    before = cut.output.stat().st_ino
+    monkeypatch.chdir(cut.output)
+    job.finish(".")
+    assert cut.output.stat().st_ino == before
+    assert contents(cut.output) == cut.new_contents
+
+
 def test_shards_of_other_content_have_other_names_and_the_same_content_the_same(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
