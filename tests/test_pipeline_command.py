@@ -57,10 +57,28 @@ def test_prints_a_table_warnings_and_nothing_else(
     ]
 
 
+def test_a_few_drawings_of_one_s_own_are_split_by_shares(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(40)])
+    flags = [f"--input={path}", f"--output={tmp_path}/data"]
+    done = command(*flags)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no train drawings: ")
+    assert "give --validation_share=0.2 instead" in done.stderr
+    done = command(*flags, "--validation_share=0.2", "--test_share=0.1")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split() == ["cat", "40", "40", "28", "8", "4"]
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ([], "--input is needed"),
+        (["--validation_share=0.2", "--validation_per_category=9"], "say the same; give one"),
+        (["--validation_share=0.5", "--test_share=0.5"], "leave nothing to train on"),
+        (["--validation_share=1.5"], "--validation_share"),
         (["--input=none-*.ndjson"], "no file matches none-*.ndjson"),
         (["--train_per_categry=7"], "did you mean --train_per_category?"),
         (["--train_per_category=some"], "--train_per_category: a whole number or 'all'"),
