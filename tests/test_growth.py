@@ -1,5 +1,6 @@
 """Elements grow in number as the drawings do, and in size not beyond what is stated."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -92,6 +93,12 @@ def test_at_50_million_and_5_billion_drawings_nothing_is_larger_than_stated() ->
     for kind in KINDS:
         assert many.amounts[kind].bytes == pytest.approx(100 * few.amounts[kind].bytes, rel=0.1)
     assert many.vcpu_hours == pytest.approx(100 * few.vcpu_hours, rel=0.1)
+
+
+def test_a_split_that_gets_no_drawings_has_a_plan() -> None:
+    amounts = {**dict.fromkeys(KINDS, Amount(2, 20_000, 15_000)), "shard": Amount(1, 120_000, 0)}
+    plan = plan_for(120, Measured(120, 2, 40_000, amounts, 0.1, 30e-6))  # all of them validate
+    assert (plan.shards, plan.shard_drawings) == (1, 120)
 
 
 def test_drawings_of_very_many_points_make_more_batches_not_larger_ones(
@@ -199,7 +206,12 @@ def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
         write_lines(f"{name}.ndjson", [line(name, n) for n in range(50)])
     command = [sys.executable, "-m", "pipeline.growth", f"--input={tmp_path}/*.ndjson"]
     done = subprocess.run(
-        [*command, "--drawings=3000"], capture_output=True, text=True, timeout=300, check=False
+        [*command, "--drawings=3000"],
+        env=with_odd_temporary_directory(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     rows = [text.split() for text in done.stdout.splitlines()]
@@ -208,6 +220,33 @@ def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
     (items,) = [row for row in rows if row[:2] == ["work", "items"]]
     assert items[2] == "2"
     assert items[-1] == f"{sources.MAX_RANGES + 2:,}"
+
+
+def test_the_benchmark_compares_speeds_and_memory(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    write_lines("cat.ndjson", [line("cat", n) for n in range(10)])
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.benchmark"),
+            *(f"--input={tmp_path}/*.ndjson", "--drawings=2000"),
+        ],
+        env=with_odd_temporary_directory(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ours, two workers" in done.stdout
+    assert done.stdout.endswith("bytes more a drawing\n")
+
+
+def with_odd_temporary_directory(parent: pathlib.Path) -> dict[str, str]:
+    """The environment, with temporary files in a directory whose name looks like a pattern."""
+    directory = parent / "some [a] * ?"
+    directory.mkdir()
+    return {**os.environ, "TMPDIR": str(directory)}
 
 
 def test_a_number_that_is_none_or_too_small_is_refused(write_lines: Writer) -> None:
