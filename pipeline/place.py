@@ -30,17 +30,10 @@ class Place(beam.DoFn):
         entries = batch.entries.views()
         identities = _identities(batch, entries, selection.shared_keys)
         ranks = np.frombuffer(batch.ranks, np.int64) if batch.ranks else identities
-        splits = np.concatenate(
-            [
-                selection.splits_of(category, own)
-                for category, own in zip(
-                    batch.categories, np.split(ranks, np.cumsum(counts)[:-1]), strict=True
-                )
-            ]
-        )
         indices = {label: index for index, label in enumerate(selection.labels)}
-        labels = [indices[category] for category in batch.categories]
-        label_of = np.repeat(np.array(labels, np.int32), counts)
+        labels = np.array([indices[category] for category in batch.categories], np.int32)
+        splits = selection.splits_of_runs(labels, counts, ranks)
+        label_of = np.repeat(labels, counts)
         orders = sampling.order_of(identities)
         for index, split in enumerate(selection.splits):
             in_split = np.flatnonzero(splits == index)

@@ -1,23 +1,30 @@
 """Elements grow in number as the drawings do, and in size not beyond what is stated."""
 
+import cProfile
 import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import distinct, growth_tables, parse, publish, shards, sources, staging
+from pipeline import distinct, growth_tables, parse, publish, sampling, shards, sources, staging
 from pipeline.commit import commit
 from pipeline.dataset import read_manifest
 from pipeline.growth import element_seconds, prepare_counted
 from pipeline.growth_plan import KINDS, LARGEST_BYTES, QUOTAS, Amount, Measured, plan_for
+from pipeline.label_rule import clean_label
 from pipeline.local_runner import run_locally
-from pipeline.sampling import MAX_SHARD_DRAWINGS
+from pipeline.place import Place
+from pipeline.sampling import MAX_SHARD_DRAWINGS, CategorySplits
 from pipeline.settings import PrepareSettings
+from pipeline.sources import InputFile
 from pipeline.transforms import prepare
+from pipeline.verify import check_dataset
 from tests.conftest import line
 
 Writer = Callable[[str, Sequence[str]], str]
@@ -52,6 +59,56 @@ def test_ten_times_the_drawings_are_ten_times_the_elements_and_bytes_none_of_the
         assert amounts["placed"].elements <= items * amounts["shard"].elements
     assert many["shard_records"].bytes == 20_000
     assert many["shard_records"].largest < 50_000 / 16
+
+
+def test_a_batch_takes_as_many_calls_whatever_the_number_of_its_categories(
+    write_lines: Writer,
+) -> None:
+    calls = []
+    for categories in (1, 2_000):
+        lines = [line(f"category {n % categories}", n) for n in range(2_000)]
+        path = write_lines(f"{categories}.ndjson", lines)
+        settings = PrepareSettings((), "", ("",), quotas=QUOTAS)
+        item = sources.WorkItem(InputFile(path, os.path.getsize(path)))
+        for n in range(categories):
+            clean_label(f"category {n}")  # which is kept
+        parsed, in_parse = counted_calls(parse.Parse(settings, 16).process, item)
+        (batch,) = [output for output in parsed if isinstance(output, bytes)]
+        names = {f"category {n}" for n in range(categories)}
+        whole = CategorySplits(1, (0, 0, 1 << 62), (0, 0, 2_000 // categories))
+        selection = sampling.select("hash", None, dict.fromkeys(names, whole), {})
+        placed, in_place = counted_calls(Place(settings).process, batch, selection)
+        calls.append((len(parsed), in_parse, len(placed), in_place))
+    (one_category, each_its_own) = calls
+    assert each_its_own[0] == one_category[0]  # elements
+    assert each_its_own[2] == one_category[2]
+    assert each_its_own[1] < 1.1 * one_category[1]
+    assert each_its_own[3] < 1.1 * one_category[3]
+
+
+def test_twice_the_categories_take_twice_the_calls_of_a_whole_run(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    calls = []
+    for number in (10, 500, 1_000, 2_000):  # of the first run there is more
+        lines = [line(f"category {n}", n) for n in range(number)]
+        path = write_lines(f"{number}.ndjson", lines)
+        output = str(tmp_path / str(number))
+        _, of_run = counted_calls(prepare_counted, [path], output, 1)
+        _, of_check = counted_calls(lambda path: check_dataset(path, read_manifest(path)), output)
+        calls.append((of_run, of_check))
+    _, few, more, many = np.array(calls)
+    assert (many - more < 2.3 * (more - few)).all()
+
+
+def counted_calls(
+    function: Callable[..., Iterable[Any]], *arguments: object
+) -> tuple[list[Any], int]:
+    """What a function gives, and how many calls of functions that took."""
+    profile = cProfile.Profile()
+    with profile:
+        results = list(function(*arguments))
+    return results, sum(entry.callcount for entry in profile.getstats())
 
 
 def test_the_plan_on_paper_is_what_is_counted(write_lines: Writer, small_items: None) -> None:
