@@ -172,8 +172,7 @@ class Parse(beam.DoFn):
             order = np.argsort(categories, kind="stable")
             categories, identities, strokes = categories[order], identities[order], strokes[order]
             ranks = ranks[order] if len(ranks) else ranks
-            views = entries.views()
-            entries = Entries.of([views[place] for place in order.tolist()])
+            entries = entries.take(order, entries.ends())
 
         for bucket, chosen in arrays.groups(identities % self._num_buckets):
             present, counts = arrays.runs(categories[chosen])
