@@ -279,24 +279,13 @@ def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
     assert items[-1] == f"{sources.MAX_RANGES + 2:,}"
 
 
-def test_the_benchmark_compares_speeds_and_memory(
+def test_the_benchmark_measures_drawings_in_a_directory_whose_name_looks_like_a_pattern(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
-    write_lines("cat.ndjson", [line("cat", n) for n in range(10)])
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pipeline.benchmark"),
-            *(f"--input={tmp_path}/*.ndjson", "--drawings=2000"),
-        ],
-        env=with_odd_temporary_directory(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "ours, two workers" in done.stdout
-    assert done.stdout.endswith("bytes more a drawing\n")
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(10)])
+    odd = with_odd_temporary_directory(tmp_path)["TMPDIR"]
+    benchmark.repeat_drawings([path], odd, 200)
+    assert benchmark._ours(odd, workers=1).peak_bytes > 0  # it would end with the status of ours
 
 
 def with_odd_temporary_directory(parent: pathlib.Path) -> dict[str, str]:
