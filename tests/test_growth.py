@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import distinct, growth_tables, parse, publish, sampling, shards, sources, staging
+from pipeline import (
+    benchmark,
+    distinct,
+    growth_tables,
+    parse,
+    publish,
+    sampling,
+    shards,
+    sources,
+    staging,
+)
 from pipeline.commit import commit
 from pipeline.dataset import read_manifest
 from pipeline.growth import element_seconds, prepare_counted
