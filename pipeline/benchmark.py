@@ -6,6 +6,7 @@ memory of all processes grows with the number of drawings.
 """
 
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -98,7 +99,8 @@ def _ours(directory: str, workers: int) -> Measured:
     with tempfile.TemporaryDirectory() as output:
         return measure(
             [
-                *("-m", "pipeline.main", f"--input={directory}/*.ndjson", f"--output={output}"),
+                *("-m", "pipeline.main", f"--input={glob.escape(directory)}/*.ndjson"),
+                f"--output={output}",
                 *("--train_per_category=all", "--validation_per_category=100"),
                 f"--direct_num_workers={workers}",
             ]

@@ -75,7 +75,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The file's text; names of inputs that are not UTF-8 as escapes, which JSON reads back."""
-        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        text = json.dumps(vars(self), default=vars, indent=1, ensure_ascii=False)
         return printable(text) + "\n"
 
     @classmethod

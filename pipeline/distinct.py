@@ -76,15 +76,27 @@ class Distinct(beam.DoFn):
         dropped: Counter[tuple[str, str]] = Counter()
         dropped["repeated", ""] = len(keys) - int(np.sum(is_kept))
         dropped["other_strokes", ""] = int(np.sum(is_kept)) - len(np.unique(keys))
-        for index, own in arrays.groups(categories):
-            if excluded := np.unique(ranks[own[is_elsewhere[own]]]).tobytes():
-                yield beam.pvalue.TaggedOutput("excluded", (names[index], excluded))
-            if lost := len(np.unique(identities[own[categories[keeper[own]] != index]])):
-                dropped["kept_elsewhere", names[index]] = lost
-            kept = ranks[own[is_kept[own]]]
-            lowest = sampling.lowest([kept], self._bounded).tobytes()
-            yield names[index], CategoryRanks(len(kept), lowest)
+        elsewhere = np.flatnonzero(is_elsewhere)
+        for index, own in arrays.groups(categories[elsewhere]):
+            excluded = np.unique(ranks[elsewhere[own]])
+            yield beam.pvalue.TaggedOutput("excluded", (names[index], excluded.tobytes()))
+        lost = np.flatnonzero(categories != categories[keeper])
+        for index, own in arrays.groups(categories[lost]):
+            dropped["kept_elsewhere", names[index]] = len(np.unique(identities[lost[own]]))
+        yield from _category_ranks(names, categories[is_kept], ranks[is_kept], self._bounded)
         yield beam.pvalue.TaggedOutput("counts", dropped)
+
+
+def _category_ranks(
+    names: Sequence[str], categories: np.ndarray, ranks: np.ndarray, bounded: int | None
+) -> Iterator[tuple[str, CategoryRanks]]:
+    """[N] indices into `names` and int64 ranks → every name's ranks, also where it has none."""
+    ranks = ranks[np.lexsort((ranks, categories))]
+    numbers = np.bincount(categories, minlength=len(names))
+    starts = np.cumsum(numbers) - numbers
+    for name, number, start in zip(names, numbers.tolist(), starts.tolist(), strict=True):
+        lowest = ranks[start : start + number][:bounded]
+        yield name, CategoryRanks(number, lowest.tobytes())
 
 
 def _shared_keys(keys: np.ndarray, strokes: np.ndarray) -> np.ndarray:
@@ -108,7 +120,9 @@ class LowestRanks(beam.CombineFn):
         return self.merge_accumulators([accumulator, element])
 
     def merge_accumulators(self, accumulators: Iterable[CategoryRanks]) -> CategoryRanks:
-        parts = list(accumulators)
+        parts = [part for part in accumulators if part.drawings]
+        if len(parts) == 1:  # of its drawings the lowest already
+            return parts[0]
         lowest = sampling.lowest(
             (np.frombuffer(part.lowest, np.int64) for part in parts), self._bounded
         )

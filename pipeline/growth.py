@@ -6,6 +6,7 @@ and how it grew from number to number. From these figures and the pipeline's own
 items, buckets, shards) follows the plan on paper for 50 million and 5 billion drawings.
 """
 
+import glob
 import json
 import os
 import sys
@@ -80,7 +81,7 @@ def measure_run(
         amounts_path = os.path.join(directory, "amounts.json")
         os.mkdir(inputs)
         repeat_drawings(patterns, inputs, drawings)
-        repeated = [f"{inputs}/*.ndjson"]
+        repeated = [f"{glob.escape(inputs)}/*.ndjson"]
         files = match_files(repeated)
         output = os.path.join(directory, "data")
         arguments = (repeated, output, workers, range_bytes, amounts_path)

@@ -121,7 +121,7 @@ def plan_for(drawings: int, measured: Measured) -> Plan:
         buckets,
         round(drawings / buckets),
         sum(shards),
-        max(round(count / n) for n, count in zip(shards, counts, strict=True)),
+        max(round(count / max(1, n)) for n, count in zip(shards, counts, strict=True)),
         amounts,
         round(output_bytes),
         seconds / 3600,

@@ -2,8 +2,8 @@
 
 import math
 from array import array
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -62,39 +62,30 @@ class Rejects(NamedTuple):
     not_listed: int  # how many more
 
 
-class Drawings:
-    """Drawings of one category that wait to be handed on, without an object for each."""
+class Waiting:
+    """Drawings that wait to be handed on, without an object for each or for each category."""
 
     def __init__(self) -> None:
+        self.indices: dict[str, int] = {}  # of the categories, in the order in which they came
+        self.categories = array("i")
         self.identities = array("q")
         self.ranks = array("q")  # empty where the identity is the rank
         self.strokes = array("q")
         self.sizes = array("I")
         self.entries = bytearray()
 
-
-class Waiting:
-    """All drawings that wait to be handed on."""
-
-    def __init__(self) -> None:
-        self.by_category: defaultdict[str, Drawings] = defaultdict(Drawings)
-        self._number = 0
-        self._bytes = 0
-
     def add(self, category: str, identity: int, rank: int | None, drawing: Drawing) -> None:
-        drawings = self.by_category[category]
-        drawings.identities.append(identity)
+        self.categories.append(self.indices.setdefault(category, len(self.indices)))
+        self.identities.append(identity)
         if rank is not None:
-            drawings.ranks.append(rank)
-        drawings.strokes.append(sampling.strokes_hash(drawing.strokes))
+            self.ranks.append(rank)
+        self.strokes.append(sampling.strokes_hash(drawing.strokes))
         entry = pack_entry(drawing)
-        drawings.sizes.append(len(entry))
-        drawings.entries += entry
-        self._number += 1
-        self._bytes += len(entry)
+        self.sizes.append(len(entry))
+        self.entries += entry
 
     def are_enough(self) -> bool:
-        return self._number >= BATCH_DRAWINGS or self._bytes >= BATCH_BYTES
+        return len(self.sizes) >= BATCH_DRAWINGS or len(self.entries) >= BATCH_BYTES
 
 
 class Parse(beam.DoFn):
@@ -151,10 +142,10 @@ class Parse(beam.DoFn):
             rank = first_rank + byte_offset if self._by_place else None
             waiting.add(category, identity, rank, drawing)
             if waiting.are_enough():
-                yield from self._hand_on(waiting.by_category)
+                yield from self._hand_on(waiting)
                 waiting = Waiting()
-        if waiting.by_category:
-            yield from self._hand_on(waiting.by_category)
+        if waiting.sizes:
+            yield from self._hand_on(waiting)
         if rejects:
             listed = Rejects(item.file.path, rejects, not_listed=counts["not_listed", ""])
             parcel = self._rejects.pack(listed)
@@ -168,13 +159,21 @@ class Parse(beam.DoFn):
         yield beam.pvalue.TaggedOutput("counts", counts)
         self._count(counts, item)
 
-    def _hand_on(self, waiting: Mapping[str, Drawings]) -> Iterator[Any]:
-        names = sorted(waiting)
-        drawings = [waiting[name] for name in names]
-        categories = np.repeat(np.arange(len(names)), [len(each.identities) for each in drawings])
-        identities = np.concatenate([np.array(each.identities) for each in drawings])
-        ranks = np.concatenate([np.array(each.ranks) for each in drawings])
-        strokes = np.concatenate([np.array(each.strokes) for each in drawings])
+    def _hand_on(self, waiting: Waiting) -> Iterator[Any]:
+        names = sorted(waiting.indices)
+        place_of = np.empty(len(names), np.int32)  # of each index, in the alphabet
+        place_of[[waiting.indices[name] for name in names]] = np.arange(len(names))
+        categories = place_of[np.array(waiting.categories)]
+        identities = np.array(waiting.identities)
+        ranks = np.array(waiting.ranks)
+        strokes = np.array(waiting.strokes)
+        entries = Entries(np.array(waiting.sizes).tobytes(), bytes(waiting.entries))
+        if len(names) > 1:  # one category after the other
+            order = np.argsort(categories, kind="stable")
+            categories, identities, strokes = categories[order], identities[order], strokes[order]
+            ranks = ranks[order] if len(ranks) else ranks
+            entries = entries.take(order, entries.ends())
+
         for bucket, chosen in arrays.groups(identities % self._num_buckets):
             present, counts = arrays.runs(categories[chosen])
             marks = Marks(
@@ -186,8 +185,6 @@ class Parse(beam.DoFn):
             )
             yield beam.pvalue.TaggedOutput("marks", (bucket, self._marks.pack(marks)))
 
-        sizes = np.concatenate([np.array(each.sizes) for each in drawings])
-        entries = Entries(sizes.tobytes(), b"".join(each.entries for each in drawings))
         _, counts = arrays.runs(categories)
         yield self._batches.pack(
             Batch(tuple(names), counts.tobytes(), identities.tobytes(), ranks.tobytes(), entries)

@@ -1,6 +1,6 @@
 """The second pass of the job: the strokes of chosen drawings to their shards, shards to files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 import cv2
@@ -13,7 +13,7 @@ from pipeline.parcels import Packer, Parcel, unpack
 from pipeline.parse import Batch
 from pipeline.sampling import Selection
 from pipeline.settings import PrepareSettings
-from pipeline.shards import Entries, Placed, WrittenShard, strokes_of, write_shard
+from pipeline.shards import Placed, WrittenShard, strokes_of, write_shard
 
 
 class Place(beam.DoFn):
@@ -27,20 +27,13 @@ class Place(beam.DoFn):
     ) -> Iterator[tuple[tuple[str, int], Parcel]]:
         batch: Batch = unpack(parcel)
         counts = np.frombuffer(batch.counts, np.uint32)
-        entries = batch.entries.views()
-        identities = _identities(batch, entries, selection.shared_keys)
+        ends = batch.entries.ends()
+        identities = _identities(batch, ends, selection.shared_keys)
         ranks = np.frombuffer(batch.ranks, np.int64) if batch.ranks else identities
-        splits = np.concatenate(
-            [
-                selection.splits_of(category, own)
-                for category, own in zip(
-                    batch.categories, np.split(ranks, np.cumsum(counts)[:-1]), strict=True
-                )
-            ]
-        )
         indices = {label: index for index, label in enumerate(selection.labels)}
-        labels = [indices[category] for category in batch.categories]
-        label_of = np.repeat(np.array(labels, np.int32), counts)
+        labels = np.array([indices[category] for category in batch.categories], np.int32)
+        splits = selection.splits_of_runs(labels, counts, ranks)
+        label_of = np.repeat(labels, counts)
         orders = sampling.order_of(identities)
         for index, split in enumerate(selection.splits):
             in_split = np.flatnonzero(splits == index)
@@ -52,19 +45,29 @@ class Place(beam.DoFn):
                     of_labels.tobytes(),
                     of_counts.tobytes(),
                     orders[chosen].tobytes(),
-                    Entries.of([entries[place] for place in chosen.tolist()]),
+                    batch.entries.take(chosen, ends),
                 )
                 yield (split, shard), self._placed.pack(placed)
 
 
-def _identities(batch: Batch, entries: Sequence[memoryview], shared_keys: np.ndarray) -> np.ndarray:
-    """[N] int64: the keys' hashes, but where several drawings share a key."""
+def _identities(batch: Batch, ends: np.ndarray, shared_keys: np.ndarray) -> np.ndarray:
+    """[N] int64: the keys' hashes, but where several drawings share a key.
+
+    Args:
+      batch: of N drawings.
+      ends: [N] int64, of its entries.
+      shared_keys: [K] int64, ascending.
+    """
     keys = np.frombuffer(batch.identities, np.int64)
     shared = np.flatnonzero(sampling.is_in(keys, shared_keys))
     if not len(shared):
         return keys
     identities = keys.copy()
-    strokes = [sampling.strokes_hash(strokes_of(entries[place])) for place in shared.tolist()]
+    starts = ends - np.frombuffer(batch.entries.sizes, np.uint32)
+    strokes = [
+        sampling.strokes_hash(strokes_of(batch.entries.data[start:end]))
+        for start, end in zip(starts[shared].tolist(), ends[shared].tolist(), strict=True)
+    ]
     identities[shared] = sampling.told_apart(keys[shared], np.array(strokes), shared_keys)
     return identities
 

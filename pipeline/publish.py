@@ -80,12 +80,12 @@ def make_manifest(
     splits = {}
     for name in SPLITS:
         written = _shards_of(summary, name)
+        counts: Counter[str] = Counter()
+        for shard in written:
+            counts.update(shard["label_counts"])
         splits[name] = Split(
             records=sum(shard["shard"]["records"] for shard in written),
-            class_counts={
-                label: sum(shard["label_counts"].get(str(index), 0) for shard in written)
-                for index, label in enumerate(summary.labels)
-            },
+            class_counts={label: counts[str(index)] for index, label in enumerate(summary.labels)},
             shards=tuple(Shard(**shard["shard"]) for shard in written),
         ).with_generation()
     manifest = Manifest(

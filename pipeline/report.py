@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.dataset import SPLITS, Manifest
+from pipeline.dataset import MANIFEST, SPLITS, Manifest
 from pipeline.publish import Summary
 from pipeline.sampling import Quotas
 from pipeline.sources import InputFile, category_of, is_binary
@@ -12,6 +12,8 @@ from pipeline.summary import REJECTS
 _MAX_WARNINGS = 10  # of the same kind
 _MAX_FILES = 20  # that one line names
 _SHOWN = 3  # other names in a line
+_MAX_ROWS = 1_000  # of the table: so many categories are all shown
+_ROWS_AT_ENDS = 10  # of more: those with the most drawings, and those with the fewest
 
 
 def some(names: Sequence[str]) -> str:
@@ -21,22 +23,11 @@ def some(names: Sequence[str]) -> str:
 
 
 def table(summary: Summary, manifest: Manifest) -> str:
-    """What was read, kept and written of every category, and rejected for every reason."""
-    header = ("category", "read", "kept", *SPLITS)
-    rows = [
-        (
-            label,
-            summary.drawings.get("read", {}).get(label, 0),
-            summary.available[label],
-            *(manifest.splits[split].class_counts[label] for split in SPLITS),
-        )
-        for label in manifest.labels
-    ]
-    totals = [sum(column) for column in list(zip(*rows, strict=True))[1:]] if rows else []
-    width = max([len("category"), *map(len, manifest.labels)])
-    lines = [_row(row, width) for row in (header, *rows)]
-    if totals:
-        lines.append(_row(("total", *totals), width))
+    """What was read, kept and written of every category, and rejected for every reason.
+
+    Of more than 1,000 categories it has those with the most drawings and those with the fewest.
+    """
+    lines = _category_lines(summary, manifest)
     lines.append("")
     if other := summary.total("other_category"):
         lines.append(f"{other:,} drawings of categories that are not in --labels were left out.")
@@ -61,8 +52,29 @@ def table(summary: Summary, manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _row(row: tuple[object, ...], width: int) -> str:
-    name, *numbers = row
+def _category_lines(summary: Summary, manifest: Manifest) -> list[str]:
+    """A header, a line a category, and the totals."""
+    read = summary.drawings.get("read", {})
+    shown: Sequence[str] = manifest.labels
+    more = 0
+    if len(shown) > _MAX_ROWS:
+        more = len(shown) - 2 * _ROWS_AT_ENDS
+        by_kept = sorted(shown, key=lambda label: -summary.available[label])
+        shown = (*by_kept[:_ROWS_AT_ENDS], *by_kept[-_ROWS_AT_ENDS:])
+    width = max([len("category"), *map(len, shown)])
+    lines = [_row("category", ("read", "kept", *SPLITS), width)]
+    for label in shown:
+        counts = [manifest.splits[split].class_counts[label] for split in SPLITS]
+        lines.append(_row(label, (read.get(label, 0), summary.available[label], *counts), width))
+    if more:
+        note = f"… {more:,} categories more, with numbers between these: see {MANIFEST} …"
+        lines.insert(1 + _ROWS_AT_ENDS, note)
+    records = [manifest.splits[split].records for split in SPLITS]
+    totals = (summary.total("read"), sum(summary.available.values()), *records)
+    return [*lines, _row("total", totals, width)]
+
+
+def _row(name: str, numbers: Sequence[int | str], width: int) -> str:
     cells = [f"{cell:>11,}" if isinstance(cell, int) else f"{cell:>11}" for cell in numbers]
     return f"{name:<{width}}" + "".join(cells)
 
@@ -92,7 +104,8 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
             yield f"{label}: only {summary.available[label]:,} drawings; {', '.join(short)}"
     if number_short > _MAX_WARNINGS:
         more = number_short - _MAX_WARNINGS
-        yield f"{more:,} more categories have too few drawings, see the table"
+        where = "the table" if len(summary.labels) <= _MAX_ROWS else f"class_counts in {MANIFEST}"
+        yield f"{more:,} more categories have too few drawings, see {where}"
     if displaced := summary.drawn("displaced"):
         of = some([f"{number:,} of {label}" for label, number in displaced.items()])
         yield (

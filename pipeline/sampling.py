@@ -100,21 +100,43 @@ class CategorySplits(NamedTuple):
 class Selection:
     """The choice for a whole data set: what the second pass needs to place every drawing."""
 
-    labels: tuple[str, ...]
-    splits: tuple[str, ...]  # in the order in which they take their drawings
-    available: Mapping[str, int]  # by label: distinct drawings
-    bounds: Mapping[str, Sequence[int]]  # by label: exclusive upper rank of each split
-    counts: Mapping[str, Sequence[int]]  # by label: drawings in each split
-    # By label, ascending, and only where there are any: ranks of drawings that are kept elsewhere.
-    excluded: Mapping[str, np.ndarray]
+    # Every worker gets it, and Beam measures each of its objects: arrays, whatever the categories.
+    labels: tuple[str, ...]  # [L]
+    splits: tuple[str, ...]  # [S], in the order in which they take their drawings
+    available: np.ndarray  # [L] int64: distinct drawings
+    bounds: np.ndarray  # [L, S] int64: exclusive upper rank of each split
+    counts: np.ndarray  # [L, S] int64: drawings in each split
+    # By class index, where there are any: ascending ranks of drawings that are kept elsewhere.
+    excluded: Mapping[int, np.ndarray]
     shared_keys: np.ndarray  # [K] int64, ascending: what drawings of different strokes agree in
     num_shards: Sequence[int]  # of each split
 
     def splits_of(self, label: str, ranks: np.ndarray) -> np.ndarray:
-        """[N] int64 ranks → [N] indices into `splits`, or len(splits) for those not chosen."""
-        chosen = np.searchsorted(np.asarray(self.bounds[label]), ranks, side="right")
-        if (excluded := self.excluded.get(label)) is not None:
-            chosen[is_in(ranks, excluded)] = len(self.splits)
+        """[N] int64 ranks of a category → [N] indices into `splits`; see `splits_of_runs`."""
+        index = np.array([self.labels.index(label)])
+        return self.splits_of_runs(index, np.array([len(ranks)]), ranks)
+
+    def splits_of_runs(
+        self, indices: np.ndarray, counts: np.ndarray, ranks: np.ndarray
+    ) -> np.ndarray:
+        """Find the split of each drawing of several categories, one category after the other.
+
+        Args:
+          indices: [C] the categories' class indices.
+          counts: [C] drawings of each.
+          ranks: [N] int64.
+
+        Returns:
+          [N] int64 indices into `splits`, or len(splits) for those not chosen.
+        """
+        chosen = np.zeros(len(ranks), np.int64)
+        for of_split in self.bounds.T:  # three, ascending
+            chosen += ranks >= np.repeat(of_split[indices], counts)
+        ends = np.cumsum(counts, dtype=np.int64)
+        for run in [run for run, index in enumerate(indices.tolist()) if index in self.excluded]:
+            own = slice(ends[run] - counts[run], ends[run])
+            is_excluded = is_in(ranks[own], self.excluded[int(indices[run])])
+            chosen[own][is_excluded] = len(self.splits)
         return chosen
 
 
@@ -240,17 +262,21 @@ def select(
     """
     names = tuple(labels) if labels is not None else tuple(sorted(splits))
     none = CategorySplits(0, (0, 0, 0), (0, 0, 0))
-    chosen = {label: splits.get(label, none) for label in names}
-    totals = [sum(counts) for counts in zip(*(c.counts for c in chosen.values()), strict=True)]
+    chosen = [splits.get(label, none) for label in names]
+    counts = np.array([category.counts for category in chosen], np.int64).reshape(-1, 3)
     return Selection(
         labels=names,
         splits=PRIORITY[method],
-        available={label: category.available for label, category in chosen.items()},
-        bounds={label: category.bounds for label, category in chosen.items()},
-        counts={label: category.counts for label, category in chosen.items()},
-        excluded={category: np.sort(ranks) for category, ranks in excluded.items() if len(ranks)},
+        available=np.array([category.available for category in chosen], np.int64),
+        bounds=np.array([category.bounds for category in chosen], np.int64).reshape(-1, 3),
+        counts=counts,
+        excluded={
+            index: np.sort(excluded[label])
+            for index, label in enumerate(names)
+            if len(excluded.get(label, ()))
+        },
         shared_keys=np.sort(np.empty(0, np.int64) if shared_keys is None else shared_keys),
-        num_shards=[num_shards_for(total) for total in totals or (0, 0, 0)],
+        num_shards=[num_shards_for(total) for total in counts.sum(axis=0).tolist()],
     )
 
 

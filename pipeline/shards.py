@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,16 +30,16 @@ class Entries(NamedTuple):
     sizes: bytes  # [N] uint32
     data: bytes
 
-    @classmethod
-    def of(cls, entries: Sequence[bytes | memoryview]) -> "Entries":
-        sizes = np.fromiter(map(len, entries), np.uint32, len(entries))
-        return cls(sizes.tobytes(), b"".join(entries))
+    def ends(self) -> np.ndarray:
+        """[N] int64: where each entry ends in the data."""
+        return np.cumsum(np.frombuffer(self.sizes, np.uint32), dtype=np.int64)
 
-    def views(self) -> list[memoryview]:
-        """The entries, without a copy of each."""
-        data = memoryview(self.data)
-        ends = np.cumsum(np.frombuffer(self.sizes, np.uint32), dtype=np.int64).tolist()
-        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    def take(self, places: np.ndarray, ends: np.ndarray) -> "Entries":
+        """The entries at `places`, in that order; `ends` are those of all."""
+        sizes = np.frombuffer(self.sizes, np.uint32)[places]
+        ends = ends[places]
+        slices = map(slice, (ends - sizes).tolist(), ends.tolist())
+        return Entries(sizes.tobytes(), b"".join(map(self.data.__getitem__, slices)))
 
 
 class Placed(NamedTuple):
@@ -69,9 +69,9 @@ def pack_entry(drawing: Drawing) -> bytes:
     return bytes((len(key),)) + key + drawing.strokes
 
 
-def strokes_of(entry: bytes | memoryview) -> bytes:
+def strokes_of(entry: bytes) -> bytes:
     """The packed strokes of an entry."""
-    return bytes(entry[1 + entry[0] :])
+    return entry[1 + entry[0] :]
 
 
 def unpack_entry(entry: bytes) -> tuple[bytes, bytes]:

@@ -47,6 +47,7 @@ _CHUNK_BYTES = 1 << 20  # read at once
 _RAW_LINES = 64
 _RAW_BYTES = 1 << 20  # real lines have 4 kB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_HOLE = bytes(512)  # a sector that was never written, as a power loss leaves
 _UPSTREAM_PREFIXES = ("full_simplified_", "full_raw_", "full_binary_")
 _COMPRESSIONS = (".gz", ".bz2")
 _READ_ERRORS: tuple[type[Exception], ...] = (*storage.ERRORS, EOFError, zlib.error)
@@ -230,7 +231,7 @@ def read_drawings(item: WorkItem) -> Iterator[Found]:
     """What stands in a work item, in the order of the file; blank lines are left out.
 
     Raises:
-      RunError: the file cannot be read (any more), or its compressed data ends early.
+      RunError: the file cannot be read (any more), is damaged, or its compressed data ends early.
     """
     path = item.file.path
     try:
@@ -276,15 +277,24 @@ def read_lines(
 
 
 def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
+    """The lines of a file.
+
+    Raises:
+      RunError: a line has a hole of zeros, which may hide any number of lines.
+    """
     waiting: list[tuple[int, Drawing | RawDrawing | Reject, bytes]] = []  # a raw one, what follows
     waiting_bytes = 0
-    for offset, line in read_lines(file, item.start, item.end):
-        if offset == 0:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+    for offset, text in read_lines(file, item.start, item.end):
+        line = text if offset else text.removeprefix(_BYTE_ORDER_MARK)
         drawing: Drawing | RawDrawing | Reject
         try:
             drawing = parse_line(line)
-        except Reject as reject:
+        except Reject as reject:  # only of these: no other line can hold a zero
+            if (hole := text.find(_HOLE)) >= 0:
+                at = f"zeros at byte {offset + hole:,}"
+                raise RunError(
+                    f"{item.file.path}: {at}: the file is damaged; fetch it again"
+                ) from None
             drawing = reject
         if not waiting and not isinstance(drawing, RawDrawing):
             yield Found(offset, drawing, line)

@@ -64,8 +64,8 @@ def write_summary(
     summary = {
         "labels": selection.labels,
         "splits": selection.splits,
-        "available": selection.available,
-        "counts": selection.counts,
+        "available": dict(zip(selection.labels, selection.available.tolist(), strict=True)),
+        "counts": dict(zip(selection.labels, selection.counts.tolist(), strict=True)),
         "drawings": by_kind,
         "shards": [
             {**written._asdict(), "shard": written.shard.__dict__} for written in sorted(shards)

@@ -54,7 +54,7 @@ def check_dataset(directory: str, manifest: Manifest) -> list[str]:
         for shard in split.shards:
             shard_faults, shard_counts = check_shard(directory, manifest, shard)
             faults += shard_faults
-            counts += shard_counts
+            counts.update(shard_counts)
         for label in sorted(counts.keys() | split.class_counts):
             if counts[label] != (expected := split.class_counts.get(label, 0)):
                 found = f"{counts[label]:,} of {label!r} instead of {expected:,}"

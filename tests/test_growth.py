@@ -1,22 +1,40 @@
 """Elements grow in number as the drawings do, and in size not beyond what is stated."""
 
+import cProfile
+import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import distinct, growth_tables, parse, publish, shards, sources, staging
+from pipeline import (
+    benchmark,
+    distinct,
+    growth_tables,
+    parse,
+    publish,
+    sampling,
+    shards,
+    sources,
+    staging,
+)
 from pipeline.commit import commit
 from pipeline.dataset import read_manifest
 from pipeline.growth import element_seconds, prepare_counted
 from pipeline.growth_plan import KINDS, LARGEST_BYTES, QUOTAS, Amount, Measured, plan_for
+from pipeline.label_rule import clean_label
 from pipeline.local_runner import run_locally
-from pipeline.sampling import MAX_SHARD_DRAWINGS
+from pipeline.place import Place
+from pipeline.sampling import MAX_SHARD_DRAWINGS, CategorySplits
 from pipeline.settings import PrepareSettings
+from pipeline.sources import InputFile
 from pipeline.transforms import prepare
+from pipeline.verify import check_dataset
 from tests.conftest import line
 
 Writer = Callable[[str, Sequence[str]], str]
@@ -51,6 +69,56 @@ def test_ten_times_the_drawings_are_ten_times_the_elements_and_bytes_none_of_the
         assert amounts["placed"].elements <= items * amounts["shard"].elements
     assert many["shard_records"].bytes == 20_000
     assert many["shard_records"].largest < 50_000 / 16
+
+
+def test_a_batch_takes_as_many_calls_whatever_the_number_of_its_categories(
+    write_lines: Writer,
+) -> None:
+    calls = []
+    for categories in (1, 2_000):
+        lines = [line(f"category {n % categories}", n) for n in range(2_000)]
+        path = write_lines(f"{categories}.ndjson", lines)
+        settings = PrepareSettings((), "", ("",), quotas=QUOTAS)
+        item = sources.WorkItem(InputFile(path, os.path.getsize(path)))
+        for n in range(categories):
+            clean_label(f"category {n}")  # which is kept
+        parsed, in_parse = counted_calls(parse.Parse(settings, 16).process, item)
+        (batch,) = [output for output in parsed if isinstance(output, bytes)]
+        names = {f"category {n}" for n in range(categories)}
+        whole = CategorySplits(1, (0, 0, 1 << 62), (0, 0, 2_000 // categories))
+        selection = sampling.select("hash", None, dict.fromkeys(names, whole), {})
+        placed, in_place = counted_calls(Place(settings).process, batch, selection)
+        calls.append((len(parsed), in_parse, len(placed), in_place))
+    (one_category, each_its_own) = calls
+    assert each_its_own[0] == one_category[0]  # elements
+    assert each_its_own[2] == one_category[2]
+    assert each_its_own[1] < 1.1 * one_category[1]
+    assert each_its_own[3] < 1.1 * one_category[3]
+
+
+def test_twice_the_categories_take_twice_the_calls_of_a_whole_run(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    calls = []
+    for number in (10, 500, 1_000, 2_000):  # of the first run there is more
+        lines = [line(f"category {n}", n) for n in range(number)]
+        path = write_lines(f"{number}.ndjson", lines)
+        output = str(tmp_path / str(number))
+        _, of_run = counted_calls(prepare_counted, [path], output, 1)
+        _, of_check = counted_calls(lambda path: check_dataset(path, read_manifest(path)), output)
+        calls.append((of_run, of_check))
+    _, few, more, many = np.array(calls)
+    assert (many - more < 2.3 * (more - few)).all()
+
+
+def counted_calls(
+    function: Callable[..., Iterable[Any]], *arguments: object
+) -> tuple[list[Any], int]:
+    """What a function gives, and how many calls of functions that took."""
+    profile = cProfile.Profile()
+    with profile:
+        results = list(function(*arguments))
+    return results, sum(entry.callcount for entry in profile.getstats())
 
 
 def test_the_plan_on_paper_is_what_is_counted(write_lines: Writer, small_items: None) -> None:
@@ -92,6 +160,12 @@ def test_at_50_million_and_5_billion_drawings_nothing_is_larger_than_stated() ->
     for kind in KINDS:
         assert many.amounts[kind].bytes == pytest.approx(100 * few.amounts[kind].bytes, rel=0.1)
     assert many.vcpu_hours == pytest.approx(100 * few.vcpu_hours, rel=0.1)
+
+
+def test_a_split_that_gets_no_drawings_has_a_plan() -> None:
+    amounts = {**dict.fromkeys(KINDS, Amount(2, 20_000, 15_000)), "shard": Amount(1, 120_000, 0)}
+    plan = plan_for(120, Measured(120, 2, 40_000, amounts, 0.1, 30e-6))  # all of them validate
+    assert (plan.shards, plan.shard_drawings) == (1, 120)
 
 
 def test_drawings_of_very_many_points_make_more_batches_not_larger_ones(
@@ -199,7 +273,12 @@ def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
         write_lines(f"{name}.ndjson", [line(name, n) for n in range(50)])
     command = [sys.executable, "-m", "pipeline.growth", f"--input={tmp_path}/*.ndjson"]
     done = subprocess.run(
-        [*command, "--drawings=3000"], capture_output=True, text=True, timeout=300, check=False
+        [*command, "--drawings=3000"],
+        env=with_odd_temporary_directory(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     rows = [text.split() for text in done.stdout.splitlines()]
@@ -208,6 +287,22 @@ def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
     (items,) = [row for row in rows if row[:2] == ["work", "items"]]
     assert items[2] == "2"
     assert items[-1] == f"{sources.MAX_RANGES + 2:,}"
+
+
+def test_the_benchmark_measures_drawings_in_a_directory_whose_name_looks_like_a_pattern(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(10)])
+    odd = with_odd_temporary_directory(tmp_path)["TMPDIR"]
+    benchmark.repeat_drawings([path], odd, 200)
+    assert benchmark._ours(odd, workers=1).peak_bytes > 0  # it would end with the status of ours
+
+
+def with_odd_temporary_directory(parent: pathlib.Path) -> dict[str, str]:
+    """The environment, with temporary files in a directory whose name looks like a pattern."""
+    directory = parent / "some [a] * ?"
+    directory.mkdir()
+    return {**os.environ, "TMPDIR": str(directory)}
 
 
 def test_a_number_that_is_none_or_too_small_is_refused(write_lines: Writer) -> None:

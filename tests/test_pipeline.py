@@ -210,6 +210,30 @@ def test_too_few_drawings_are_warned_of_with_the_numbers(
     ]
 
 
+def test_of_very_many_categories_the_table_shows_the_largest_and_the_smallest(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    words = [f"category {n:04}" for n in range(1_001)]
+    drawn = [*words, *["category 0500"] * 3, "category 0900"]
+    path = write_lines("all.ndjson", [line(word, n) for n, word in enumerate(drawn)])
+    summary, manifest = job.run(
+        patterns=[path],
+        output=str(tmp_path / "data"),
+        quotas=Quotas(train=None, validation=1),
+        options=ONE_WORKER,
+    )
+    table = [text.split() for text in report.table(summary, manifest).splitlines()]
+    assert table[1] == ["category", "0500", "4", "4", "3", "1", "0"]
+    assert table[2] == ["category", "0900", "2", "2", "1", "1", "0"]
+    assert " ".join(table[11]).startswith("… 981 categories more")
+    assert [row[1] for row in table[12:22]] == [f"{n:04}" for n in range(991, 1_001)]
+    assert table[22] == ["total", "1,005", "1,005", "4", "1,001", "0"]
+    warnings = list(report.warnings(summary, Quotas(train=None, validation=1), "data"))
+    assert warnings[-1] == (
+        "989 more categories have too few drawings, see class_counts in manifest.json"
+    )
+
+
 def test_bad_lines_are_listed_counted_and_passed_over(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:

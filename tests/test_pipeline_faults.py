@@ -144,6 +144,18 @@ def test_an_input_that_vanishes_is_named_and_no_data_set_is_written(
         read_manifest(str(tmp_path / "data"))
 
 
+def test_a_hole_of_zeros_in_an_input_is_named_and_no_data_set_is_written(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = pathlib.Path(write_lines("cat.ndjson", [line("cat", n) for n in range(2_000)]))
+    content = path.read_bytes()
+    path.write_bytes(content[:81_920] + bytes(4096) + content[86_016:])
+    options = PipelineOptions(["--direct_num_workers=2"])
+    with pytest.raises(RunError, match=r"^/.*cat.ndjson: zeros at byte 81,920: the file is dam.*"):
+        job.run(patterns=[str(path)], output=f"{tmp_path}/data", quotas=Quotas(), options=options)
+    assert contents(tmp_path / "data") == {}
+
+
 def test_a_line_of_100_mb_and_deep_brackets_cost_bounded_memory_and_a_reject_each(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:

@@ -153,3 +153,30 @@ def test_a_file_that_vanished_is_named(tmp_path: pathlib.Path) -> None:
 )
 def test_category_of_a_file(path: str, category: str) -> None:
     assert sources.category_of(path) == category
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("size", [512, 4096, MAX_LINE_BYTES + 1, sources.RANGE_BYTES + 1])
+@pytest.mark.parametrize("at", [0, 5, 1000, -1])
+def test_a_hole_of_zeros_is_damage_and_no_rejected_line(
+    tmp_path: pathlib.Path, at: int, size: int, raw: bool
+) -> None:
+    fields = {"drawing": [[[0, 9, 300], [0, 1, 90], [0, 1, 2]]]} if raw else {}
+    content = b"\xef\xbb\xbf" + b"".join(
+        line("cat", n, **fields).encode() + b"\n" for n in range(40)
+    )
+    at %= len(content) + 1
+    path = tmp_path / "cat.ndjson"
+    path.write_bytes(content[:at] + bytes(size) + content[at + 4096 :])
+    items = sources.work_items([InputFile(str(path), path.stat().st_size)])
+    message = f"cat.ndjson: zeros at byte {at:,}: the file is damaged; fetch it again$"
+    with pytest.raises(RunError, match=message):
+        [found for item in items for found in sources.read_drawings(item)]
+
+
+def test_a_few_zeros_are_a_rejected_line(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "cat.ndjson"
+    path.write_bytes(line("cat", 1).encode() + b"\n" + bytes(511) + b"\n" + line("cat", 2).encode())
+    found = list(sources.read_drawings(WorkItem(InputFile(str(path), path.stat().st_size))))
+    assert [str(one.drawing) for one in found if isinstance(one.drawing, Reject)] == ["not JSON"]
+    assert len(found) == 3
