@@ -128,7 +128,7 @@ def test_at_every_file_operation_the_old_or_the_new_data_set_is_there_whole(
         # The next run finishes, or has nothing left to do.
         with contextlib.suppress(UserError):
             job.finish(str(cut.output))
-        with pytest.raises(UserError, match="no job there whose data set is not complete"):
+        with pytest.raises(UserError, match="the data set there is complete"):
             job.finish(str(cut.output))
         assert contents(cut.output) == cut.new_contents
         assert {path.name for path in cut.output.parent.iterdir()} == {"data"}
@@ -171,7 +171,7 @@ def test_the_same_command_completes_a_job_that_was_done(
     monkeypatch.setattr(job, "_run_job", never)
     run(f"{tmp_path}/other.ndjson", cut.output, overwrite=True)
     assert contents(cut.output) == cut.new_contents
-    with pytest.raises(UserError, match="no job there whose data set is not complete"):
+    with pytest.raises(UserError, match="the data set there is complete"):
         job.finish(str(cut.output))
 
 
