@@ -36,6 +36,7 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 HOST = "127.0.0.1"
+CHECKS_GENERATIONS = True  # False: as the emulator is without us
 HOSTS_OF_TENSORFLOW = ("www.googleapis.com", "storage.googleapis.com")
 
 logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
@@ -91,29 +92,33 @@ def wipe() -> None:
 Handler = Callable[..., None]  # of the emulator: (request, response, storage)
 
 
-def _wrap_handlers(patch: pytest.MonkeyPatch, wrap: Callable[[Handler], Handler]) -> None:
-    """Wrap whatever the emulator calls to answer a request that changes something."""
+def _wrap_handlers(
+    patch: pytest.MonkeyPatch, wrap: Callable[[Handler], Handler], excepted: str = ""
+) -> None:
+    """Wrap whatever the emulator calls to answer a request, `excepted` those of one method."""
     handlers = tuple(
-        (path, {verb: handler if verb == "GET" else wrap(handler) for verb, handler in of.items()})
+        (path, {verb: of[verb] if verb == excepted else wrap(of[verb]) for verb in of})
         for path, of in emulator_server.HANDLERS
     )
     patch.setattr(emulator_server, "HANDLERS", handlers)
 
 
 def _check_generation(handler: Handler) -> Handler:
-    """Refuse a request whose ifGenerationMatch is not the object's generation, 0 if there is none.
+    """Refuse a request for a generation that is not the object's, which is 0 if there is none.
 
     The emulator answers one request after the other, so that nothing comes in between.
     """
 
     @functools.wraps(handler)
     def handle(request: Request, response: Response, store: Storage) -> None:
-        if expected := request.query.get("ifGenerationMatch"):
+        asked = {"generation": HTTPStatus.NOT_FOUND}
+        asked["ifGenerationMatch"] = HTTPStatus.PRECONDITION_FAILED
+        for parameter in asked.keys() & request.query.keys() if CHECKS_GENERATIONS else ():
             name = request.params.get("object_id") or request.query.get("name", [None])[0]
             name = name or request.data["meta"]["name"]
             found = store.objects.get(request.params["bucket_name"], {}).get(name)
-            if expected != [found["generation"] if found else "0"]:
-                response.status = HTTPStatus.PRECONDITION_FAILED
+            if request.query[parameter] != [found["generation"] if found else "0"]:
+                response.status = asked[parameter]
                 return
         handler(request, response, store)
 
@@ -160,7 +165,7 @@ def failing(is_to_fail: Callable[[int], bool]) -> Iterator[list[int]]:
     with pytest.MonkeyPatch.context() as patch:
         for retry in (DEFAULT_RETRY, DEFAULT_RETRY_WITH_THROTTLING_COUNTER):
             patch.setattr(retry, "_timeout", 0)
-        _wrap_handlers(patch, wrap)
+        _wrap_handlers(patch, wrap, excepted="GET")
         patch.setattr(objects, "_BATCH_METHOD_HANDLERS", items)
         yield numbers
 
