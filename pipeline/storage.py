@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import errno
 import functools
-import http
+import http.client
 import io
 import logging
 import os
@@ -261,10 +261,9 @@ def reason(error: BaseException | int) -> str:
     status = _http_status(error)
     if status == 404:
         return "no such bucket or file"
-    if isinstance(error, int):  # all that Beam keeps of it
-        with contextlib.suppress(ValueError):
-            error = f"{error} {http.HTTPStatus(error).phrase}"
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    if isinstance(error, int):  # all that Beam keeps of an answer
+        text = f"{error} {http.client.responses.get(error, '')}".strip()
     if status in (401, 403):
         return f"no permission ({text}); `gcloud auth application-default login` gives credentials"
     return text
