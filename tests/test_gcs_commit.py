@@ -103,6 +103,7 @@ def cut(request: pytest.FixtureRequest, write_lines: Writer, tmp_path: pathlib.P
     return Cut(tmp_path, write_lines, has_old=request.param == "old")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", ["one", "all from there"])
 @pytest.mark.parametrize("cut", ["new", "old"], indirect=True)
 def test_at_every_request_the_old_or_the_new_data_set_is_there_whole(
