@@ -190,6 +190,18 @@ def test_a_job_that_is_done_is_not_taken_for_that_of_another_command(
     assert not (output / "_incomplete").exists()
 
 
+def test_what_an_engine_writes_after_its_job_was_deleted_is_deleted_by_the_next_run(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(60)])
+    late = tmp_path / "data" / "_incomplete" / "0123abcd"
+    late.mkdir(parents=True)
+    (late / "summary.json").write_text("{}")
+    (late / "quickdraw-train.tfrecord-00000-of-00001.1").write_bytes(b"late")
+    run(path, tmp_path / "data")
+    assert not (tmp_path / "data" / "_incomplete").exists()
+
+
 @pytest.mark.parametrize("cut", ["old"], indirect=True)
 def test_finish_names_what_the_job_has_lost(cut: Cut) -> None:
     cut.reset()
