@@ -113,12 +113,15 @@ def finish(
         done = [job for job in left if _is_done(job)]
         if done:
             return _complete(done[0], max_reject_fraction, is_from_before=True)
-        for job in [job for job in left if staging.is_empty(job)]:
+        for job in [job for job in left if staging.is_remains(job)]:
             staging.remove(job)
             left.remove(job)
+        is_complete = staging.read_manifest_file(f"{directory}/{MANIFEST}") is not None
     if left:
-        raise UserError(f"{output}: its job is not done yet, or failed; --finish completes one")
-    raise UserError(f"{output}: no job there whose data set is not complete")
+        raise UserError(f"{output}: its job is not done yet, or failed")
+    if is_complete:
+        raise UserError(f"{output}: the data set there is complete, --finish has nothing to do")
+    raise UserError(f"{output}: no job there that --finish could complete")
 
 
 @contextlib.contextmanager

@@ -42,8 +42,8 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "finish",
         False,
-        "Complete the data set of a job that is done, whose run ended before it could; needs "
-        "--output and nothing else.",
+        "Complete the data set of a job in --output that is done, whose run ended before it could. "
+        "Flags that say what to read and what to choose are ignored: the job knows.",
         module_name=group,
     )
     flags.DEFINE_enum(

@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,12 +98,11 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 @contextlib.contextmanager
 def _locked_on_gcs(output: str) -> Iterator[None]:
-    from google.api_core.exceptions import NotFound
-
-    blob = storage.gcs_blob(f"{output}/{LOCK}")
-    content = json.dumps({"holder": _holder(), "boot": _boot(), "pid": os.getpid()})
+    path = f"{output}/{LOCK}"
+    own = {"holder": _holder(), "boot": _boot(), "pid": os.getpid(), "id": uuid.uuid4().hex}
+    content = json.dumps(own)
     try:
-        _take_object(blob, content, output)
+        _take_object(path, content, output)
     except storage.ERRORS as error:
         raise UserError(f"cannot write to {output}: {storage.reason(error)}") from None
     ended = threading.Event()
@@ -110,7 +110,9 @@ def _locked_on_gcs(output: str) -> Iterator[None]:
     def renew() -> None:
         while not ended.wait(_RENEW_SECONDS):
             with contextlib.suppress(*storage.ERRORS):  # the next time, then
-                blob.upload_from_string(content, if_generation_match=blob.generation)
+                blob, text = _find(path)
+                if text == content:
+                    blob.upload_from_string(content, if_generation_match=blob.generation)
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -119,32 +121,50 @@ def _locked_on_gcs(output: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        with contextlib.suppress(NotFound, *storage.ERRORS):
-            blob.delete(if_generation_match=blob.generation)
+        with contextlib.suppress(*storage.ERRORS):
+            blob, text = _find(path)
+            if text == content:
+                blob.delete(if_generation_match=blob.generation)
 
 
-def _take_object(blob: Any, content: str, output: str) -> None:
+def _take_object(path: str, content: str, output: str) -> None:
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
-    for _ in range(2):
-        with contextlib.suppress(NotFound):
-            blob.reload()
-            text = blob.download_as_bytes().decode(errors="replace")
+    for _ in range(3):  # once more after another run has ended or been faster in between
+        blob, text = _find(path)
+        if text == content:  # made by a request whose answer was lost, and which was repeated
+            return
+        if text:
             if not _is_stale(text, blob.updated):
                 raise _refusal(output, _field(text, "holder"))
-            blob.delete(if_generation_match=blob.generation)
-        try:
+            with contextlib.suppress(NotFound, PreconditionFailed):
+                blob.delete(if_generation_match=blob.generation)
+        with contextlib.suppress(PreconditionFailed):
             blob.upload_from_string(content, if_generation_match=0)
             return
-        except PreconditionFailed:  # another run was faster
-            continue
     raise _refusal(output, "")
 
 
+def _find(path: str) -> tuple[Any, str]:
+    """Google's client's object for the lock, as it is now, and its content, "" if there is none."""
+    from google.api_core.exceptions import NotFound
+
+    blob = storage.gcs_blob(path)
+    try:
+        blob.reload()
+        same = blob.bucket.blob(blob.name, generation=blob.generation)  # a download changes it
+        return blob, same.download_as_bytes().decode(errors="replace")
+    except NotFound:
+        return storage.gcs_blob(path), ""
+
+
 def _is_stale(text: str, updated: datetime.datetime) -> bool:
+    """Whether the holder of a lock is gone, by its content and when it was renewed."""
     if _field(text, "boot") == _boot():
         pid = _field(text, "pid")
-        return not (pid.isdecimal() and os.path.exists(f"/proc/{pid}"))
+        if not (pid.isdecimal() and os.path.exists(f"/proc/{pid}")):
+            return True
+    # Another process may have its number by now, and another container its namespace.
     return datetime.datetime.now(datetime.timezone.utc) - updated > _LEASE
 
 

@@ -23,7 +23,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from apache_beam.runners.worker.bundle_processor import BundleProcessor
 
 from pipeline.dataflow import is_dry_run
-from pipeline.errors import DryRun, RunError, UserError
+from pipeline.errors import ContactLost, DryRun, RunError, UserError
 from pipeline.local_runner import own_error
 
 _LONGEST_REASON = 200  # characters: Go's panics show whole structures
@@ -47,6 +47,7 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
       UserError: Beam knows no such runner, or the runner's flags do not do.
       DryRun: it was to be built only, and was.
       RunError: the job failed, was cancelled, or its runner does not answer.
+      ContactLost: the job may go on: its runner does not answer any more, or cannot cancel it.
     """
     standard = options.view_as(StandardOptions)
     setup = options.view_as(SetupOptions)
@@ -63,6 +64,11 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
     try:
         with _readable_log():
             state = _run(pipeline)
+    except _LostError as error:
+        raise ContactLost(
+            f"{error.what} {standard.runner}, which may go on ({_reason(error.cause)}); when it is "
+            "done, the same command, or --finish, completes the data set"
+        ) from error.cause
     except (ValueError, NotImplementedError) as error:
         raise UserError(f"--runner={standard.runner}: {_reason(error)}") from error
     except grpc.FutureTimeoutError:
@@ -82,8 +88,22 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
         raise RunError(f"the job on {standard.runner} did not run to its end; its state is {state}")
 
 
+class _LostError(Exception):
+    """What ended the waiting for a job that may go on."""
+
+    def __init__(self, what: str, cause: Exception) -> None:
+        super().__init__(what)
+        self.what = what
+        self.cause = cause
+
+
 def _run(pipeline: beam.Pipeline) -> str:
-    """Submits the job, waits for it, and returns its last state; Ctrl-C cancels it."""
+    """Submits the job, waits for it, and returns its last state; Ctrl-C cancels it.
+
+    Raises:
+      _LostError: the job was submitted, and may go on.
+      Exception: whatever the runner raises.
+    """
     on_interrupt = signal.getsignal(signal.SIGINT)
     result = pipeline.run()
     # From here on a job server that Beam has started speaks of itself only, in thousands of lines.
@@ -97,6 +117,10 @@ def _run(pipeline: beam.Pipeline) -> str:
     except KeyboardInterrupt:
         _cancel(result)
         raise
+    except Exception as error:
+        if not _has_ended(result):
+            raise _LostError("lost sight of the job on", error) from error
+        raise
     finally:
         _wait_for_workers_here()
 
@@ -104,10 +128,20 @@ def _run(pipeline: beam.Pipeline) -> str:
 def _cancel(result: PipelineResult) -> None:
     try:
         result.cancel()
-    except Exception as error:
-        logging.warning("the job goes on, for it cannot be cancelled: %s", _reason(error))
+    except (Exception, KeyboardInterrupt) as error:  # Ctrl-C again
+        if not _has_ended(result):
+            cause = error if isinstance(error, Exception) else InterruptedError("interrupted")
+            raise _LostError("cannot cancel the job on", cause) from error
     else:
         logging.warning("the job was told to stop")
+
+
+def _has_ended(result: PipelineResult) -> bool:
+    """Whether a job is known to be done, failed or cancelled."""
+    try:
+        return PipelineState.is_terminal(result.state)
+    except (Exception, KeyboardInterrupt):  # its runner does not answer
+        return False
 
 
 def _wait_for_workers_here() -> None:

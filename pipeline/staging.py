@@ -3,9 +3,12 @@
 All that a job writes lies in a directory of its own, `<output>/_incomplete/<id>/`, from `job.json`,
 what it was told, to `summary.json`, with which it is finished. Its name is new each time: an engine
 may go on with the job of a run that was killed, and what that job writes must not be taken for the
-next one's. What is not named here or by a manifest of ours is the user's, and is never deleted.
+next one's. A directory without `job.json` holds what is left of a job that was being deleted, or
+what an engine wrote there later. What is not named here or by a manifest of ours is the user's, and
+is never deleted.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -66,21 +69,22 @@ def begin(output: str, settings: dict[str, Any]) -> Job:
 
 def jobs_in(output: str) -> list[Job]:
     """List the jobs that earlier runs have left in an output directory."""
-    pattern = re.compile(rf"{STAGING}/([0-9a-f]{{8}})/{_JOB}")
-    matches = [pattern.fullmatch(name) for name in sorted(storage.list_files(output))]
+    names = storage.list_files(output)
+    matches = [re.match(rf"{STAGING}/([0-9a-f]{{8}})/", name) for name in names]
     jobs = []
-    for id_ in [match[1] for match in matches if match]:
-        text = storage.read_file(f"{output}/{STAGING}/{id_}/{_JOB}")
-        try:
-            jobs.append(Job(output, id_, json.loads(text)))
-        except ValueError:  # the disk was full, or the run was killed while it wrote
-            jobs.append(Job(output, id_, {}))
+    for id_ in sorted({match[1] for match in matches if match}):
+        settings = {}
+        if f"{STAGING}/{id_}/{_JOB}" in names:
+            # ValueError: the disk was full, or the run was killed while it wrote
+            with contextlib.suppress(ValueError):
+                settings = json.loads(storage.read_file(f"{output}/{STAGING}/{id_}/{_JOB}"))
+        jobs.append(Job(output, id_, settings))
     return jobs
 
 
-def is_empty(job: Job) -> bool:
-    """Whether a job has only begun, or is all but deleted."""
-    return storage.list_files(job.directory).keys() <= {_JOB}
+def is_remains(job: Job) -> bool:
+    """Whether a directory holds what is left of a job that was being deleted."""
+    return _JOB not in storage.list_files(job.directory)
 
 
 def refuse_foreign(output: str) -> None:
@@ -134,7 +138,13 @@ def read_manifest_file(path: str) -> Manifest | None:
 
 
 def remove(job: Job, *, keep_rejects: bool = False) -> None:
-    """Delete what a job has written, also where the completing of its data set was cut short."""
+    """Delete what a job has written, also where the completing of its data set was cut short.
+
+    This can be repeated: without its `job.json`, which goes first, it is no longer completed.
+    """
+    names = storage.list_files(job.directory).keys()
+    rejects = {name for name in names if name.startswith(f"{REJECTS}/")} if keep_rejects else set()
+    storage.delete_files([f"{job.directory}/{SUMMARY if rejects else _JOB}"])
     current = read_manifest_file(f"{job.output}/{MANIFEST}")
     kept = files_of(current) if current else set()
     for name in (NEXT, PREVIOUS):
@@ -142,11 +152,7 @@ def remove(job: Job, *, keep_rejects: bool = False) -> None:
             storage.delete_files(f"{job.output}/{file}" for file in files_of(manifest) - kept)
     if not is_remote(job.output):
         storage.delete_directory(job.beside)
-    names = storage.list_files(job.directory).keys()
-    rejects = {name for name in names if name.startswith(f"{REJECTS}/")} if keep_rejects else set()
-    others = names - rejects - {SUMMARY, _JOB}
-    storage.delete_files(f"{job.directory}/{name}" for name in others)
-    storage.delete_files([f"{job.directory}/{SUMMARY}"])  # while it is there, this can be repeated
+    storage.delete_files(f"{job.directory}/{name}" for name in names - rejects - {SUMMARY, _JOB})
     if not rejects:
         storage.delete_directory(job.directory)
 

@@ -8,11 +8,12 @@ import contextlib
 import ctypes
 import errno
 import functools
+import http.client
 import io
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -109,10 +110,20 @@ class _RangeReader(io.RawIOBase):
         super().close()
 
 
-def create_file(path: str) -> BinaryIO:
-    """A file to write. On gs:// it appears, whole, when it is closed."""
+@contextlib.contextmanager
+def create_file(path: str) -> Iterator[BinaryIO]:
+    """A file to write. On gs:// it appears, whole, when the context ends without an error."""
     check_path(path)
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    file = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    try:
+        with file:
+            yield file
+    except BaseException:
+        # Google's writer, if it could not be closed, tries again when Python collects it.
+        if hasattr(file, "terminate") and not file.closed:
+            with contextlib.suppress(*ERRORS):
+                file.terminate()
+        raise
 
 
 def read_file(path: str) -> bytes:
@@ -186,7 +197,7 @@ def delete_files(paths: Iterable[str]) -> None:
     todo = list(paths)
     if todo and is_remote(todo[0]):
         batches = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
-        _in_parallel(FileSystems.delete, batches)  # reads patterns, of which remote paths are free
+        _in_parallel(_delete_remote, batches)
     else:
         _in_parallel(_unlink, todo)
 
@@ -261,6 +272,8 @@ def reason(error: BaseException | int) -> str:
     if status == 404:
         return "no such bucket or file"
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    if isinstance(error, int):  # all that Beam keeps of an answer
+        text = f"{error} {http.client.responses.get(error, '')}".strip()
     if status in (401, 403):
         return f"no permission ({text}); `gcloud auth application-default login` gives credentials"
     return text
@@ -335,7 +348,22 @@ def _rename_local(pair: tuple[str, str]) -> None:
 def _rename_remote(pairs: Sequence[tuple[str, str]]) -> None:
     todo = [(source, target) for source, target in pairs if exists(source) or not exists(target)]
     if todo:
-        FileSystems.rename([source for source, _ in todo], [target for _, target in todo])
+        with _answered():
+            FileSystems.rename([source for source, _ in todo], [target for _, target in todo])
+
+
+def _delete_remote(paths: Sequence[str]) -> None:
+    with _answered():
+        FileSystems.delete(paths)  # reads patterns, of which remote paths are free
+
+
+@contextlib.contextmanager
+def _answered() -> Iterator[None]:
+    """Raise an OSError where Beam stumbles over a batch that Google did not take in two minutes."""
+    try:
+        yield
+    except AttributeError as error:
+        raise OSError(0, "the storage does not answer") from error
 
 
 def _unlink(path: str) -> None:

@@ -24,6 +24,7 @@ class DataflowService:
         self.failure: Exception | None = None  # of `run`; the job has failed then
         self.last_state = "JOB_STATE_DONE"
         self.error_message = ""
+        self.answers = True  # else 503 to who asks about the job, which runs
 
     def create(self, path: str, request: bytes) -> dict[str, Any]:
         self.requests.append(request)
@@ -34,7 +35,8 @@ class DataflowService:
             except Exception as error:
                 self.failure, self.last_state = error, "JOB_STATE_FAILED"
         # A job that is not seen to run need not be asked about again, which takes Beam 10 seconds.
-        state = "JOB_STATE_RUNNING" if self.error_message else self.last_state
+        is_seen = self.error_message or not self.answers
+        state = "JOB_STATE_RUNNING" if is_seen else self.last_state
         return {"id": "the-job", "name": json.loads(request)["name"], "currentState": state}
 
     def job(self) -> dict[str, Any]:
@@ -61,6 +63,9 @@ def running_dataflow() -> Iterator[DataflowService]:
             self._answer(service.create(self.path.partition("?")[0], request))
 
         def do_GET(self) -> None:
+            if not service.answers:
+                self.send_error(503)
+                return
             path = self.path.partition("?")[0]
             self._answer(service.messages() if path.endswith("/messages") else service.job())
 

@@ -1,31 +1,42 @@
 """Google Cloud Storage on the loopback: PyPI's emulator, and a way to it for TensorFlow.
 
+Added here is what the emulator leaves out: preconditions (ifGenerationMatch), and failures.
+
 Beam's and Google's clients ask whom STORAGE_EMULATOR_HOST names. TensorFlow's gs:// asks
 googleapis.com over HTTPS and nobody else, but through a proxy if there is one: so here is one that
 answers for googleapis.com with a certificate of its own, and hands every request to the emulator.
 """
 
 import datetime
+import functools
 import http.client
 import logging
+import os
 import pathlib
 import socket
 import ssl
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from apache_beam.io.gcp.gcsio_retry import DEFAULT_RETRY_WITH_THROTTLING_COUNTER
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from gcp_storage_emulator.server import Response, create_server
+from gcp_storage_emulator import server as emulator_server
+from gcp_storage_emulator.handlers import objects
+from gcp_storage_emulator.server import Request, Response, create_server
+from gcp_storage_emulator.storage import Storage
 from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 HOST = "127.0.0.1"
+CHECKS_GENERATIONS = True  # False: as the emulator is without us
 HOSTS_OF_TENSORFLOW = ("www.googleapis.com", "storage.googleapis.com")
 
 logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
@@ -60,12 +71,103 @@ def running_emulator(directory: pathlib.Path) -> Iterator[int]:
     """
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
-    with create_server(HOST, port, in_memory=True), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, create_server(HOST, port, in_memory=True):
+        _wrap_handlers(patch, _check_generation)
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://{HOST}:{port}")
         patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
         patch.setenv("CLOUDSDK_CONFIG", str(directory))
         patch.setenv("NO_GCE_CHECK", "true")  # else Google's client asks for a metadata server
         yield port
+
+
+def wipe() -> None:
+    """Forget all buckets: with each file that it has ever held the emulator gets slower."""
+    address = urlsplit(os.environ["STORAGE_EMULATOR_HOST"]).netloc
+    connection = http.client.HTTPConnection(address)
+    connection.request("GET", "/wipe")
+    connection.getresponse().read()
+    connection.close()
+
+
+Handler = Callable[..., None]  # of the emulator: (request, response, storage)
+
+
+def _wrap_handlers(
+    patch: pytest.MonkeyPatch, wrap: Callable[[Handler], Handler], excepted: str = ""
+) -> None:
+    """Wrap whatever the emulator calls to answer a request, `excepted` those of one method."""
+    handlers = tuple(
+        (path, {verb: of[verb] if verb == excepted else wrap(of[verb]) for verb in of})
+        for path, of in emulator_server.HANDLERS
+    )
+    patch.setattr(emulator_server, "HANDLERS", handlers)
+
+
+def _check_generation(handler: Handler) -> Handler:
+    """Refuse a request for a generation that is not the object's, which is 0 if there is none.
+
+    The emulator answers one request after the other, so that nothing comes in between.
+    """
+
+    @functools.wraps(handler)
+    def handle(request: Request, response: Response, store: Storage) -> None:
+        asked = {"generation": HTTPStatus.NOT_FOUND}
+        asked["ifGenerationMatch"] = HTTPStatus.PRECONDITION_FAILED
+        for parameter in asked.keys() & request.query.keys() if CHECKS_GENERATIONS else ():
+            name = request.params.get("object_id") or request.query.get("name", [None])[0]
+            name = name or request.data["meta"]["name"]
+            found = store.objects.get(request.params["bucket_name"], {}).get(name)
+            if request.query[parameter] != [found["generation"] if found else "0"]:
+                response.status = asked[parameter]
+                return
+        handler(request, response, store)
+
+    return handle
+
+
+@contextmanager
+def failing(is_to_fail: Callable[[int], bool]) -> Iterator[list[int]]:
+    """Storage that answers 503 to changes whose number, from 1, is to fail; yields these numbers.
+
+    A batch is a change, and so is each that is in it. Google's client does not try again.
+    """
+    numbers: list[int] = []
+
+    def fails() -> bool:
+        numbers.append(len(numbers) + 1)
+        return is_to_fail(numbers[-1])
+
+    def wrap(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def handle(request: Request, response: Response, store: Storage) -> None:
+            if fails():
+                _ = request.data  # read, else the next request in this connection begins with it
+                response.status = HTTPStatus.SERVICE_UNAVAILABLE
+            else:
+                handler(request, response, store)
+
+        return handle
+
+    def wrap_item(handler: Callable[..., bool]) -> Callable[..., bool]:
+        @functools.wraps(handler)
+        def handle(request: Request, item: object, *arguments: object) -> bool:
+            if not fails():
+                return handler(request, item, *arguments)
+            response = arguments[-1]
+            assert isinstance(response, Response)
+            response.write("HTTP/1.1 503 Service Unavailable\r\n")
+            response.write("Content-Type: application/json; charset=UTF-8\r\n\r\n")
+            return True
+
+        return handle
+
+    items = {verb: wrap_item(of) for verb, of in objects._BATCH_METHOD_HANDLERS.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        for retry in (DEFAULT_RETRY, DEFAULT_RETRY_WITH_THROTTLING_COUNTER):
+            patch.setattr(retry, "_timeout", 0)
+        _wrap_handlers(patch, wrap, excepted="GET")
+        patch.setattr(objects, "_BATCH_METHOD_HANDLERS", items)
+        yield numbers
 
 
 @contextmanager

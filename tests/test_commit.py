@@ -128,7 +128,7 @@ def test_at_every_file_operation_the_old_or_the_new_data_set_is_there_whole(
         # The next run finishes, or has nothing left to do.
         with contextlib.suppress(UserError):
             job.finish(str(cut.output))
-        with pytest.raises(UserError, match="no job there whose data set is not complete"):
+        with pytest.raises(UserError, match="the data set there is complete"):
             job.finish(str(cut.output))
         assert contents(cut.output) == cut.new_contents
         assert {path.name for path in cut.output.parent.iterdir()} == {"data"}
@@ -171,7 +171,7 @@ def test_the_same_command_completes_a_job_that_was_done(
     monkeypatch.setattr(job, "_run_job", never)
     run(f"{tmp_path}/other.ndjson", cut.output, overwrite=True)
     assert contents(cut.output) == cut.new_contents
-    with pytest.raises(UserError, match="no job there whose data set is not complete"):
+    with pytest.raises(UserError, match="the data set there is complete"):
         job.finish(str(cut.output))
 
 
@@ -188,6 +188,18 @@ def test_a_job_that_is_done_is_not_taken_for_that_of_another_command(
     assert manifest.image["encoding"] == "png"
     assert verify.check_dataset(str(output), manifest) == []
     assert not (output / "_incomplete").exists()
+
+
+def test_what_an_engine_writes_after_its_job_was_deleted_is_deleted_by_the_next_run(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    path = write_lines("cat.ndjson", [line("cat", n) for n in range(60)])
+    late = tmp_path / "data" / "_incomplete" / "0123abcd"
+    late.mkdir(parents=True)
+    (late / "summary.json").write_text("{}")
+    (late / "quickdraw-train.tfrecord-00000-of-00001.1").write_bytes(b"late")
+    run(path, tmp_path / "data")
+    assert not (tmp_path / "data" / "_incomplete").exists()
 
 
 @pytest.mark.parametrize("cut", ["old"], indirect=True)

@@ -345,6 +345,37 @@ def test_what_fails_on_a_worker_is_one_line(
     assert not [name for name in submitted.bucket.contents("quickdraw") if "quickdraw-" in name]
 
 
+def test_a_job_that_the_command_lost_sight_of_is_completed_by_finish(
+    service: DataflowService, submission: Submission, checkout: pathlib.Path
+) -> None:
+    service.answers = False
+    code = """
+import runpy, time, types
+from apache_beam.runners.dataflow import dataflow_runner
+from apache_beam.utils import retry
+retry.Clock.sleep = lambda *_: None  # Beam tries for ten minutes
+dataflow_runner.time = types.SimpleNamespace(sleep=lambda _: time.sleep(0.01), time=time.time)
+runpy.run_module("pipeline.main", run_name="__main__")
+"""
+    lost = submit(service, checkout, "--validation_per_category=100", program=("-c", code))
+    assert lost.command.returncode == 1
+    assert last_line(lost.command).startswith(
+        "error: lost sight of the job on DataflowRunner, which may go on ("
+    )
+    assert last_line(lost.command).endswith(
+        "); when it is done, the same command, or --finish, completes the data set"
+    )
+
+    finish = ["--finish", f"--output={lost.bucket.url}/quickdraw"]
+    early = run_command(checkout, finish)
+    assert (early.returncode, early.stdout) == (2, "")
+    assert early.stderr.endswith("/quickdraw: its job is not done yet, or failed\n")
+    do_the_job(lost.request)
+    done = run_command(checkout, finish)
+    assert done.returncode == 0, done.stderr
+    assert lost.bucket.contents("quickdraw") == submission.bucket.contents("quickdraw")
+
+
 def test_a_dry_run_sends_nothing_and_says_so(
     service: DataflowService, checkout: pathlib.Path
 ) -> None:

@@ -1,6 +1,7 @@
 """gs:// as input, as output and under the trainer, against an emulator on the loopback."""
 
 import bz2
+import gc
 import gzip
 import os
 import pathlib
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import dataset, job, sources, staging, storage, verify
@@ -29,7 +31,7 @@ from trainer.train import train
 
 pytest.importorskip("google.cloud.storage", reason="gs:// needs the gcp extra")
 pytest.importorskip("gcp_storage_emulator", reason="gs:// is tested with gcp-storage-emulator")
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, GoogleAPIError
 
 from tests import gcs_emulator
 from tests.gcs_emulator import Bucket
@@ -309,6 +311,19 @@ def test_missing_permission_says_how_to_get_credentials() -> None:
         "no permission (403 GET https://…: Anonymous caller may not list); "
         "`gcloud auth application-default login` gives credentials"
     )
+
+
+def test_an_answer_of_which_beam_keeps_the_number_only_is_named() -> None:
+    error = BeamIOError("Rename operation failed", {("gs://b/one", "gs://b/other"): 503})
+    assert storage.reason(error) == "503 Service Unavailable"
+
+
+def test_a_file_that_could_not_be_written_is_not_written_later(bucket: Bucket) -> None:
+    for failing in range(1, 3):  # what begins the upload, and what ends it
+        with gcs_emulator.failing(failing.__eq__), pytest.raises(GoogleAPIError):
+            staging.write_text(f"{bucket.url}/data/file", "late")
+        gc.collect()
+        assert bucket.contents("data") == {}
 
 
 def test_without_the_gcp_extra_one_line_says_what_to_install() -> None:

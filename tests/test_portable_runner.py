@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
@@ -26,13 +27,16 @@ from apache_beam.portability.api import (
     beam_job_api_pb2_grpc,
     beam_runner_api_pb2,
 )
-from apache_beam.runners.runner import PipelineRunner
+from apache_beam.runners.runner import PipelineResult, PipelineRunner
 
+from pipeline import job
 from pipeline.dataset import read_manifest
+from pipeline.errors import ContactLost, RunError
 from pipeline.remote_runner import is_remote_run
+from pipeline.sampling import Quotas
 from tests.conftest import line
 from tests.test_pipeline import contents
-from tests.worker_pool import running_job_service, running_worker_pool
+from tests.worker_pool import job_service_at, running_job_service, running_worker_pool
 
 ROOT = pathlib.Path(__file__).parent.parent
 # A module that Python imports as it starts.
@@ -236,6 +240,99 @@ def test_ctrl_c_cancels_the_job_and_leaves_the_old_data_set(
     assert beam_job_api_pb2.JobState.CANCELLED in states
     assert contents(directory / "data") == before
     assert read_manifest(str(directory / "data")).splits["train"].records == 200
+
+
+def test_a_job_service_that_goes_away_leaves_the_files_of_its_job(
+    engine: Engine, directory: pathlib.Path
+) -> None:
+    with running_job_service(directory) as endpoint:
+        flags = ("--input=drawings/*.ndjson", "--output=data", *engine.flags)
+        with start(directory, *flags, f"--job_endpoint={endpoint}") as process:
+            assert process.stderr is not None
+            log = []
+            for text in process.stderr:
+                log.append(text)
+                if "Job state changed to RUNNING" in text:
+                    job_service_at(endpoint).kill()
+                    break
+            log += process.stderr
+            assert process.wait() == 1
+    (error,) = [text for text in log if "error: " in text]
+    assert error.startswith("error: lost sight of the job on PortableRunner, which may go on (")
+    assert "Traceback" not in "".join(log)
+    assert list((directory / "data" / "_incomplete").glob("*/job.json"))
+    status, output, errors = command(directory, "--finish", "--output=data")
+    assert (status, output) == (2, "")
+    assert errors == "error: data: its job is not done yet, or failed\n"
+
+
+class StubRunner(PipelineRunner):
+    """Runs nothing: its job does what a test has told the class."""
+
+    wait: BaseException
+    cancel: BaseException | None
+    state: str | Exception
+
+    def run_portable_pipeline(
+        self, pipeline: beam_runner_api_pb2.Pipeline, options: PipelineOptions
+    ) -> PipelineResult:
+        return StubResult("RUNNING")
+
+
+class StubResult(PipelineResult):
+    def wait_until_finish(self, duration: int | None = None) -> NoReturn:
+        raise StubRunner.wait
+
+    def cancel(self) -> None:
+        if StubRunner.cancel:
+            raise StubRunner.cancel
+
+    @property
+    def state(self) -> str:
+        if isinstance(StubRunner.state, Exception):
+            raise StubRunner.state
+        return StubRunner.state
+
+
+NO_ANSWER = RuntimeError("503 Service Unavailable")
+CTRL_C = KeyboardInterrupt()
+
+
+@pytest.mark.parametrize(
+    ("wait", "cancel", "state", "expected"),
+    [
+        (NO_ANSWER, None, "RUNNING", "lost sight of the job on .*, which may go on (503 "),
+        (NO_ANSWER, None, NO_ANSWER, "lost sight of the job on .*, which may go on (503 "),
+        (NO_ANSWER, None, "FAILED", None),
+        (CTRL_C, None, "RUNNING", None),
+        (CTRL_C, NO_ANSWER, "RUNNING", "cannot cancel the job on .*, which may go on (503 "),
+        (CTRL_C, CTRL_C, NO_ANSWER, "cannot cancel the job on .*, which may go on (interr"),
+        (CTRL_C, NO_ANSWER, "DONE", None),
+    ],
+)
+def test_the_files_of_a_job_that_may_go_on_are_kept(
+    wait: BaseException,
+    cancel: BaseException | None,
+    state: str | Exception,
+    expected: str | None,
+    directory: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # which a run changes
+    for name, value in (("wait", wait), ("cancel", cancel), ("state", state)):
+        monkeypatch.setattr(StubRunner, name, value, raising=False)
+    with pytest.raises((RunError, KeyboardInterrupt)) as raised:
+        job.run(
+            patterns=[f"{directory}/drawings/*.ndjson"],
+            output=f"{directory}/data",
+            quotas=Quotas(100, 50),
+            options=PipelineOptions([f"--runner={__name__}.{StubRunner.__name__}"]),
+        )
+    assert isinstance(raised.value, ContactLost) == (expected is not None)
+    kept = list((directory / "data").rglob("job.json"))
+    assert len(kept) == (1 if expected else 0)
+    if expected:
+        assert re.match(expected.replace("(", r"\("), str(raised.value))
 
 
 class RecordingRunner(PipelineRunner):

@@ -72,6 +72,13 @@ def running_job_service(directory: pathlib.Path) -> Iterator[str]:
         yield f"localhost:{port}"
 
 
+def job_service_at(endpoint: str) -> psutil.Process:
+    """The process of a job service, by its address."""
+    flag = f"--port={endpoint.rpartition(':')[2]}"
+    (service,) = [p for p in psutil.process_iter(["cmdline"]) if flag in (p.info["cmdline"] or [])]
+    return service
+
+
 @contextlib.contextmanager
 def running_group(command: list[str], **settings: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that leads a group of its own; all of the group are killed in the end."""
