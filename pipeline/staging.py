@@ -13,6 +13,7 @@ import json
 import os
 import re
 import uuid
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from pipeline import storage
@@ -30,6 +31,11 @@ NEXT = "next.json"
 PREVIOUS = "previous.json"
 _JOB = "job.json"
 _SHOWN = 3  # files that a message names
+# What is left of a job without a `job.json`: it was being deleted, or an engine went on with it.
+_REMAINS = re.compile(
+    r"quickdraw-\w+\.tfrecord-.*|(summary|next|previous|manifest|features|dataset_info)\.json"
+    r"|(label\.)?labels\.txt|rejects/rejects-\d+-of-\d+\.jsonl|(new|tmp\w+)/.+"
+)
 
 
 class Job(NamedTuple):
@@ -69,15 +75,19 @@ def begin(output: str, settings: dict[str, Any]) -> Job:
 
 def jobs_in(output: str) -> list[Job]:
     """List the jobs that earlier runs have left in an output directory."""
-    names = storage.list_files(output)
-    matches = [re.match(rf"{STAGING}/([0-9a-f]{{8}})/", name) for name in names]
+    files: defaultdict[str, set[str]] = defaultdict(set)  # of each job
+    for name in storage.list_files(output):
+        if match := re.fullmatch(rf"{STAGING}/([0-9a-f]{{8}})/(.+)", name):
+            files[match[1]].add(match[2])
     jobs = []
-    for id_ in sorted({match[1] for match in matches if match}):
+    for id_, names in sorted(files.items()):
         settings = {}
-        if f"{STAGING}/{id_}/{_JOB}" in names:
+        if _JOB in names:
             # ValueError: the disk was full, or the run was killed while it wrote
             with contextlib.suppress(ValueError):
                 settings = json.loads(storage.read_file(f"{output}/{STAGING}/{id_}/{_JOB}"))
+        elif not all(map(_REMAINS.fullmatch, names)):
+            continue
         jobs.append(Job(output, id_, settings))
     return jobs
 
