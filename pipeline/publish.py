@@ -26,6 +26,11 @@ class Summary(NamedTuple):
     shards: list[dict[str, Any]]  # shards.WrittenShard
     reject_files: list[str]
 
+    @property
+    def written(self) -> int:
+        """The number of drawings in all splits."""
+        return sum(shard["shard"]["records"] for shard in self.shards)
+
     def drawn(self, kind: str) -> dict[str, int]:
         """Count drawings by label: "displaced" or "blank" ones, see shards.WrittenShard."""
         found: Counter[str] = Counter()

@@ -28,9 +28,10 @@ SETTINGS = {
 }
 
 
-# Upstream moved its drawings to the origin before it simplified them: in 4,750 real ones the
-# larger of the two minima is at most 7. The shift to the middle takes the minimum for 0, so that of
-# a drawing that begins further in it pushes a part off the canvas, or all of it.
+# Upstream moved its drawings to the origin before it simplified them: of 68,984 real ones of 345
+# categories the larger of the two minima is at most 7 but for 52, of which none lost more than 11 %
+# of its ink. The shift to the middle takes the minimum for 0, so that of a drawing that begins
+# further in it pushes a part off the canvas, or all of it.
 LARGEST_MINIMUM = 7
 
 

@@ -10,6 +10,7 @@ from pipeline.sources import InputFile, category_of, is_binary
 from pipeline.summary import REJECTS
 
 _MAX_WARNINGS = 10  # of the same kind
+_DISPLACED_FRACTION = 0.01  # above it they are worth a warning; of Google's 0.0008 are
 _MAX_FILES = 20  # that one line names
 _SHOWN = 3  # other names in a line
 _MAX_ROWS = 1_000  # of the table: so many categories are all shown
@@ -44,6 +45,11 @@ def table(summary: Summary, manifest: Manifest) -> str:
             "were told apart by their strokes, and kept."
         )
     unit = _unit(summary)
+    if displaced := summary.drawn("displaced"):
+        lines.append(
+            f"{sum(displaced.values()):,} drawings do not begin near 0 on both axes and are cut at "
+            "the border or off the middle."
+        )
     for reason, count in summary.drawings.get("rejected", {}).items():
         lines.append(f"{count:,} {unit} rejected: {reason}.")
     shards = sum(len(manifest.splits[split].shards) for split in SPLITS)
@@ -106,11 +112,13 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
         more = number_short - _MAX_WARNINGS
         where = "the table" if len(summary.labels) <= _MAX_ROWS else f"class_counts in {MANIFEST}"
         yield f"{more:,} more categories have too few drawings, see {where}"
-    if displaced := summary.drawn("displaced"):
-        of = some([f"{number:,} of {label}" for label, number in displaced.items()])
+    displaced = summary.drawn("displaced")
+    if sum(displaced.values()) > _DISPLACED_FRACTION * summary.written:
+        most = sorted(displaced.items(), key=lambda item: -item[1])
         yield (
-            f"{sum(displaced.values()):,} drawings do not begin near 0, as Google's do, and are "
-            f"off the middle or partly outside of the picture: {of}"
+            f"{sum(displaced.values()):,} of {summary.written:,} drawings do not begin near 0 on "
+            "both axes, as nearly all of Google's do, and are cut at the border or off the middle: "
+            f"{some([f'{number:,} of {label}' for label, number in most])}"
         )
     if rejected := summary.total("rejected"):
         line = f"{rejected:,} {_unit(summary)} rejected ({summary.reject_fraction:.2%}), "
@@ -224,7 +232,7 @@ def blank(blank: Mapping[str, int]) -> str:
     of = some([f"{number:,} of {label}" for label, number in blank.items()])
     return (
         f"{sum(blank.values()):,} drawings would be blank ({of}): they lie outside of the picture, "
-        "as their coordinates do not begin near 0 on both axes, as Google's do; subtract the "
+        "as their coordinates do not begin near 0 on both axes; subtract the "
         "minimum of x and of y from each"
     )
 
