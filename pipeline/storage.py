@@ -234,12 +234,9 @@ def copy_owner(source: str, target: str) -> None:
 
 def gcs_blob(path: str) -> Any:
     """Make Google's client's object for a gs:// path, with the credentials that Beam has."""
-    from apache_beam.io.gcp import gcsio
-
     check_path(path)
-    bucket, name = gcsio.parse_gcs_path(path)
-    client = gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options).client
-    return client.bucket(bucket).blob(name)
+    bucket, _, name = path.removeprefix("gs://").partition("/")
+    return _gcs().client.bucket(bucket).blob(name)
 
 
 def exchange_directories(one: str, other: str) -> None:
@@ -312,6 +309,13 @@ def _find_credentials() -> None:
         auth._Credentials._credentials_init = True  # as after its own search
 
 
+def _gcs() -> Any:
+    """Beam's access to gs://, which takes names as they are where its FileSystems read patterns."""
+    from apache_beam.io.gcp import gcsio
+
+    return gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options)
+
+
 def _list(prefix: str) -> Iterable[FileMetadata]:
     """Every file whose name begins with `prefix`, of an object store: no pattern is made of it."""
     return FileSystems.get_filesystem(prefix)._list(prefix)
@@ -346,15 +350,30 @@ def _rename_local(pair: tuple[str, str]) -> None:
 
 
 def _rename_remote(pairs: Sequence[tuple[str, str]]) -> None:
-    todo = [(source, target) for source, target in pairs if exists(source) or not exists(target)]
-    if todo:
-        with _answered():
-            FileSystems.rename([source for source, _ in todo], [target for _, target in todo])
+    failed = []
+    with _answered():
+        if pairs[0][0].startswith("gs://"):
+            statuses = _gcs().copy_batch(list(pairs))
+            failed = [(pair, status) for *pair, status in statuses if status]
+            copied = {source for source, _ in pairs} - {source for (source, _), _ in failed}
+            _delete_remote(sorted(copied))
+        else:
+            FileSystems.rename([source for source, _ in pairs], [target for _, target in pairs])
+    for (_, target), status in failed:
+        if status != 404 or not exists(target):  # else an earlier try has renamed it
+            raise BeamIOError("Rename operation failed", {target: status})
 
 
 def _delete_remote(paths: Sequence[str]) -> None:
+    if not paths:
+        return
     with _answered():
-        FileSystems.delete(paths)  # reads patterns, of which remote paths are free
+        if not paths[0].startswith("gs://"):
+            FileSystems.delete(paths)  # reads patterns, of which remote paths are free
+            return
+        failed = {path: status for path, status in _gcs().delete_batch(list(paths)) if status}
+    if failed:
+        raise BeamIOError("Delete operation failed", failed)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ def cats(write_lines: Writer) -> str:
     return write_lines("cat.ndjson", [line("cat", n) for n in range(50)])
 
 
-@pytest.mark.parametrize("name", ["data[12]", "d*", "dat?1", "**", "data{1,2}", "~data", "a b;c"])
+@pytest.mark.parametrize("name", ["data[12]", "d*", "dat?1", "~a b;{c,d}"])
 def test_an_output_s_name_is_never_a_pattern(name: str, cats: str, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "out"
     for neighbour in ("data1", "data2"):
