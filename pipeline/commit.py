@@ -98,9 +98,8 @@ def finish_exchanges(output: str) -> None:
     for entry in os.listdir(parent) if os.path.isdir(parent) else []:
         match = re.fullmatch(rf"\.{re.escape(name)}\.([0-9a-f]{{8}})", entry)
         path = os.path.join(parent, entry)
-        is_old = os.path.isdir(
-            f"{path}/{staging.STAGING}"
-        )  # the job has gone there with the output
+        # The job has gone there with what was the output, or all of it is deleted already.
+        is_old = os.path.isdir(f"{path}/{staging.STAGING}")
         if match and (is_old or (os.path.isdir(path) and not os.listdir(path))):
             finish_exchange(path)
 

@@ -82,9 +82,10 @@ def run(
         left = staging.jobs_in(directory)
         job = next((job for job in left if _is_same(job.settings, settings)), None)
         is_from_before = job is not None and _is_done(job)
+        current = staging.read_manifest_file(f"{directory}/{MANIFEST}")
+        if current and not overwrite and not (job and current == staging.next_manifest(job)):
+            raise UserError(f"{output} holds a data set already; --overwrite replaces it")
         if job is None or not is_from_before:
-            if not overwrite and staging.read_manifest_file(f"{directory}/{MANIFEST}"):
-                raise UserError(f"{output} holds a data set already; --overwrite replaces it")
             for job in left:
                 staging.remove(job)
             job = staging.begin(directory, settings)

@@ -147,6 +147,11 @@ def read_manifest_file(path: str) -> Manifest | None:
         return None
 
 
+def next_manifest(job: Job) -> Manifest | None:
+    """Read the manifest of the data set that a job is about to put in place, or has put there."""
+    return read_manifest_file(f"{job.directory}/{NEXT}")
+
+
 def remove(job: Job, *, keep_rejects: bool = False) -> None:
     """Delete what a job has written, also where the completing of its data set was cut short.
 

@@ -175,6 +175,19 @@ def test_the_same_command_completes_a_job_that_was_done(
         job.finish(str(cut.output))
 
 
+@pytest.mark.parametrize("cut", ["old"], indirect=True)
+def test_without_overwrite_a_job_that_is_done_does_not_replace_the_data_set(
+    cut: Cut, tmp_path: pathlib.Path
+) -> None:
+    cut.reset()
+    assert cut.old is not None
+    with pytest.raises(UserError, match="holds a data set already; --overwrite replaces it"):
+        run(f"{tmp_path}/other.ndjson", cut.output)
+    assert read_manifest(str(cut.output)) == cut.old
+    run(f"{tmp_path}/other.ndjson", cut.output, overwrite=True)
+    assert contents(cut.output) == cut.new_contents
+
+
 def test_a_job_that_is_done_is_not_taken_for_that_of_another_command(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
