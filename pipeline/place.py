@@ -32,7 +32,7 @@ class Place(beam.DoFn):
         ranks = np.frombuffer(batch.ranks, np.int64) if batch.ranks else identities
         indices = {label: index for index, label in enumerate(selection.labels)}
         labels = np.array([indices[category] for category in batch.categories], np.int32)
-        splits = selection.splits_of_runs(labels, counts, ranks)
+        splits = selection.splits_of(labels, counts, ranks)
         label_of = np.repeat(labels, counts)
         orders = sampling.order_of(identities)
         for index, split in enumerate(selection.splits):

@@ -111,14 +111,7 @@ class Selection:
     shared_keys: np.ndarray  # [K] int64, ascending: what drawings of different strokes agree in
     num_shards: Sequence[int]  # of each split
 
-    def splits_of(self, label: str, ranks: np.ndarray) -> np.ndarray:
-        """[N] int64 ranks of a category → [N] indices into `splits`; see `splits_of_runs`."""
-        index = np.array([self.labels.index(label)])
-        return self.splits_of_runs(index, np.array([len(ranks)]), ranks)
-
-    def splits_of_runs(
-        self, indices: np.ndarray, counts: np.ndarray, ranks: np.ndarray
-    ) -> np.ndarray:
+    def splits_of(self, indices: np.ndarray, counts: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         """Find the split of each drawing of several categories, one category after the other.
 
         Args:
