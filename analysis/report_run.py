@@ -14,7 +14,7 @@ from analysis.summary import chance, duration
 from analysis.throughput import plot_throughput
 from analysis.uncertainty import standard_error
 from pipeline.errors import UserError
-from trainer import study
+from trainer import run_directory, study
 from trainer.experiments import EXPERIMENTS
 
 # Settings of config.json beside batch, learning rate and seed, and what they are in the study's
@@ -53,16 +53,19 @@ def setup(subject: Subject) -> list[Element]:
     """What was trained on what, and how."""
     run, config = subject.run, subject.run.config
     experiment = EXPERIMENTS.get(run.experiment)
+    precision, xla, versions = (
+        run_directory.latest(config, name) for name in ("precision", "xla", "versions")
+    )
     pairs = {
         "Experiment": run.experiment + (f": {experiment.change}" if experiment else ""),
         "Model": f"{run.parameters:,} parameters, {run.multiply_adds:,} multiply-adds of an image",
         "Recipe": ", ".join(_recipe(run)),
-        "Precision": f"{config.get('precision')}, XLA {config.get('xla')}",
+        "Precision": f"{precision}, XLA {xla}",
         "Data": f"{len(run.labels):,} categories, {run.drawings['train']:,} training and "
         f"{run.drawings['validation']:,} validation drawings",
         "Data set": config["dataset"],
         "Run": run.directory,
-        "Versions": ", ".join(f"{name} {v}" for name, v in config.get("versions", {}).items()),
+        "Versions": ", ".join(f"{name} {v}" for name, v in (versions or {}).items()),
     }
     return [facts(pairs.items())]
 

@@ -60,7 +60,7 @@ class Run:
 
     @property
     def planned_epochs(self) -> int:
-        return self.config["epochs"]
+        return run_directory.latest(self.config, "epochs")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -283,6 +283,9 @@ def _natural(name: str) -> list[Any]:
 
 def _read_history(directory: str) -> dict[str, list[float]]:
     path = os.path.join(directory, run_directory.HISTORY)
+    has_begun = os.path.exists(os.path.join(directory, run_directory.STATE))
+    if not has_begun and not os.path.exists(path):  # a run killed as it began
+        return {key: [] for key in HISTORY_KEYS}
     fields = _read_json(path)
     history: dict[str, list[float]] = {}
     for key in HISTORY_KEYS:

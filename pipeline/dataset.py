@@ -144,6 +144,52 @@ def read_manifest(directory: str, read_file: Callable[[str], bytes] = read_file)
         raise UserError(f"{path}: not a manifest of format {FORMAT_VERSION}: {error}") from None
 
 
+@dataclasses.dataclass
+class DataSet:
+    """A data set directory, of whose shards nothing is believed that the manifest does not say."""
+
+    directory: str
+    manifest: Manifest
+    read_file: Callable[[str], bytes] = read_file  # raises what `read_file` above does
+
+    def split(self, name: str) -> Split:
+        """Return one of SPLITS.
+
+        Raises:
+          UserError: it has no drawings.
+        """
+        split = self.manifest.splits[name]
+        if not split.records:
+            raise UserError(f"{self.directory}: no drawings in its {name} split")
+        return split
+
+    def path(self, shard: Shard) -> str:
+        return os.path.join(self.directory, shard.file)
+
+    def examples(
+        self, split: str, shards: Sequence[Shard] | None = None
+    ) -> Iterator[records.Example]:
+        """Read the examples of a split in the order of its shards (all of them, or those given).
+
+        Raises:
+          UserError: a shard is missing, damaged, or of another data set.
+        """
+        for shard in self.manifest.splits[split].shards if shards is None else shards:
+            path = self.path(shard)
+            try:
+                content = self.read_file(path)  # at most 50,000 records, 50 MB
+                if hashlib.sha256(content).hexdigest() != shard.sha256:
+                    for _ in records.read_records(io.BytesIO(content), path):
+                        pass  # a record's own checksum says where the damage is
+                    raise ValueError("damaged, or of another data set")
+                for record in records.read_records(io.BytesIO(content), path):
+                    yield records.decode_example(record)
+            except OSError as error:
+                raise UserError(f"{path}: {error.strerror}") from None
+            except ValueError as error:
+                raise UserError(f"{path}: {error}") from None
+
+
 def read_labels(path: str) -> tuple[str, ...]:
     """The labels of a text file, one a line; the line number from 0 is the class index.
 
@@ -179,13 +225,4 @@ def read_examples(
     Raises:
       UserError: a shard is missing or damaged.
     """
-    for shard in manifest.splits[split].shards if shards is None else shards:
-        path = os.path.join(directory, shard.file)
-        try:
-            data = read_file(path)  # at most 50,000 records, 50 MB
-            for record in records.read_records(io.BytesIO(data), path):
-                yield records.decode_example(record)
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
-            raise UserError(f"{path}: {error}") from None
+    return DataSet(directory, manifest).examples(split, shards)

@@ -50,7 +50,6 @@ CONFIG += '"dataset_fingerprint": ""}'
         ("config.json", "{", "config.json: not JSON"),
         ("config.json", '{"experiment": "E1"}', "config.json: no labels in it; damaged, or"),
         ("config.json", CONFIG, "config.json: damaged: no number of train drawings in it"),
-        ("history.json", None, "history.json: No such file"),
         ("history.json", '{"accuracy": [0.', "history.json: damaged: not JSON"),
         ("history.json", "[]", "history.json: damaged: not a JSON object"),
         ("history.json", '{"accuracy": [0.1]}', "history.json: damaged: loss is not a list"),
@@ -70,6 +69,18 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, file, text, message):
         (tmp_path / file).write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):
         runs.read_run(str(tmp_path))
+
+
+def test_a_run_killed_before_its_first_file_was_written_has_no_epochs(tmp_path):
+    run_dir = write_run(tmp_path)
+    (tmp_path / "history.json").unlink()
+    (tmp_path / "checkpoints").mkdir(exist_ok=True)
+    state = tmp_path / "checkpoints" / "state.json"
+    state.write_text("{}")
+    with pytest.raises(UserError, match=r"history\.json: No such file"):
+        runs.read_run(run_dir)
+    state.unlink()
+    assert runs.read_run(run_dir).epochs == 0
 
 
 def test_a_directory_of_runs_stands_for_all_of_them_in_the_order_of_their_numbers(tmp_path):

@@ -40,6 +40,7 @@ NO_PATHS = {
     "experiment",
     "experiments",
     "formats",
+    "keep_checkpoints",
     "key_id",
     "split",
     "train_per_category",

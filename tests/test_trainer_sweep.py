@@ -54,8 +54,7 @@ def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, t
         str(directory), str(runs / "E3_8"), experiments.find("E3_8"), epochs=1, batch_size=8
     )
     with run_directory.locked(config.run_dir):
-        described = describe_run(config, "float32", False, manifest)
-        run_directory.open_run(config.run_dir, described)
+        run_directory.open_run(config.run_dir, describe_run(config, manifest))
     (runs / "E3_8" / "checkpoints" / "state.json").write_text("{")
     result = run(*flags)
     assert result.returncode == 1

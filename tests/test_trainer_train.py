@@ -5,23 +5,34 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipeline import dataset
-from pipeline.errors import RunError, UserError
+from pipeline.errors import RunError, Stopped, UserError
 from tests.stopped_training import make_config
 from tests.trainer_data import DEVICES, LABELS, tiny_experiment, write_dataset
-from trainer import checkpoints, predictions, run_directory, saved_runs, train
+from trainer import (
+    checkpoints,
+    devices,
+    predictions,
+    run_directory,
+    saved_runs,
+    storage,
+    train,
+)
 from trainer.config import Interval
 from trainer.evaluation import evaluate
 from trainer.input_pipeline import evaluation_batches
 from trainer.model import build_model
 from trainer.run_directory import read_config, read_state
+from trainer.state import State
 from trainer.steps import make_evaluation_step
 
 
@@ -129,7 +140,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished, data, t
     resumed = dataclasses.replace(one_epoch, epochs=3)
     train.train(resumed)
     assert_same_run(finished, resumed)
-    assert read_config(resumed.run_dir)["epochs"] == 3
+    config = read_config(resumed.run_dir)
+    assert config["epochs"] == 1  # as it began
+    assert run_directory.latest(config, "epochs") == 3
 
 
 def stop_training(data, run_dir, point, number, signal):
@@ -223,7 +236,6 @@ def test_another_seed_is_another_run(finished, data, tmp_path):
         ({"seed": 6}, "--seed (5 there, 6 here)"),
         ({"batch_size": 10}, "--batch_size (8 there, 10 here)"),
         ({"learning_rate": 1e-3}, "--learning_rate (0.01 there, 0.001 here)"),
-        ({"precision": "mixed_bfloat16"}, "--precision (float32 there, mixed_bfloat16 here)"),
         ({"experiment": tiny_experiment(0.5)}, "the experiment's architecture"),
         ({"experiment": tiny_experiment(batch_norm=True)}, "the experiment's architecture"),
         ({"ema_decay": 0.9}, "--ema_decay (0.0 there, 0.9 here)"),
@@ -240,7 +252,7 @@ def test_a_run_directory_of_another_configuration_is_refused(finished, changes, 
 def test_with_a_cosine_schedule_the_epochs_belong_to_the_run(data, tmp_path):
     config = make_config(data, tmp_path, epochs=1, learning_rate_schedule="cosine")
     train.train(config)
-    with pytest.raises(UserError, match=r"--epochs, where the cosine .* \(1 there, 2 here\)"):
+    with pytest.raises(UserError, match=r"--epochs \(1 there, 2 here\); .* --init_from="):
         train.train(dataclasses.replace(config, epochs=2))
 
 
@@ -286,6 +298,132 @@ def test_a_shard_of_another_data_set_is_named_and_no_checkpoint_counts(tmp_path,
     with pytest.raises(RunError, match=f"{name}: damaged, or of another data set"):
         train.train(make_config(tmp_path / "data", tmp_path / "run"))
     assert read_state(str(tmp_path / "run")).newest is None
+    assert run_directory.read_unverified(str(tmp_path / "run")) is None
+
+
+def stop_while_shards_are_compared(config, monkeypatch, step):
+    """SIGTERM after a step, while reading the shards never ends."""
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "sha256", lambda _: threading.Event().wait())
+        add = train.Meter.add
+
+        def add_and_stop(meter, *args):
+            add(meter, *args)
+            if meter.step == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(train.Meter, "add", add_and_stop)
+        with pytest.raises(Stopped, match=f"after step {step}, .* not all compared"):
+            train.train(config)
+    assert read_state(config.run_dir).newest is None
+    assert run_directory.read_unverified(config.run_dir).state.newest_step == step
+
+
+@pytest.mark.parametrize("step", [4, 10])
+def test_a_signal_does_not_wait_for_the_shards_to_be_compared(
+    finished, data, tmp_path, monkeypatch, capsys, step
+):
+    """What was saved counts once the next start has compared them."""
+    config = make_config(data, tmp_path)
+    stop_while_shards_are_compared(config, monkeypatch, step)
+    capsys.readouterr()
+    train.train(config)
+    assert f"resumed after step {step}" in capsys.readouterr().out
+    assert_same_run(finished, config)
+
+
+def test_a_run_that_has_trained_all_waits_for_the_shards_until_a_signal(
+    finished, data, tmp_path, monkeypatch
+):
+    config = make_config(data, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "sha256", lambda _: threading.Event().wait())
+        patch.setattr(train.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Stopped, match="after step 21"):
+            train.train(config)
+    assert read_state(config.run_dir) == State()
+    train.train(config)
+    assert_same_run(finished, config)
+
+
+def test_what_was_learned_from_shards_that_changed_unseen_does_not_count(
+    finished, tmp_path, monkeypatch, capsys
+):
+    manifest = write_dataset(tmp_path / "data", train=50, validation=23)
+    path = tmp_path / "data" / manifest.splits["train"].shards[1].file
+    right = path.read_bytes()
+    write_dataset(tmp_path / "other", train=50, validation=23, seed=1)
+    shutil.copy(tmp_path / "other" / path.name, path)
+    config = make_config(tmp_path / "data", tmp_path / "run")
+    stop_while_shards_are_compared(config, monkeypatch, 4)
+    path.write_bytes(right)
+    train.train(config)
+    assert "has changed since step 4, which was saved unverified" in capsys.readouterr().out
+    assert_same_run(finished, config)
+
+
+def test_shards_that_were_compared_are_not_read_again_by_the_next_start(
+    data, tmp_path, monkeypatch
+):
+    config = make_config(data, tmp_path, epochs=1)
+    train.train(config)
+    monkeypatch.setattr(storage, "sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert train.train(dataclasses.replace(config, epochs=2)).epoch == 2
+
+
+def test_a_run_goes_on_with_other_hardware_and_says_so(data, tmp_path, capsys, monkeypatch):
+    """What changes how sums round is no part of a run's identity."""
+    config = make_config(data, tmp_path, epochs=1, precision="mixed_bfloat16")
+    train.train(config)
+    # "auto" takes what the run has, whatever the hardware would.
+    monkeypatch.setattr(devices, "choose_precision", lambda: pytest.fail("asked for"))
+    capsys.readouterr()
+    train.train(dataclasses.replace(config, epochs=2, precision="auto"))
+    assert "changed" not in capsys.readouterr().out
+    train.train(dataclasses.replace(config, epochs=3, precision="float32"), DEVICES[:2])
+    expected = (
+        "changed     precision float32, mixed_bfloat16 before; devices CPU:0, CPU:1, CPU:0 "
+        "before: sums may round otherwise"
+    )
+    assert expected in capsys.readouterr().out.splitlines()
+    sessions = read_config(config.run_dir)["sessions"]
+    assert [(each["from_step"], each["to_step"]) for each in sessions] == [
+        (0, 7),
+        (7, 14),
+        (14, 21),
+    ]
+    assert [each["precision"] for each in sessions] == [*["mixed_bfloat16"] * 2, "float32"]
+    assert [each["devices"] for each in sessions][1:] == [["CPU:0"], ["CPU:0", "CPU:1"]]
+    assert {"tensorflow", "keras", "numpy"} < sessions[0]["versions"].keys()
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_a_run_gains_and_loses_the_loss_scale_with_its_precision(data, tmp_path, precision):
+    before = {"float32": "mixed_float16", "mixed_float16": "float32"}[precision]
+    config = make_config(data, tmp_path, epochs=1, precision=before)
+    train.train(config)
+    state = train.train(dataclasses.replace(config, epochs=2, precision=precision))
+    assert state.epoch == 2
+
+
+def test_xla_of_a_run_is_left_out_where_several_replicas_go_on(data, tmp_path):
+    config = make_config(data, tmp_path, epochs=1, xla="on")
+    train.train(config)
+    auto = dataclasses.replace(config, epochs=2, xla="auto")
+    train.train(auto, DEVICES[:2])
+    with pytest.raises(UserError, match="--xla=on: only with a single GPU"):
+        train.train(dataclasses.replace(auto, epochs=3, xla="on"), DEVICES[:2])
+    assert [each["xla"] for each in read_config(config.run_dir)["sessions"]] == ["on", "off"]
+
+
+def test_checkpoints_of_all_epochs_can_be_kept_and_loaded(data, tmp_path):
+    config = make_config(data, tmp_path, keep_checkpoints=None)
+    state = train.train(config)
+    for epoch in range(1, 4):
+        assert saved_runs.load_run(config.run_dir, str(epoch)).epoch == epoch
+    assert state.find("4") is None
+    with pytest.raises(UserError, match="no checkpoint of epoch 4; there are best, last, 1, 2, 3"):
+        saved_runs.load_run(config.run_dir, "4")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path):
@@ -337,7 +475,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_restored(data, tmp_
     evaluation, _ = evaluate(step, batches, LABELS)
     assert evaluation == state.last.evaluation
     kernel = model.trainable_variables[0]
-    trained = weights(config)["model/0/.ATTRIBUTES/VARIABLE_VALUE"]
+    trained = weights(config)["model/stem_1_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"]
     assert trained.shape == kernel.shape
     assert np.any(trained != kernel.numpy())
 

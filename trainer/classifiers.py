@@ -41,7 +41,7 @@ class Classifier(NamedTuple):
 
 
 def load_run(run_dir: str, checkpoint: str) -> Classifier:
-    """The "best" or the "last" checkpoint of a run, computed in float32.
+    """The checkpoint "best", "last" or of an epoch of a run, computed in float32.
 
     Raises:
       UserError: it is no run directory, or no epoch is finished.

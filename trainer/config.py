@@ -2,9 +2,7 @@
 
 import dataclasses
 import os
-import platform
 import re
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from pipeline.dataset import Manifest
@@ -59,6 +57,7 @@ class TrainConfig:
     precision: str = "auto"  # or one of PRECISIONS
     xla: str = "auto"  # one of XLA
     checkpoint_every: Interval = CHECKPOINT_EVERY
+    keep_checkpoints: int | None = 1  # of the newest epochs, besides the best; None: of all
     profile: bool = False  # whether to write a profile of some steps
 
     # Not the study's, each off by default.
@@ -78,14 +77,15 @@ class TrainConfig:
         return -(-training_drawings // self.batch_size)
 
 
-# The fields that a run cannot change on its way. `--epochs` is one of them where the learning
-# rate's schedule ends with the last epoch.
+FORMAT = 2  # of config.json, of checkpoints, and of the order of the drawings
+
+# The fields that a run cannot change on its way: they change what it learns. `--epochs` is one of
+# them where the learning rate's schedule ends with the last epoch. What else it is told may be
+# another at each start: it changes nothing, or how sums round.
 IDENTITY = (
     "batch_size",
     "learning_rate",
     "seed",
-    "precision",
-    "xla",
     "learning_rate_schedule",
     "warmup_epochs",
     "weight_decay",
@@ -96,30 +96,23 @@ IDENTITY = (
 )
 
 
-def describe_run(
-    config: TrainConfig, precision: str, xla: bool, manifest: Manifest, hosts: int = 1
-) -> dict[str, Any]:
-    """The content of config.json; `precision` and `xla` are what "auto" came to."""
+def describe_run(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
+    """Return what config.json says of a run as a whole, from its beginning."""
     dataset = config.dataset if is_remote(config.dataset) else os.path.abspath(config.dataset)
-    fields = dataclasses.replace(config, precision=precision, xla="on" if xla else "off")
     architecture = config.experiment.architecture
     stages = costs.stages(architecture, len(manifest.labels))
     return {
+        "format": FORMAT,
         "experiment": config.experiment.name,
         "architecture": architecture.describe(),
         "parameters": sum(stage.parameters for stage in stages),
         "multiply_adds": sum(stage.multiply_adds for stage in stages),  # of an image
         "epochs": config.epochs,
-        **{name: getattr(fields, name) for name in IDENTITY},
+        **{name: getattr(config, name) for name in IDENTITY},
         "augment": list(config.augment),
         "early_stopping": config.early_stopping,
-        "hosts": hosts,  # the order of the drawings depends on it
         "dataset": dataset,
         "dataset_fingerprint": manifest.fingerprint,
         "drawings": {name: manifest.splits[name].records for name in ("train", "validation")},
         "labels": list(manifest.labels),
-        "versions": {
-            "python": platform.python_version(),
-            **{library: version(library) for library in ("tensorflow", "keras", "numpy")},
-        },
     }

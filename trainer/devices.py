@@ -1,5 +1,6 @@
 """What the machine offers: precision and replicas."""
 
+import platform
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -59,6 +60,13 @@ def choose_xla(setting: str, devices: Sequence[str], hosts: Hosts) -> bool:
     return setting == "on" or (setting == "auto" and is_alone and ":GPU:" in devices[0])
 
 
+def hardware() -> list[str]:
+    """Name the GPUs, or the CPU where there are none."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return [each.get("device_name", "GPU") for each in details] or [_cpu_name()]
+
+
 def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:
     """One replica on each of a host's devices; for a single one TensorFlow's default strategy."""
     if len(devices) > 1:
@@ -67,8 +75,18 @@ def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:
 
 
 def _cpu_flags() -> set[str]:
+    return {flag for flags in _cpu_info("flags") for flag in flags.split()}
+
+
+def _cpu_name() -> str:
+    return next(iter(_cpu_info("model name")), platform.machine())
+
+
+def _cpu_info(field: str) -> list[str]:
+    """Return what Linux says of each core; nothing elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return {flag for line in file if line.startswith("flags") for flag in line.split()}
-    except OSError:  # not Linux
-        return set()
+            lines = [line.partition(":") for line in file]
+    except OSError:
+        return []
+    return [value.strip() for name, _, value in lines if name.strip() == field]

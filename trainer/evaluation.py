@@ -6,15 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.dataset import read_manifest
 from pipeline.errors import RunError, UserError
-from trainer import run_directory, storage
-from trainer.dataset_checks import check_split
+from trainer import run_directory
 from trainer.input_pipeline import Batch, evaluation_batches
 from trainer.metrics import Metrics
 from trainer.predictions import Predictions
 from trainer.saved_runs import load_run
 from trainer.steps import EvaluationStep, make_evaluation_step
+from trainer.verified_data import VerifiedData
 
 
 def evaluate(
@@ -47,16 +46,15 @@ def evaluate_run(
         drawings in that split.
       RunError: the checkpoint or a shard is damaged.
     """
-    manifest = read_manifest(dataset, storage.read_file)
-    check_split(dataset, manifest, split)
-    precision = run_directory.read_config(run_dir)["precision"]
+    data = VerifiedData(dataset, [split])
+    precision = run_directory.latest(run_directory.read_config(run_dir), "precision")
     run = load_run(run_dir, checkpoint, precision)
-    if run.labels != manifest.labels:
+    if run.labels != data.manifest.labels:
         raise UserError(f"{dataset}: has other labels than {run_dir}, or in another order")
     step = make_evaluation_step(tf.distribute.get_strategy(), run.model)
-    try:
-        batches = evaluation_batches(dataset, manifest, split, batch_size)
-        result, _ = evaluate(step, batches, manifest.labels)
-    except tf.errors.DataLossError as error:
-        raise RunError(f"{dataset}: damaged ({error.message})") from None
+    data.start(run_directory.read_seen(run_dir))
+    with data.reading():
+        batches = evaluation_batches(dataset, data.manifest, split, batch_size)
+        result, _ = evaluate(step, batches, data.manifest.labels)
+    data.raise_if_damaged(wait=True)
     return {"split": split, "checkpoint": checkpoint, "epoch": run.epoch, **result}

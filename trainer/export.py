@@ -22,6 +22,7 @@ from absl import flags
 from pipeline import command
 from pipeline.errors import UserError
 from trainer import run_directory
+from trainer.checkpoint_flag import define_checkpoint_flag
 from trainer.classifiers import FILES
 from trainer.quiet_start import quiet_start
 
@@ -34,12 +35,7 @@ def define_flags() -> None:
         is_for_tensorflow=True,
         required=True,
     )
-    flags.DEFINE_enum(
-        "checkpoint",
-        "best",
-        ["best", "last"],
-        "Weights of the epoch with the highest validation accuracy, or of the last one.",
-    )
+    define_checkpoint_flag()
     flags.DEFINE_list("formats", list(FILES), "What to write.")
     command.define_path(
         "dataset",

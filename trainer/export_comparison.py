@@ -1,18 +1,13 @@
 """How far an export is from its checkpoint, and how quick, on drawings of a data set."""
 
-import io
 import itertools
-import os
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline import records
-from pipeline.dataset import Manifest
-from pipeline.errors import UserError
-from trainer import storage
+from pipeline.dataset import DataSet
 from trainer.classifiers import Classifier
 
 BATCH_SIZE = 100  # drawings at once, where they are classified in batches
@@ -37,9 +32,7 @@ class Figures(NamedTuple):
     ms_batched: float
 
 
-def first_drawings(
-    directory: str, manifest: Manifest, split: str, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def first_drawings(data: DataSet, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The first drawings of a split: a random sample, since shards are shuffled; always the same.
 
     Returns:
@@ -48,10 +41,9 @@ def first_drawings(
     Raises:
       UserError: the split is empty, or a shard is missing or damaged.
     """
-    examples = list(itertools.islice(_read_examples(directory, manifest, split), count))
-    if not examples:
-        raise UserError(f"{directory}: no drawings in its {split} split")
-    decode = records.DECODERS[manifest.image["encoding"]]
+    data.split(split)  # which says so if it is empty
+    examples = list(itertools.islice(data.examples(split), count))
+    decode = records.DECODERS[data.manifest.image["encoding"]]
     bitmaps = np.stack([decode(example.image) for example in examples])
     return bitmaps, np.array([example.label for example in examples])
 
@@ -85,16 +77,3 @@ def _timed(classifier: Classifier, batches: list[np.ndarray]) -> tuple[np.ndarra
         parts.append(classifier(batch))
         milliseconds.append(1e3 * (time.perf_counter() - start) / len(batch))
     return np.concatenate(parts), float(np.median(milliseconds))
-
-
-def _read_examples(directory: str, manifest: Manifest, split: str) -> Iterator[records.Example]:
-    for shard in manifest.splits[split].shards:
-        path = os.path.join(directory, shard.file)
-        try:
-            content = storage.read_file(path)  # at most 50,000 records, 50 MB
-            for record in records.read_records(io.BytesIO(content), path):
-                yield records.decode_example(record)
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
-            raise UserError(f"{path}: {error}") from None

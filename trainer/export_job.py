@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.dataset import Manifest, read_manifest
+from pipeline.dataset import DataSet, read_manifest
 from pipeline.errors import RunError, UserError
 from trainer import classifiers, exporters, run_directory, saved_runs, storage
 from trainer.classifiers import FILES
@@ -45,7 +45,7 @@ def export_run(
 
     Args:
       run_dir: the run directory.
-      checkpoint: "best" or "last".
+      checkpoint: "best", "last" or the number of an epoch.
       formats: keys of FILES.
       dataset: a data set directory with the run's labels; by default the run's own.
 
@@ -56,10 +56,10 @@ def export_run(
     """
     run = saved_runs.load_run(run_dir, checkpoint)
     directory = dataset or run.config["dataset"]
-    manifest = _read_dataset(directory, run.labels, is_given=dataset is not None)
+    data = _open_dataset(directory, run.labels, is_given=dataset is not None)
     drawings = Drawings(
-        first_drawings(directory, manifest, "train", CALIBRATION_DRAWINGS)[0],
-        *first_drawings(directory, manifest, "validation", COMPARED_DRAWINGS),
+        first_drawings(data, "train", CALIBRATION_DRAWINGS)[0],
+        *first_drawings(data, "validation", COMPARED_DRAWINGS),
     )
     print(
         f"run       {run_dir}: {run.config['experiment']}, {run.model.count_params():,} "
@@ -77,7 +77,7 @@ def export_run(
             "epoch": run.epoch,
             "labels": list(run.labels),
             "dataset": directory,
-            "dataset_fingerprint": manifest.fingerprint,
+            "dataset_fingerprint": data.manifest.fingerprint,
             "calibration_drawings": len(drawings.calibration),
             "compared_drawings": len(drawings.bitmaps),
             "litert_threads": classifiers.litert_threads(),
@@ -118,8 +118,8 @@ def replaced(target: str) -> Iterator[str]:
         tidy()
 
 
-def _read_dataset(directory: str, labels: tuple[str, ...], is_given: bool) -> Manifest:
-    """The manifest of a data set with these labels."""
+def _open_dataset(directory: str, labels: tuple[str, ...], is_given: bool) -> DataSet:
+    """A data set with these labels."""
     try:
         manifest = read_manifest(directory, storage.read_file)
     except UserError as error:
@@ -128,7 +128,7 @@ def _read_dataset(directory: str, labels: tuple[str, ...], is_given: bool) -> Ma
         raise UserError(f"the run's data set: {error}; --dataset says where it is now") from None
     if manifest.labels != labels:
         raise UserError(f"{directory}: its labels are not the run's")
-    return manifest
+    return DataSet(directory, manifest, storage.read_file)
 
 
 def _write_and_compare(

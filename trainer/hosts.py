@@ -59,9 +59,16 @@ class Hosts:
 
     def from_first(self, value: Any) -> Any:
         """The first host's value, made of what JSON knows; those of the others are ignored."""
+        return self._from_host(0, value)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all hosts, made of what JSON knows."""
+        return [self._from_host(index, value) for index in range(self.count)]
+
+    def _from_host(self, index: int, value: Any) -> Any:
         if self.strategy is None:
             return value
-        data = json.dumps(value).encode() if self.is_first else b""
+        data = json.dumps(value).encode() if self.index == index else b""
         (size,) = self.sum([len(data)])
         numbers = np.zeros(size, np.int32)
         numbers[: len(data)] = np.frombuffer(data, np.uint8)

@@ -8,6 +8,7 @@ the exit status is 75 then.
 """
 
 import dataclasses
+import re
 from typing import Any
 
 from absl import flags
@@ -42,6 +43,12 @@ def define_flags() -> None:
         "checkpoint_every",
         "10m",
         "Steps (500) or minutes (10m) between checkpoints, besides one after every epoch.",
+        module_name=group,
+    )
+    flags.DEFINE_string(
+        "keep_checkpoints",
+        "1",
+        "How many of the newest epochs' checkpoints to keep besides the best one, or all.",
         module_name=group,
     )
     flags.DEFINE_boolean(
@@ -220,15 +227,29 @@ def config_from_flags(experiment: Experiment) -> TrainConfig:
         )
     if args.warmup_epochs > args.epochs:
         raise UserError(f"--warmup_epochs={args.warmup_epochs:g}: longer than --epochs")
-    own = {"experiment", "checkpoint_every", "augment"}
+    own = {"experiment", "checkpoint_every", "keep_checkpoints", "augment"}
     names = {field.name for field in dataclasses.fields(TrainConfig)} - own
     values: dict[str, Any] = {name: args[name].value for name in names}
     return TrainConfig(
         experiment=experiment,
         checkpoint_every=Interval.parse(args.checkpoint_every),
+        keep_checkpoints=parse_keep(args.keep_checkpoints),
         augment=tuple(kind for kind in AUGMENTATIONS if kind in args.augment),
         **values,
     )
+
+
+def parse_keep(text: str) -> int | None:
+    """Return how many checkpoints --keep_checkpoints asks for, None for all.
+
+    Raises:
+      UserError: it is no such number.
+    """
+    if text == "all":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise UserError(f"--keep_checkpoints={text}: a number from 1 on, or all")
+    return int(text)
 
 
 def result_lines(state: State) -> str:

@@ -20,19 +20,14 @@ from absl import flags
 from pipeline import command
 from pipeline.errors import RunError, UserError
 from pipeline.rasterize import rasterize_packed
+from trainer.checkpoint_flag import define_checkpoint_flag
 from trainer.classifiers import Classifier, load_export, load_run
 from trainer.drawing_lines import Line, check_files, read_batches
 
 
 def define_flags() -> None:
     command.define_path("run_dir", None, "Run directory of trainer.main.", is_for_tensorflow=True)
-    flags.DEFINE_enum(
-        "checkpoint",
-        "best",
-        ["best", "last"],
-        "With --run_dir: weights of the epoch with the highest validation accuracy, or of the "
-        "last one.",
-    )
+    define_checkpoint_flag("With --run_dir: ")
     command.define_path(
         "model",
         None,

@@ -9,8 +9,8 @@ import tensorflow as tf
 from pipeline.dataset import Manifest
 from trainer import run_directory
 from trainer.config import TrainConfig
-from trainer.hosts import Hosts
 from trainer.optimizer import make_schedule
+from trainer.sessions import Session
 from trainer.state import State, Totals
 
 
@@ -28,16 +28,15 @@ class Report:
     def start(
         self,
         parameters: int,
-        precision: str,
-        devices: Sequence[str],
-        hosts: Hosts,
+        session: Session,
+        changes: Sequence[str],
         state: State,
     ) -> None:
-        """What is trained on what; `devices`: of each host."""
+        """What is trained on what; `changes`: see `trainer.sessions.changes`."""
         config, splits = self._config, self._manifest.splits
-        where = ", ".join(device.rpartition("device:")[2] for device in devices)
-        if hosts.count > 1:
-            where += f" of each of {hosts.count} hosts"
+        where = ", ".join(session.device_names)
+        if session.hosts > 1:
+            where += f" of each of {session.hosts} hosts"
         print(
             f"experiment  {config.experiment.name} ({config.experiment.change}), "
             f"{parameters:,} parameters\n"
@@ -47,9 +46,10 @@ class Report:
             f"training    {config.epochs} epochs of {self._steps_per_epoch:,} steps, "
             f"batch {config.batch_size}, learning rate {config.learning_rate:g}, "
             f"seed {config.seed}\n"
-            f"computing   {precision} on {where}\n"
+            f"computing   {session.precision} on {where}\n"
             f"run         {config.run_dir}"
-            + (f", resumed after step {state.newest_step:,}" if state.newest else ""),
+            + (f", resumed after step {state.newest_step:,}" if state.newest else "")
+            + (f"\nchanged     {'; '.join(changes)}: sums may round otherwise" if changes else ""),
             flush=True,
         )
 

@@ -33,7 +33,7 @@ def load_run(run_dir: str, checkpoint: str, precision: str = "float32") -> Saved
 
     Args:
       run_dir: the run directory.
-      checkpoint: "best" or "last".
+      checkpoint: "best", "last" or the number of an epoch.
       precision: to compute in, as Keras names it, whatever the run was trained in; weights are
         float32 under each.
 
@@ -43,9 +43,12 @@ def load_run(run_dir: str, checkpoint: str, precision: str = "float32") -> Saved
     """
     config = run_directory.read_config(run_dir)
     state = run_directory.read_state(run_dir)
-    saved = state.best if checkpoint == "best" else state.last
-    if saved is None:
+    saved = state.find(checkpoint)
+    if state.last is None:
         raise UserError(f"{run_dir}: no checkpoint yet, no epoch is finished")
+    if saved is None:
+        kept = ", ".join(["best", "last", *(str(each.epoch) for each in state.kept())])
+        raise UserError(f"{run_dir}: no checkpoint of epoch {checkpoint}; there are {kept}")
     # As it was trained, whatever the experiment of that name is by now.
     architecture = Architecture.from_description(config["architecture"])
     with _dtype_policy(precision):

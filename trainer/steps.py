@@ -35,23 +35,12 @@ class Trainee:
     @property
     def variables(self) -> list[tf.Variable]:
         """All that training changes."""
-        return [variable for group in self.variable_groups().values() for variable in group]
-
-    def variable_groups(self) -> dict[str, list[tf.Variable]]:
-        """The same as a checkpoint keeps it.
-
-        By position: `model.variables` holds the dropout's random state too, which TensorFlow would
-        not find by following the model's attributes.
-        """
-        groups = {
-            "model": [variable.value for variable in self.model.variables],
-            "optimizer": [variable.value for variable in self.optimizer.variables],
-        }
-        if self.loss_scale:
-            groups["loss_scale"] = self.loss_scale.variables
-        if self.average:
-            groups["average"] = self.average.variables
-        return groups
+        parts = (self.model, self.optimizer)
+        return [
+            *(variable.value for part in parts for variable in part.variables),
+            *(self.loss_scale.variables if self.loss_scale else []),
+            *(self.average.variables if self.average else []),
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

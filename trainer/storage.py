@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pipeline.paths import printable
+from pipeline.paths import is_remote, printable
 
 _PIECE_BYTES = 1 << 20
 
@@ -37,14 +37,20 @@ def sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def file_bytes(path: str) -> int:
-    """The length of a file.
+def length_and_time(path: str) -> tuple[int, int]:
+    """Bytes of a file, and nanoseconds: when its content, or on this machine its inode, changed.
+
+    An inode's time is no one's to set: a copy that keeps the time of its original has another one.
 
     Raises:
       OSError: it cannot be looked at; FileNotFoundError if there is none.
     """
+    if not is_remote(path):
+        found = os.stat(path)
+        return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
     with _os_errors(path):
-        return tf.io.gfile.stat(path).length
+        status = tf.io.gfile.stat(path)
+        return status.length, status.mtime_nsec
 
 
 @contextlib.contextmanager

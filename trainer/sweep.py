@@ -182,14 +182,9 @@ def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
     """
     if not os.path.isdir(config.run_dir) or not os.listdir(config.run_dir):
         return False
-    there = run_directory.read_config(config.run_dir)
-    # What "auto" comes to depends on the hardware: trainer.main looks at it when a run goes on.
-    precision = there.get("precision", "") if config.precision == "auto" else config.precision
-    xla = there.get("xla") if config.xla == "auto" else config.xla
-    here = describe_run(config, precision, xla == "on", manifest)
     try:
         with run_directory.locked(config.run_dir):
-            state = run_directory.open_run(config.run_dir, here)
+            state = run_directory.open_run(config.run_dir, describe_run(config, manifest))
     except RunError:  # a damaged state: trainer.main will say so
         return False
     return state.is_finished(config.epochs, config.early_stopping)

@@ -6,16 +6,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import keras
 import tensorflow as tf
 
-from pipeline.dataset import Manifest, read_manifest
-from pipeline.errors import RunError, Stopped, UserError
-from trainer import checkpoints, devices, predictions, run_directory, storage
+from pipeline.dataset import Manifest
+from pipeline.errors import Stopped, UserError
+from trainer import checkpoints, devices, predictions, run_directory, sessions
 from trainer.config import TrainConfig, describe_run
-from trainer.dataset_checks import ShardCheck, check_dataset
 from trainer.evaluation import evaluate
 from trainer.hosts import ONE_HOST, Agreement, Hosts, lost_hosts
 from trainer.input_pipeline import (
@@ -40,39 +39,57 @@ from trainer.steps import (
     make_training_step,
 )
 from trainer.stop import StopRequest, stop_request
+from trainer.verified_data import TRAINING_SPLITS, Seen, VerifiedData, check_trainable
 
 REPORT_SECONDS = 10.0  # between two lines on the screen
-# What TensorFlow's file systems raise, after their own retries, for a file that was there before.
-UNREADABLE = (
-    tf.errors.NotFoundError,
-    tf.errors.PermissionDeniedError,
-    tf.errors.UnauthenticatedError,
-    tf.errors.UnavailableError,
-)
+POLL_SECONDS = 0.2  # between two looks for a signal while nothing is trained
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Run:
-    """What stays the same while a run goes on."""
+    """A run that goes on."""
 
     config: TrainConfig
-    manifest: Manifest
+    data: VerifiedData
     hosts: Hosts
     agreement: Agreement
     trainee: Trainee
     training_step: TrainingStep
     evaluation_step: EvaluationStep
-    shard_check: ShardCheck
     report: Report
     after_step: Callable[[], None]  # called after every training step
     stop: StopRequest
+    is_verified: bool  # whether all shards were compared when the state was committed last
+    is_seen: bool = False  # whether the run directory says which shards were compared
 
     def commit(self, state: State) -> None:
-        """Makes `state`, whose checkpoint is complete, what the next start goes on from."""
-        self.shard_check.raise_if_damaged(wait=True)
-        self.hosts.wait_for_all()  # whose shards are good, too
+        """Makes `state`, whose checkpoint is complete, what the next start goes on from.
+
+        It waits for no shard: until all are compared with the manifest, the state is unverified.
+        """
+        self.data.raise_if_damaged(wait=False)
+        (behind,) = self.hosts.sum([int(not self.data.is_verified)])
+        self.is_verified = not behind
+        times = None if self.is_verified else merge(self.hosts.gather(self.data.times()))
         if self.hosts.is_first:
-            run_directory.commit(self.config.run_dir, state)
+            run_directory.commit(self.config.run_dir, state, times)
+        if not self.is_seen:
+            seen = merge(self.hosts.gather(dict(self.data.seen)))
+            self.is_seen = self.is_verified
+            if self.hosts.is_first:
+                run_directory.write_seen(self.config.run_dir, seen)
+
+    def finish(self, state: State) -> None:
+        """Waits until all shards are compared, unless a signal comes, and commits `state`."""
+        while not self.is_verified:
+            self.data.raise_if_damaged(wait=False)
+            behind, stops = self.hosts.sum([int(not self.data.is_verified), int(bool(self.stop))])
+            if not behind:
+                self.commit(state)
+            elif stops:
+                _raise_stopped(self, state.step)
+            else:
+                time.sleep(POLL_SECONDS)
 
 
 def train(
@@ -96,62 +113,110 @@ def train(
 
 
 def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) -> State:
-    manifest = read_manifest(config.dataset, storage.read_file)
-    check_dataset(config.dataset, manifest, config.batch_size, hosts)
+    data = VerifiedData(config.dataset, TRAINING_SPLITS, hosts)
+    check_trainable(data, config.batch_size, hosts)
     replica_devices = replica_devices or devices.training_devices()
-    precision = devices.choose_precision() if config.precision == "auto" else config.precision
-    of_first = hosts.from_first(precision)  # what "auto" comes to may differ between machines
-    precision = of_first if config.precision == "auto" else precision
-    xla = devices.choose_xla(config.xla, replica_devices, hosts)
-    description = describe_run(config, precision, xla, manifest, hosts.count)
-    with run_directory.locked(config.run_dir) if hosts.is_first else contextlib.nullcontext():
-        state = open_run(config, description, hosts)
-        if state.is_finished(config.epochs, config.early_stopping):
-            print(f"{config.run_dir}: finished before, after epoch {state.epoch}")
+    run_dir = config.run_dir
+    with run_directory.locked(run_dir) if hosts.is_first else contextlib.nullcontext():
+        start = open_run(config, data, hosts)
+        state = start.state
+        if start.is_verified and state.is_finished(config.epochs, config.early_stopping):
+            print(f"{run_dir}: finished before, after epoch {state.epoch}")
             return state
+        session = sessions.choose(config, start.before, replica_devices, hosts)
         strategy = hosts.strategy or devices.make_strategy(replica_devices)
-        trainee = make_trainee(config, precision, manifest, strategy)
+        trainee = make_trainee(config, session.precision, data.manifest, strategy)
         if state.newest:
             if hosts.is_first:
-                checkpoints.restore_trainee(config.run_dir, state.newest.name, trainee)
+                checkpoints.restore_trainee(run_dir, state.newest.name, trainee)
             hosts.copy_variables(trainee.variables)
         recipe = Recipe(
-            config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=xla
+            config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=session.xla
         )
-        directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
-        is_profiled = config.profile and hosts.is_first
-        profile = profiled(directory) if is_profiled else contextlib.nullcontext(lambda: None)
-        with stop_request() as stop, profile as after_step:
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(stop_request())
+            report: Report = NoReport()
+            after_step: Callable[[], None] = _nothing
+            described = sessions.describe(config, session)
+            if hosts.is_first:
+                stack.enter_context(run_directory.session(run_dir, described, state))
+                report = Report(config, data.manifest)
+                if config.profile:
+                    directory = os.path.join(run_dir, run_directory.TENSORBOARD)
+                    after_step = stack.enter_context(profiled(directory))
             run = Run(
                 config,
-                manifest,
+                data,
                 hosts,
                 Agreement(hosts),
                 trainee,
                 make_training_step(strategy, trainee, recipe),
                 make_evaluation_step(strategy, trainee.model),
-                ShardCheck(config.dataset, manifest, hosts),
-                Report(config, manifest) if hosts.is_first else NoReport(),
+                report,
                 after_step,
                 stop,
+                is_verified=start.is_verified,
             )
-            run.report.start(trainee.model.count_params(), precision, replica_devices, hosts, state)
-            with _reading_errors(run), lost_hosts(hosts):
-                return train_epochs(run, state)
+            parameters = trainee.model.count_params()
+            report.start(parameters, session, sessions.changes(start.before, described), state)
+            data.start(start.seen)
+            try:
+                with data.reading(), lost_hosts(hosts):
+                    return train_epochs(run, state)
+            finally:
+                if data.is_damaged and hosts.is_first:
+                    run_directory.discard_unverified(run_dir)
 
 
-def open_run(config: TrainConfig, description: dict[str, Any], hosts: Hosts) -> State:
+class Start(NamedTuple):
+    """What the run directory of the first host says."""
+
+    state: State
+    is_verified: bool  # whether all shards were compared with the manifest before it was saved
+    seen: Seen  # which were
+    before: dict[str, Any] | None  # the last session, as config.json has it
+
+
+def open_run(config: TrainConfig, data: VerifiedData, hosts: Hosts) -> Start:
     """Begins or continues the run, whose directory the first host has.
 
     Raises:
       UserError: the directory belongs to another run, or this host was told another run than the
         first one.
     """
-    first = hosts.from_first(description)
-    if different := run_directory.differences(first, json.loads(json.dumps(description))):
-        raise UserError(f"host {hosts.index + 1} was told another run than host 1: {different}")
-    state = run_directory.open_run(config.run_dir, description) if hosts.is_first else State()
-    return State.from_json(hosts.from_first(dataclasses.asdict(state)))
+    description = describe_run(config, data.manifest)
+    told = {**description, "precision": config.precision, "xla": config.xla}
+    first = hosts.from_first(told)
+    if different := run_directory.differences(first, json.loads(json.dumps(told)), sorted(told)):
+        raise UserError(
+            f"host {hosts.index + 1} was told another run than host 1: "
+            f"{', '.join(map(str, different))}"
+        )
+    times = merge(hosts.gather(data.times()))
+    start = {}
+    if hosts.is_first:
+        run_dir = config.run_dir
+        state = run_directory.open_run(run_dir, description)
+        unverified = run_directory.read_unverified(run_dir)
+        if unverified and unverified.times != times:
+            step = unverified.state.newest_step
+            print(f"the data set has changed since step {step:,}, which was saved unverified")
+            run_directory.discard_unverified(run_dir)
+            unverified = None
+        before = run_directory.read_config(run_dir).get("sessions")
+        start = {
+            "state": dataclasses.asdict(unverified.state if unverified else state),
+            "is_verified": unverified is None,
+            "seen": run_directory.read_seen(run_dir),
+            "before": before[-1] if before else None,
+        }
+    start = hosts.from_first(start)
+    return Start(**start | {"state": State.from_json(start["state"])})
+
+
+def merge(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the dicts of all hosts as one."""
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def make_trainee(
@@ -179,19 +244,20 @@ def train_epochs(run: Run, state: State) -> State:
         train_epoch(run, state, meter)
         state = checkpoint(run, state, meter)
         state = validate(run, state, meter)
+    run.finish(state)
     return state
 
 
 def train_epoch(run: Run, state: State, meter: Meter) -> None:
     """What is left of the training steps of the epoch after `state`, with their checkpoints."""
     config, epoch = run.config, state.epoch + 1
-    steps = config.steps_per_epoch(run.manifest.splits["train"].records)
+    steps = config.steps_per_epoch(run.data.manifest.splits["train"].records)
     done = meter.step - state.step
     if done == steps:
         return
     batches = training_batches(
         config.dataset,
-        run.manifest,
+        run.data.manifest,
         config.batch_size,
         seed=config.seed,
         epoch=epoch,
@@ -204,7 +270,7 @@ def train_epoch(run: Run, state: State, meter: Meter) -> None:
         meter.add(run.training_step(batch, step), wait_seconds)
         run.after_step()
         if meter.interval_seconds >= REPORT_SECONDS:
-            run.shard_check.raise_if_damaged(wait=False)
+            run.data.raise_if_damaged(wait=False)
             run.report.interval(epoch, meter.step, meter.end_interval())
         saved_seconds = time.monotonic() - saved_at
         is_due = config.checkpoint_every.has_passed(meter.step - saved_step, saved_seconds)
@@ -237,20 +303,21 @@ def validate(run: Run, state: State, meter: Meter) -> State:
     """Ends the epoch, whose steps are done and saved, with its validation."""
     assert state.unfinished
     name = state.unfinished.name
-    split, batch_size = run.manifest.splits["validation"], run.config.batch_size
+    split, batch_size = run.data.manifest.splits["validation"], run.config.batch_size
     batches = evaluation_batches(
-        run.config.dataset, run.manifest, "validation", batch_size, run.hosts
+        run.config.dataset, run.data.manifest, "validation", batch_size, run.hosts
     )
     average = run.trainee.average
     with average.applied() if average else contextlib.nullcontext():
         evaluation, answers = evaluate(
-            run.evaluation_step, _until_stopped(run, batches, meter.step), run.manifest.labels
+            run.evaluation_step, _until_stopped(run, batches, meter.step), run.data.manifest.labels
         )
     if run.hosts.is_first:
         directory = os.path.join(run.config.run_dir, run_directory.CHECKPOINTS)
         answers = answers.at(evaluation_order(split, batch_size, run.hosts.count))
         predictions.save(predictions.path_of(directory, name), answers)
-    state = state.advance(name, meter.step, meter.epoch, evaluation)
+    keep = run.config.keep_checkpoints
+    state = state.advance(name, meter.step, meter.epoch, evaluation, keep)
     # A kill between the two writes the lines again: the next start drops those that no state names.
     run.report.epoch(state, meter.epoch)
     run.commit(state)
@@ -278,22 +345,12 @@ def _until_stopped(run: Run, batches: Iterable[Batch], step: int) -> Iterator[Ba
 
 def _raise_stopped(run: Run, step: int) -> NoReturn:
     by = f"by {run.stop.signal.name}" if run.stop.signal else "with another host"
+    verified = "" if run.is_verified else ", its data not all compared with the manifest yet"
     raise Stopped(
-        f"stopped {by} after step {step:,}, which is saved in {run.config.run_dir}; the same "
-        f"command goes on from there"
+        f"stopped {by} after step {step:,}, which is saved in {run.config.run_dir}{verified}; the "
+        "same command goes on from there"
     )
 
 
-@contextlib.contextmanager
-def _reading_errors(run: Run) -> Iterator[None]:
-    """One line for a shard that is damaged or goes away while it is read."""
-    try:
-        yield
-    except tf.errors.DataLossError as error:
-        run.shard_check.raise_if_damaged(wait=True)  # which names it
-        raise RunError(f"{run.config.dataset}: damaged ({error.message})") from None
-    except UNREADABLE as error:
-        raise RunError(f"{run.config.dataset}: cannot be read any more ({error.message})") from None
-    except tf.errors.InvalidArgumentError:  # of a record that is no example of this data set
-        run.shard_check.raise_if_damaged(wait=True)
-        raise
+def _nothing() -> None:
+    pass

@@ -1,0 +1,186 @@
+"""A data set that training, evaluation and export read: checked before, during and after."""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import tensorflow as tf
+
+from pipeline import records
+from pipeline.dataset import DataSet, Shard, read_manifest
+from pipeline.errors import RunError, UserError
+from trainer import storage
+from trainer.hosts import ONE_HOST, Hosts
+
+TRAINING_SPLITS = ("train", "validation")
+
+# What is known of a shard's file that was compared with the manifest: its SHA-256, and its length
+# and time then. While those two are the same, it need not be read again.
+Seen = dict[str, list[Any]]  # by file name: [bytes, time in ns, SHA-256]
+
+# What TensorFlow's file systems raise, after their own retries, for a file that was there before.
+_UNREADABLE = (
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+)
+
+
+class VerifiedData(DataSet):
+    """Some splits of a data set, whose shards are compared with the manifest while they are read.
+
+    A record's own checksums find damage, but not a shard of another data set that happens to have
+    the right length. No figure and no checkpoint counts before `raise_if_damaged(wait=True)`.
+    """
+
+    def __init__(self, directory: str, splits: Sequence[str], hosts: Hosts = ONE_HOST) -> None:
+        """Check what shows without reading the shards.
+
+        Args:
+          directory: of the data set.
+          splits: that are read.
+          hosts: each looks at its own shards only.
+
+        Raises:
+          UserError: there is no data set, a split is empty, the images are of an unknown encoding,
+            or a shard is missing or of another length.
+        """
+        super().__init__(directory, read_manifest(directory, storage.read_file), storage.read_file)
+        encoding = self.manifest.image["encoding"]
+        if encoding not in records.DECODERS:
+            raise UserError(f"{directory}: images of an unknown encoding, {encoding}")
+        self.seen: Seen = {}
+        self._shards: list[Shard] = []
+        for split in splits:
+            self._shards += hosts.own(self.split(split).shards)
+        for shard in self._shards:
+            self._check_length(shard)
+        self._problems: list[str] = []
+        self._is_compared = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self, seen: Mapping[str, Sequence[Any]] | None = None) -> Self:
+        """Begin to compare, in a thread; it costs a core about a second per GB.
+
+        Args:
+          seen: what `seen` was of an earlier object; files that are as they were then are not read.
+        """
+        self.seen = {name: list(each) for name, each in (seen or {}).items()}
+        self._thread.start()
+        return self
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether every shard was found to be the manifest's."""
+        return self._is_compared and not self._problems
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a shard was found not to be the manifest's."""
+        return bool(self._problems)
+
+    def raise_if_damaged(self, wait: bool) -> None:
+        """Look at what was found so far, or wait for the end.
+
+        Raises:
+          RunError: a shard is not the manifest's.
+        """
+        if wait:
+            self._thread.join()
+        if self._failure:
+            raise self._failure
+        if self._problems:
+            raise RunError("; ".join(self._problems))
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn TensorFlow's errors of reading the shards into one line.
+
+        Raises:
+          RunError: a shard is damaged, foreign or gone.
+        """
+        try:
+            yield
+        except tf.errors.DataLossError as error:
+            self.raise_if_damaged(wait=True)  # which names it
+            raise RunError(f"{self.directory}: damaged ({error.message})") from None
+        except _UNREADABLE as error:
+            reason = f"cannot be read any more ({error.message})"
+            raise RunError(f"{self.directory}: {reason}") from None
+        except tf.errors.InvalidArgumentError as error:  # maybe of a record that is no example
+            self.raise_if_damaged(wait=True)
+            if "IteratorGetNext" not in str(error):
+                raise
+            reason = error.message.splitlines()[0].rpartition("Iterator::")[2].partition(": ")[2]
+            raise RunError(
+                f"{self.directory}: holds a record that is no example of a data set ({reason})"
+            ) from None
+
+    def times(self) -> dict[str, list[int]]:
+        """Give length and time of every shard's file as they are now, by name.
+
+        Raises:
+          RunError: one is gone.
+        """
+        return {shard.file: list(self._stat(shard)) for shard in self._shards}
+
+    def _run(self) -> None:
+        try:
+            self._compare()
+        except Exception as error:  # raised again where it is asked for
+            self._failure = error
+
+    def _compare(self) -> None:
+        for shard in self._shards:
+            path = self.path(shard)
+            try:
+                before = list(self._stat(shard))
+                if self.seen.get(shard.file) == [*before, shard.sha256]:
+                    continue
+                found = storage.sha256(path)
+            except OSError as error:
+                self._problems.append(f"{path}: cannot be read any more: {error.strerror}")
+                continue
+            if found != shard.sha256:
+                self._problems.append(f"{path}: damaged, or of another data set")
+            else:
+                self.seen[shard.file] = [*before, found]
+        self._is_compared = True
+
+    def _stat(self, shard: Shard) -> tuple[int, int]:
+        return storage.length_and_time(self.path(shard))
+
+    def _check_length(self, shard: Shard) -> None:
+        try:
+            actual_bytes, _ = self._stat(shard)
+        except OSError as error:
+            raise UserError(f"{self.path(shard)}: {error.strerror}") from None
+        if actual_bytes != shard.bytes:
+            raise UserError(
+                f"{self.path(shard)}: {actual_bytes} bytes long, but {shard.bytes} by the "
+                "manifest; copy or prepare the data set again"
+            )
+
+
+def check_trainable(data: VerifiedData, batch_size: int, hosts: Hosts = ONE_HOST) -> None:
+    """Check a data set against a batch size and a number of hosts.
+
+    Raises:
+      UserError: the training split is smaller than a batch, or there are more hosts than shards or
+        rows in a batch.
+    """
+    split = data.split("train")
+    if batch_size < hosts.count:
+        raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts.count} hosts")
+    if hosts.count > len(split.shards):
+        raise UserError(
+            f"{hosts.count} hosts, but {len(split.shards)} training shards in {data.directory}"
+        )
+    if batch_size > split.records:
+        raise UserError(
+            f"--batch_size={batch_size} is larger than the training split of {data.directory}, "
+            f"{split.records} drawings"
+        )
