@@ -13,8 +13,8 @@ def define_checkpoint_flag(condition: str = "") -> None:
         _CheckpointParser(),
         "checkpoint",
         "best",
-        f"{condition}Weights of the epoch with the highest validation accuracy, of the last one, or "
-        "of the epoch of that number (trainer.main --keep_checkpoints).",
+        f"{condition}Weights of the epoch with the highest validation accuracy, of the last one, "
+        "or of the epoch of that number (trainer.main --keep_checkpoints).",
     )
 
 
