@@ -46,14 +46,22 @@ def restore_trainee(run_dir: str, name: str, trainee: Trainee) -> None:
     _read(run_dir, name, is_partial=False, **trainee.variable_groups())
 
 
-def restore(run_dir: str, name: str, model: keras.Model) -> None:
+def restore(run_dir: str, name: str, model: keras.Model, *, raw: bool = False) -> None:
     """Reads the weights that were validated: those of the checkpoint, or their average if it has
     one.
+
+    Args:
+      run_dir: the run directory.
+      name: of the checkpoint.
+      model: takes the weights.
+      raw: whether to read the weights themselves even where there is an average.
 
     Raises:
       RunError: it is missing, damaged, or of another model.
     """
     _read(run_dir, name, is_partial=True, model=[each.value for each in model.variables])
+    if raw:
+        return
     with storage.literal(os.path.join(run_dir, CHECKPOINTS)) as directory:
         names = [key for key, _ in tf.train.list_variables(os.path.join(directory, name))]
     if any(key.startswith("average/") for key in names):
