@@ -78,16 +78,19 @@ def scores(subject: Subject) -> list[Element]:
     headers = ("epoch", "top-1", "standard error", "top-3", "MAP@3", "loss")
     columns = [Column("scores of", is_number=False), *map(Column, headers)]
     rows, notes = [], []
+    classes = {len(subject.run.labels): "chance"}
     if subject.evaluation.path:
         found = subject.evaluation.read_scores()
         rows.append(_score_row(f"{subject.evaluation.name}, the evaluation", found))
+        count = len(subject.evaluation.labels)
+        classes.setdefault(count, f"chance, {count} categories")
         title = subject.evaluation.title(found.epoch, found.examples)
-        notes = [element("p", f"The evaluation: {title}, of {subject.evaluation.path}.")]
+        notes = [element("p", f"The evaluation, {subject.evaluation.path}: {title}.")]
     rows += [_score_row("best epoch", evaluation.best), _score_row("last epoch", evaluation.last)]
     rows += _study_rows(subject.run.experiment)
-    classes = len(subject.run.labels)
-    top1, top3, map3 = chance(classes)
-    rows.append(_row("chance", None, top1, None, top3, map3, math.log(classes)))
+    for count, name in classes.items():
+        top1, top3, map3 = chance(count)
+        rows.append(_row(name, None, top1, None, top3, map3, math.log(count)))
     text = (
         f"Best and last epoch: on {evaluation.last.examples:,} {evaluation.split} drawings. Top-1 "
         "and top-3: the share of drawings whose category is the first answer, or among the first "

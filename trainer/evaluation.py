@@ -108,7 +108,6 @@ def evaluate_run(
         raw = {"raw": {name: raw_scores[name] for name in ("top1", "top3", "map3", "loss")}}
     return {
         "run_dir": os.path.abspath(run_dir),
-        "run": run.config,
         "checkpoint": checkpoint,
         "epoch": run.epoch,
         "dataset": dataset if is_remote(dataset) else os.path.abspath(dataset),
@@ -118,6 +117,7 @@ def evaluate_run(
         "labels": list(categories.labels),
         **raw,
         **scores,
+        "run": run.config,
     }, predictions
 
 
