@@ -1,27 +1,32 @@
-"""What a run's model answered to each validation drawing, and those drawings."""
+"""What a model answered to each drawing of a split, and those drawings."""
 
 import dataclasses
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from analysis.runs import Run
+from analysis.evaluations import ShownEvaluation
 from pipeline import dataset, records
 from pipeline.errors import UserError
-from trainer import predictions, run_directory
 from trainer.predictions import Predictions
-
-SPLIT = "validation"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answers:
     """The answers of one checkpoint, a line a drawing, in the order of the split."""
 
-    run: Run
+    evaluation: ShownEvaluation
     epoch: int  # after which the checkpoint was written
     predictions: Predictions
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The categories, of which the predictions hold the places."""
+        return self.evaluation.labels
+
+    @property
+    def split(self) -> str:
+        return self.evaluation.split
 
     @property
     def count(self) -> int:
@@ -40,26 +45,17 @@ class Answers:
     @property
     def subject(self) -> str:
         """For titles."""
-        return (
-            f"{self.run.experiment} after epoch {self.epoch}, {self.count:,} {SPLIT} drawings of "
-            f"{len(self.run.labels)} categories"
-        )
+        return self.evaluation.title(self.epoch, self.count)
 
 
-def read_answers(run: Run, checkpoint: str = "best") -> Answers:
-    """The answers of the checkpoint "best" or "last" of a run.
+def read_answers(evaluation: ShownEvaluation) -> Answers:
+    """The answers of an evaluation.
 
     Raises:
-      UserError: no epoch is finished, or the file is missing or damaged.
+      UserError: no epoch is finished, or the file is missing, damaged or not that of the scores.
       RunError: the run's state is damaged.
     """
-    state = run_directory.read_state(run.directory)
-    saved = state.best if checkpoint == "best" else state.last
-    if saved is None:
-        raise UserError(f"{run.directory}: no epoch is finished yet")
-    directory = os.path.join(run.directory, run_directory.CHECKPOINTS)
-    path = predictions.path_of(directory, saved.name)
-    answers = predictions.load(path)
+    path, epoch, answers, confusion = evaluation.read_predictions()
     count, top = len(answers.labels), answers.top_labels.shape[-1]
     shapes = {
         "labels": (count,),
@@ -68,12 +64,17 @@ def read_answers(run: Run, checkpoint: str = "best") -> Answers:
         "top_probabilities": (count, top),
     }
     for name, shape in shapes.items():
-        if getattr(answers, name).shape != shape or count != run.drawings[SPLIT]:
+        if getattr(answers, name).shape != shape or count != confusion.sum():
             raise UserError(f"{path}: damaged: {name} does not fit the run")
+    classes = len(evaluation.labels)
     indices = np.concatenate([answers.labels, answers.top_labels.ravel()])
-    if indices.min() < 0 or indices.max() >= len(run.labels):
+    if indices.min() < 0 or indices.max() >= classes:
         raise UserError(f"{path}: damaged: a class that the run does not have")
-    return Answers(run, saved.epoch, answers)
+    counted = np.zeros((classes, classes), np.int64)
+    np.add.at(counted, (answers.labels, answers.top_labels[:, 0]), 1)
+    if not np.array_equal(counted, confusion):
+        raise UserError(f"{path}: does not belong to the scores, which count other answers")
+    return Answers(evaluation, epoch, answers)
 
 
 def read_drawings(answers: Answers, directory: str, lines: Iterable[int]) -> dict[int, np.ndarray]:
@@ -81,7 +82,7 @@ def read_drawings(answers: Answers, directory: str, lines: Iterable[int]) -> dic
 
     Args:
       answers: as read.
-      directory: the data set that the run learned from.
+      directory: the data set of the evaluation.
       lines: of the answers.
 
     Returns:
@@ -90,12 +91,12 @@ def read_drawings(answers: Answers, directory: str, lines: Iterable[int]) -> dic
     Raises:
       UserError: it is another data set, or damaged.
     """
-    manifest = answers.run.check_dataset(directory)
+    manifest = answers.evaluation.check_dataset(directory)
     decode = records.DECODERS[manifest.image["encoding"]]
     wanted = set(lines)
     last = max(wanted, default=-1)
     found: dict[int, np.ndarray] = {}
-    for line, example in enumerate(dataset.read_examples(directory, manifest, SPLIT)):
+    for line, (label, example) in enumerate(_answered(answers, directory, manifest)):
         if line > last:
             break
         if line in wanted:
@@ -104,10 +105,21 @@ def read_drawings(answers: Answers, directory: str, lines: Iterable[int]) -> dic
             except ValueError:
                 name = example.key_id.decode(errors="replace")
                 raise UserError(f"{directory}: drawing {name} has a damaged image") from None
-            if example.label != answers.predictions.labels[line]:
-                raise UserError(f"{directory}: not in the order in which the run read it")
+            if label != answers.predictions.labels[line]:
+                raise UserError(f"{directory}: not in the order in which it was evaluated")
     if len(found) < len(wanted):
         raise UserError(
-            f"{directory}: its {SPLIT} shards hold fewer drawings than its manifest says"
+            f"{directory}: its {answers.split} shards hold fewer drawings than its manifest says"
         )
     return found
+
+
+def _answered(
+    answers: Answers, directory: str, manifest: dataset.Manifest
+) -> Iterator[tuple[int, records.Example]]:
+    """The examples of the split whose labels were evaluated, each with its class there."""
+    classes = {label: index for index, label in enumerate(answers.labels)}
+    for example in dataset.read_examples(directory, manifest, answers.split):
+        label = manifest.labels[example.label] if example.label < len(manifest.labels) else None
+        if label in classes:
+            yield classes[label], example

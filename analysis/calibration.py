@@ -1,6 +1,7 @@
 """Whether a run's model is as often right as its probabilities say: the reliability diagram.
 
 python -m analysis.calibration --run_dir=runs/E2_7 --output=calibration.png
+python -m analysis.calibration --evaluation=test.json --output=calibration.png
 """
 
 import dataclasses
@@ -11,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from analysis import figures
+from analysis import evaluations, figures
 from analysis.answers import Answers, read_answers
-from analysis.runs import Run, define_checkpoint_flag, read_run
+from analysis.evaluations import ShownEvaluation
 from analysis.uncertainty import CONFIDENCE, wilson_interval
 from pipeline import command
 
@@ -74,17 +75,16 @@ def calibrate(answers: Answers) -> Calibration:
     return Calibration(tuple(bins), float(right.mean()), float(confidences.mean()), error)
 
 
-def plot_calibration(run: Run, checkpoint: str = "best") -> Figure:
+def plot_calibration(evaluation: ShownEvaluation) -> Figure:
     """Accuracy against confidence, and below how many answers have such a confidence.
 
     Args:
-      run: with a finished epoch.
-      checkpoint: "best" or "last".
+      evaluation: of a run with a finished epoch.
 
     Raises:
       UserError: there are no answers yet, or a file is missing or damaged.
     """
-    answers = read_answers(run, checkpoint)
+    answers = read_answers(evaluation)
     calibration = calibrate(answers)
     title_width = figures.text_width([answers.subject], 10)
     width = max(LEFT + PANEL + RIGHT, 2 * MARGIN + title_width)
@@ -162,15 +162,14 @@ def _draw_key(axes: Axes, left: float, columns: int) -> None:
 
 
 def define_flags() -> None:
-    command.define_path("run_dir", None, "Directory of the run.", required=True)
-    define_checkpoint_flag("best")
+    evaluations.define_flags()
     figures.define_output_flag()
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     figures.check_outputs(args.output)
-    figures.write(plot_calibration(read_run(args.run_dir), args.checkpoint), args.output)
+    figures.write(plot_calibration(evaluations.chosen()), args.output)
     print("wrote", ", ".join(args.output))
 
 

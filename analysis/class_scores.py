@@ -1,6 +1,7 @@
 """How well a run's model knows each category: accuracy with its confidence interval, precision.
 
 python -m analysis.class_scores --run_dir=runs/E2_7 --output=classes.png
+python -m analysis.class_scores --evaluation=test.json --output=classes.png
 """
 
 import math
@@ -12,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from analysis import category_rows, figures
-from analysis.runs import ClassScore, Run, define_checkpoint_flag, read_evaluation, read_run
+from analysis import category_rows, evaluations, figures
+from analysis.evaluations import ShownEvaluation
+from analysis.runs import ClassScore
 from analysis.uncertainty import CONFIDENCE, wilson_interval
 from pipeline import command
 from pipeline.errors import UserError
@@ -27,23 +29,20 @@ MEAN: dict[str, Any] = {"color": figures.MUTED, "linewidth": 0.9, "linestyle": (
 SMALL = 0.65  # of the marks' sizes, where there are many categories
 
 
-def plot_class_scores(run: Run, checkpoint: str = "best") -> Figure:
-    """The categories of a run's evaluation, the best on top.
+def plot_class_scores(evaluation: ShownEvaluation) -> Figure:
+    """The categories of an evaluation, the best on top.
 
     Args:
-      run: with a finished epoch.
-      checkpoint: "best" or "last".
+      evaluation: of a run with a finished epoch.
 
     Raises:
       UserError: there is no evaluation, or it is damaged.
     """
-    evaluation = read_evaluation(run.directory)
-    scores = evaluation.of(checkpoint)
-    subject = f"{run.experiment} after epoch {scores.epoch}, {scores.examples:,} {evaluation.split}"
-    title = f"{subject} drawings of {len(run.labels)} categories"
+    scores = evaluation.read_scores()
+    title = evaluation.title(scores.epoch, scores.examples)
     known = [score for score in scores.per_class if score.examples]
     if not known:
-        raise UserError(f"{run.directory}: evaluation.json has no examples")
+        raise UserError(f"{evaluation.description} has no examples")
     return draw_class_scores(known, scores.top1, title)
 
 
@@ -93,15 +92,14 @@ def draw_class_scores(scores: Sequence[ClassScore], accuracy: float, title: str)
 
 
 def define_flags() -> None:
-    command.define_path("run_dir", None, "Directory of the run.", required=True)
-    define_checkpoint_flag("best")
+    evaluations.define_flags()
     figures.define_output_flag()
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     figures.check_outputs(args.output)
-    figures.write(plot_class_scores(read_run(args.run_dir), args.checkpoint), args.output)
+    figures.write(plot_class_scores(evaluations.chosen()), args.output)
     print("wrote", ", ".join(args.output))
 
 

@@ -1,6 +1,7 @@
 """The pairs of categories that a run's model confuses most, with drawings of both.
 
 python -m analysis.confused_pairs --run_dir=runs/E2_7 --output=pairs.png
+python -m analysis.confused_pairs --evaluation=test.json --output=pairs.png
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,9 @@ from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import figures, tiles
+from analysis import evaluations, figures, tiles
 from analysis.answers import Answers, read_answers, read_drawings
-from analysis.runs import Run, define_checkpoint_flag, define_dataset_flag, read_run
+from analysis.evaluations import ShownEvaluation
 from analysis.similar_order import similarity
 from analysis.text_lines import wrap_to_width
 from pipeline import command
@@ -44,26 +45,25 @@ class Mistake(NamedTuple):
 
 
 def plot_confused_pairs(
-    run: Run, dataset: str, checkpoint: str = "best", pairs: int = 12, drawings: int = 6
+    evaluation: ShownEvaluation, dataset: str, pairs: int = 12, drawings: int = 6
 ) -> Figure:
     """The most confused pairs of categories, and drawings taken for the other one.
 
     Where there are too few of those, drawings that are recognized follow in gray.
 
     Args:
-      run: with a finished epoch.
-      dataset: the directory of the data set that it learned from.
-      checkpoint: "best" or "last".
+      evaluation: of a run with a finished epoch.
+      dataset: the directory of its data set.
       pairs: how many to show, if there are as many.
       drawings: how many of each category to show, the first in the data set's random order.
 
     Raises:
       UserError: there are no answers yet, none is wrong, or a file is missing or damaged.
     """
-    answers = read_answers(run, checkpoint)
+    answers = read_answers(evaluation)
     found = most_confused(answers, pairs, drawings)
     if not found:
-        raise UserError(f"{run.directory}: its {checkpoint} checkpoint confuses nothing")
+        raise UserError(f"{evaluation.description} confuses nothing")
     mistakes = [mistake for pair in found for mistake in pair]
     lines = [line for each in mistakes for line in (*each.lines, *each.recognized)]
     bitmaps = read_drawings(answers, dataset, lines)
@@ -80,7 +80,7 @@ def most_confused(answers: Answers, pairs: int, drawings: int) -> list[tuple[Mis
     a mistake.
     """
     truth, predicted = answers.predictions.labels, answers.predictions.top_labels[:, 0]
-    classes = len(answers.run.labels)
+    classes = len(answers.labels)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (truth, predicted), 1)
     examples = confusion.sum(axis=1)
@@ -91,8 +91,8 @@ def most_confused(answers: Answers, pairs: int, drawings: int) -> list[tuple[Mis
         lines = np.flatnonzero((truth == label) & (predicted == taken_for))
         recognized = np.flatnonzero((truth == label) & answers.are_right)
         return Mistake(
-            answers.run.labels[label],
-            answers.run.labels[taken_for],
+            answers.labels[label],
+            answers.labels[taken_for],
             len(lines),
             int(examples[label]),
             lines[:drawings].tolist(),
@@ -170,9 +170,7 @@ def _draw_mistake(
 
 
 def define_flags() -> None:
-    command.define_path("run_dir", None, "Directory of the run.", required=True)
-    define_dataset_flag()
-    define_checkpoint_flag("best")
+    evaluations.define_flags(with_dataset=True)
     flags.DEFINE_integer("pairs", 12, "Pairs of categories.", lower_bound=1)
     flags.DEFINE_integer("per_category", 6, "Drawings of each category of a pair.", lower_bound=1)
     figures.define_output_flag()
@@ -181,9 +179,9 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     figures.check_outputs(args.output)
-    run = read_run(args.run_dir)
-    dataset = args.dataset or run.config["dataset"]
-    figure = plot_confused_pairs(run, dataset, args.checkpoint, args.pairs, args.per_category)
+    evaluation = evaluations.chosen()
+    dataset = args.dataset or evaluation.dataset
+    figure = plot_confused_pairs(evaluation, dataset, args.pairs, args.per_category)
     figures.write(figure, args.output)
     print("wrote", ", ".join(args.output))
 

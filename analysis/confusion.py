@@ -1,6 +1,7 @@
 """Which categories a run's model takes for which, as a matrix: from 2 categories to 345.
 
 python -m analysis.confusion --run_dir=runs/E2_7 --output=confusion.png
+python -m analysis.confusion --evaluation=test.json --output=confusion.png
 
 Categories that are taken for each other stand next to each other. Where there are too many to name
 at the axes, they are numbered by groups, which a list beside the matrix spells out.
@@ -17,8 +18,8 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import figures, similar_order
-from analysis.runs import Run, define_checkpoint_flag, read_evaluation, read_run
+from analysis import evaluations, figures, similar_order
+from analysis.evaluations import ShownEvaluation
 from analysis.text_lines import wrap_to_width
 from pipeline import command
 
@@ -65,24 +66,19 @@ class Layout(NamedTuple):
     groups: list[range]  # of neighbours in the order; empty where every category is named
 
 
-def plot_confusion(run: Run, checkpoint: str = "best", order: str = "similar") -> Figure:
-    """The confusion matrix of a run's evaluation.
+def plot_confusion(evaluation: ShownEvaluation, order: str = "similar") -> Figure:
+    """The confusion matrix of an evaluation.
 
     Args:
-      run: with a finished epoch.
-      checkpoint: "best" or "last".
+      evaluation: of a run with a finished epoch.
       order: "similar", or "label" for that of the data set.
 
     Raises:
       UserError: there is no evaluation, or it is damaged.
     """
-    evaluation = read_evaluation(run.directory)
-    scores = evaluation.of(checkpoint)
-    title = (
-        f"{run.experiment} after epoch {scores.epoch}, {scores.examples:,} {evaluation.split} "
-        f"drawings of {len(run.labels)} categories, {scores.top1:.1%} recognized"
-    )
-    return draw_confusion(run.labels, scores.confusion, title, order)
+    scores = evaluation.read_scores()
+    title = f"{evaluation.title(scores.epoch, scores.examples)}, {scores.top1:.1%} recognized"
+    return draw_confusion(evaluation.labels, scores.confusion, title, order)
 
 
 def draw_confusion(
@@ -250,10 +246,12 @@ def _write_list(
 
 
 def define_flags() -> None:
-    command.define_path("run_dir", None, "Directory of the run.", required=True)
-    define_checkpoint_flag("best")
+    evaluations.define_flags()
     flags.DEFINE_enum(
-        "order", "similar", ["similar", "label"], "Of the categories; label: as in labels.txt."
+        "order",
+        "similar",
+        ["similar", "label"],
+        "Of the categories; label: as they are numbered.",
     )
     figures.define_output_flag()
 
@@ -261,7 +259,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     figures.check_outputs(args.output)
-    figure = plot_confusion(read_run(args.run_dir), args.checkpoint, args.order)
+    figure = plot_confusion(evaluations.chosen(), args.order)
     figures.write(figure, args.output)
     print("wrote", ", ".join(args.output))
 

@@ -1,6 +1,7 @@
-"""The validation drawings that a run's model gets most wrong, and those it is least certain of.
+"""The drawings that a run's model gets most wrong, and those it is least certain of.
 
 python -m analysis.errors --run_dir=runs/E2_7 --output=errors.png
+python -m analysis.errors --evaluation=test.json --output=errors.png
 
 Above each drawing stands what it is, below what the model takes it for, with probabilities.
 """
@@ -13,9 +14,9 @@ from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import figures, tiles
+from analysis import evaluations, figures, tiles
 from analysis.answers import Answers, read_answers, read_drawings
-from analysis.runs import Run, define_checkpoint_flag, define_dataset_flag, read_run
+from analysis.evaluations import ShownEvaluation
 from analysis.text_lines import wrap_to_width
 from pipeline import command
 from pipeline.records import IMAGE_SIZE
@@ -52,19 +53,18 @@ class Section(NamedTuple):
     tiles: list[Tile]
 
 
-def plot_errors(run: Run, dataset: str, checkpoint: str = "best", count: int = 18) -> Figure:
-    """The wrongest and the least certain answers of a run.
+def plot_errors(evaluation: ShownEvaluation, dataset: str, count: int = 18) -> Figure:
+    """The wrongest and the least certain answers of an evaluation.
 
     Args:
-      run: with a finished epoch.
-      dataset: the directory of the data set that it learned from.
-      checkpoint: "best" or "last".
+      evaluation: of a run with a finished epoch.
+      dataset: the directory of its data set.
       count: how many of each kind to show, if there are as many.
 
     Raises:
       UserError: there are no answers yet, or a file is missing or damaged.
     """
-    answers = read_answers(run, checkpoint)
+    answers = read_answers(evaluation)
     wrong, uncertain = wrongest(answers, count), least_certain(answers, count)
     drawings = read_drawings(answers, dataset, [*wrong, *uncertain])
     number_wrong = int((~answers.are_right).sum())
@@ -132,7 +132,7 @@ def draw_sections(
 
 
 def _tile(answers: Answers, line: int, guesses: int) -> Tile:
-    labels, predictions = answers.run.labels, answers.predictions
+    labels, predictions = answers.labels, answers.predictions
     truth = predictions.labels[line]
     above = f"{labels[truth]} {_probability(predictions.label_probabilities[line])}"
     below = []
@@ -183,9 +183,7 @@ def _draw_tile(
 
 
 def define_flags() -> None:
-    command.define_path("run_dir", None, "Directory of the run.", required=True)
-    define_dataset_flag()
-    define_checkpoint_flag("best")
+    evaluations.define_flags(with_dataset=True)
     flags.DEFINE_integer("count", 18, "Drawings of each kind.", lower_bound=1)
     figures.define_output_flag()
 
@@ -193,9 +191,9 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     figures.check_outputs(args.output)
-    run = read_run(args.run_dir)
-    dataset = args.dataset or run.config["dataset"]
-    figures.write(plot_errors(run, dataset, args.checkpoint, args.count), args.output)
+    evaluation = evaluations.chosen()
+    dataset = args.dataset or evaluation.dataset
+    figures.write(plot_errors(evaluation, dataset, args.count), args.output)
     print("wrote", ", ".join(args.output))
 
 

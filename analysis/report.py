@@ -2,6 +2,7 @@
 
   python -m analysis.report --run_dir=runs/E2_7
   python -m analysis.report --run_dir=runs/depth53 --output=depth53.html
+  python -m analysis.report --run_dir=runs/E2_7 --evaluation=test.json
 
 The page holds its pictures and needs neither other files nor the network. Of several runs it shows
 the comparison, and the details of the three best. Runs may still be going on: what is missing is
@@ -16,7 +17,15 @@ from xml.etree.ElementTree import Element
 
 from absl import flags
 
-from analysis import report_answers, report_comparison, report_data, report_heading, report_run
+from analysis import (
+    evaluations,
+    report_answers,
+    report_comparison,
+    report_data,
+    report_heading,
+    report_run,
+)
+from analysis.evaluations import ShownEvaluation, read_saved_of, validation_of
 from analysis.report_data import Data
 from analysis.report_page import Chapter, Section, note, to_html
 from analysis.report_run import Subject
@@ -73,6 +82,7 @@ def make_report(
     run_dirs: Sequence[str],
     dataset: str | None = None,
     checkpoint: str = "best",
+    evaluation: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[bytes, list[str]]:
     """The page about some runs.
@@ -81,22 +91,28 @@ def make_report(
       run_dirs: of the runs, finished or not.
       dataset: the directory that they learned from; None: where they found it, if it is there.
       checkpoint: "best" or "last", the epoch whose answers are shown.
+      evaluation: of the one run, a file of trainer.evaluate --output, whose answers are shown
+        instead.
       tell: is called with a line for each chapter before it is made.
 
     Returns:
       the page, and a line for each reason why something is missing in it.
 
     Raises:
-      UserError: a directory is no run's, none of the runs can be read, or none learned from
-        `dataset`.
+      UserError: a directory is no run's, none of the runs can be read, none learned from
+        `dataset`, or `evaluation` cannot be read or is of another run.
     """
     missing = Missing()
+    if evaluation and len(run_dirs) > 1:
+        raise UserError(f"--evaluation={evaluation}: of one run; --run_dir names {len(run_dirs)}")
     runs = _read(run_dirs, missing)
-    subjects = [
-        Subject(run, name, checkpoint, _locate_dataset(run, dataset))
-        for run, name in zip(runs, run_names(runs), strict=True)
-    ]
-    if dataset and all(subject.dataset != dataset for subject in subjects):
+    subjects = []
+    for run, name in zip(runs, run_names(runs), strict=True):
+        of_run = validation_of(run, checkpoint)
+        shown = read_saved_of(run, evaluation) if evaluation else of_run
+        learned = _locate_dataset(of_run, dataset)
+        subjects.append(Subject(run, name, shown, learned, _locate_dataset(shown, dataset)))
+    if dataset and all(dataset not in (each.dataset, each.evaluated) for each in subjects):
         runs[0].check_dataset(dataset)  # raises what is wrong with it
 
     chapters = []
@@ -143,13 +159,13 @@ def _read(run_dirs: Sequence[str], missing: Missing) -> list[Run]:
     return runs
 
 
-def _locate_dataset(run: Run, given: str | None) -> str | UserError:
-    """The directory of the data set that the run learned from, or why it is not to be found."""
+def _locate_dataset(evaluation: ShownEvaluation, given: str | None) -> str | UserError:
+    """The directory of the data set that was evaluated, or why it is not to be found."""
     errors = []
-    for directory in (given, run.config["dataset"]):
+    for directory in (given, evaluation.dataset):
         if directory:
             try:
-                run.check_dataset(directory)
+                evaluation.check_dataset(directory)
                 return directory
             except UserError as error:
                 errors.append(error)
@@ -191,6 +207,7 @@ def define_flags() -> None:
     define_run_dirs_flag()
     define_dataset_flag()
     define_checkpoint_flag("best")
+    evaluations.define_evaluation_flag("With one --run_dir, instead of its validation: ")
     command.define_path(
         "output",
         None,
@@ -206,7 +223,8 @@ def main(argv: list[str]) -> None:
     run_dirs = find_runs(args.run_dir)
     output = args.output or default_output(run_dirs)
     check_output_file("output", output)
-    page, missing = make_report(run_dirs, args.dataset, args.checkpoint, print)
+    evaluations.check_checkpoint_flag()
+    page, missing = make_report(run_dirs, args.dataset, args.checkpoint, args.evaluation, print)
     for line in missing:
         print("missing:", line)
     _write(output, page)

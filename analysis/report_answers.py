@@ -14,7 +14,7 @@ from analysis.errors import least_certain, wrongest
 from analysis.report_drawings import drawings_image
 from analysis.report_page import Cell, Column, beside, element, number_cell, picture, table
 from analysis.report_run import Subject
-from analysis.runs import ClassScore, read_evaluation
+from analysis.runs import ClassScore
 from analysis.tiles import FAINT_INK, INK
 from analysis.uncertainty import CONFIDENCE, wilson_interval
 
@@ -27,9 +27,8 @@ NONE_WRONG = "There is none: every drawing is recognized."
 
 def categories(subject: Subject) -> list[Element]:
     """How well each category is recognized, drawn and as a table, the worst first."""
-    run = subject.run
-    figure = plot_class_scores(run, subject.checkpoint)
-    found = read_evaluation(run.directory).of(subject.checkpoint)
+    figure = plot_class_scores(subject.evaluation)
+    found = subject.evaluation.read_scores()
     columns = [
         Column("category", is_number=False),
         *map(Column, ("drawings", "accuracy", "95% interval", "precision", "F1")),
@@ -53,70 +52,72 @@ def categories(subject: Subject) -> list[Element]:
         f"{CONFIDENCE:.0%} interval (Wilson's). Precision: of the drawings that are taken for the "
         "category, the share that are of it. F1: the harmonic mean of both."
     )
-    alt = f"Accuracy and precision of each of {len(run.labels)} categories"
+    alt = f"Accuracy and precision of each of {len(names)} categories"
     numbers = table("Categories", columns, rows, sorted_by=(2, "ascending"))
     return [element("p", text), *beside(picture(figure, alt), numbers)]
 
 
 def confusion(subject: Subject) -> list[Element]:
     """The confusion matrix."""
-    figure = plot_confusion(subject.run, subject.checkpoint)
+    figure = plot_confusion(subject.evaluation)
     text = (
         "A row is a category, a column what its drawings are taken for. Categories that are taken "
         "for each other stand next to each other."
     )
-    alt = f"Confusion matrix of {len(subject.run.labels)} categories"
+    alt = f"Confusion matrix of {len(subject.evaluation.labels)} categories"
     return [element("p", text), picture(figure, alt)]
 
 
 def pairs(subject: Subject) -> list[Element]:
     """The pairs of categories that are taken for each other most, with drawings."""
-    answers = read_answers(subject.run, subject.checkpoint)
+    answers = read_answers(subject.evaluation)
     found = most_confused(answers, PAIRS, DRAWINGS_OF_A_PAIR)
     if not found:
         return [element("p", NONE_WRONG)]
     mistakes = [mistake for pair in found for mistake in pair]
     lines = [line for each in mistakes for line in (*each.lines, *each.recognized)]
-    bitmaps = read_drawings(answers, subject.require_dataset(), lines)
+    bitmaps = read_drawings(answers, subject.require_drawings(), lines)
     cards = [
         element("li", *(_mistake(mistake, bitmaps) for mistake in pair), class_="card")
         for pair in found
     ]
     text = (
-        "By the share of drawings that are taken for the other category, both ways added. Where "
-        "few are, recognized ones follow in gray."
+        f"By the share of {answers.split} drawings that are taken for the other category, both "
+        "ways added. Where few are, recognized ones follow in gray."
     )
     return [element("p", text), element("ol", *cards, class_="pairs")]
 
 
 def mistakes(subject: Subject) -> list[Element]:
     """The wrongest answers."""
-    answers = read_answers(subject.run, subject.checkpoint)
+    answers = read_answers(subject.evaluation)
     lines = wrongest(answers, ERRORS)
     if not lines:
         return [element("p", NONE_WRONG)]
     text = (
-        f"{len(lines)} of {(~answers.are_right).sum():,} wrong answers: those that gave the true "
-        "category, above the drawing, the lowest probability. Below: the answer."
+        f"{len(lines)} of {(~answers.are_right).sum():,} wrong answers to {answers.split} "
+        "drawings: those that gave the true category, above the drawing, the lowest probability. "
+        "Below: the answer."
     )
-    return [element("p", text), _gallery(answers, subject.require_dataset(), lines, 1)]
+    return [element("p", text), _gallery(answers, subject.require_drawings(), lines, 1)]
 
 
 def doubts(subject: Subject) -> list[Element]:
     """The least certain answers."""
-    answers = read_answers(subject.run, subject.checkpoint)
+    answers = read_answers(subject.evaluation)
     lines = least_certain(answers, ERRORS)
     text = (
-        f"The {len(lines)} answers with the lowest probability of the first guess. Above the "
-        f"drawing: the true category; below: the {GUESSES} most probable ones."
+        f"The {len(lines)} answers to {answers.split} drawings with the lowest probability of the "
+        f"first guess. Above the drawing: the true category; below: the {GUESSES} most probable "
+        "ones."
     )
-    return [element("p", text), _gallery(answers, subject.require_dataset(), lines, GUESSES)]
+    return [element("p", text), _gallery(answers, subject.require_drawings(), lines, GUESSES)]
 
 
 def calibration(subject: Subject) -> list[Element]:
     """Whether the model is as often right as it says."""
-    figure = plot_calibration(subject.run, subject.checkpoint)
-    result = calibrate(read_answers(subject.run, subject.checkpoint))
+    figure = plot_calibration(subject.evaluation)
+    result = calibrate(read_answers(subject.evaluation))
     text = (
         f"On average the model gives its answer a probability of {result.confidence:.3f}, and "
         f"{result.accuracy:.3f} of the answers are right; the expected calibration error is "
@@ -165,7 +166,7 @@ def _mistake(mistake: Mistake, bitmaps: Mapping[int, np.ndarray]) -> Element:
 def _gallery(answers: Answers, dataset: str, lines: Sequence[int], guesses: int) -> Element:
     """A tile for each of some answers."""
     bitmaps = read_drawings(answers, dataset, lines)
-    labels, predictions = answers.run.labels, answers.predictions
+    labels, predictions = answers.labels, answers.predictions
     tiles = []
     for line in lines:
         truth = int(predictions.labels[line])

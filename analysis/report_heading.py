@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from analysis import figures
 from analysis.report_page import element
 from analysis.report_run import Subject
-from analysis.runs import Run, mean_speed, read_evaluation, read_speeds
+from analysis.runs import Run, mean_speed, read_speeds
 from analysis.summary import chance, duration
 from pipeline.errors import UserError
 
@@ -77,10 +77,11 @@ def _tiles_of_one(subject: Subject) -> list[Tile]:
 
 
 def _score_tiles(subject: Subject) -> list[Tile]:
-    names = [f"{name}, {subject.checkpoint} epoch" for name in ("Top-1", "Top-3", "MAP@3")]
-    guesses = [f"chance {value:.3f}" for value in chance(len(subject.run.labels))]
+    evaluation = subject.evaluation
+    names = [f"{name}, {evaluation.name}" for name in ("Top-1", "Top-3", "MAP@3")]
+    guesses = [f"chance {value:.3f}" for value in chance(len(evaluation.labels))]
     try:
-        scores = read_evaluation(subject.run.directory).of(subject.checkpoint)
+        scores = evaluation.read_scores()
     except UserError:  # the section of the scores says what it is
         return [Tile(name, NOTHING, guess) for name, guess in zip(names, guesses, strict=True)]
     values = (scores.top1, scores.top3, scores.map3)

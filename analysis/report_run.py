@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 
 from analysis import study_histories
 from analysis.cost_scatter import plot_costs
+from analysis.evaluations import ShownEvaluation
 from analysis.plot_histories import plot_histories
 from analysis.report_page import Cell, Column, element, facts, number_cell, picture, table
 from analysis.runs import Run, Scores, mean_speed, read_evaluation, read_speeds
@@ -35,18 +36,19 @@ class Subject(NamedTuple):
 
     run: Run
     name: str
-    checkpoint: str  # "best" or "last": the epoch whose answers are shown
+    evaluation: ShownEvaluation  # of the run: whose answers are shown
     dataset: str | UserError  # the directory that it learned from, or why there is none
+    evaluated: str | UserError  # the directory with the drawings of the evaluation, or the same
 
-    def require_dataset(self) -> str:
-        """The directory.
+    def require_drawings(self) -> str:
+        """The directory with the drawings of the evaluation.
 
         Raises:
           UserError: there is none.
         """
-        if isinstance(self.dataset, UserError):
-            raise self.dataset
-        return self.dataset
+        if isinstance(self.evaluated, UserError):
+            raise self.evaluated
+        return self.evaluated
 
 
 def setup(subject: Subject) -> list[Element]:
@@ -71,22 +73,35 @@ def setup(subject: Subject) -> list[Element]:
 
 
 def scores(subject: Subject) -> list[Element]:
-    """Top-1, top-3, MAP@3 and loss of the best and the last epoch, and of guessing."""
+    """Top-1, top-3, MAP@3 and loss of the best and the last epoch, and of guessing.
+
+    Where a saved evaluation is shown, its scores are those of the first row.
+    """
     evaluation = read_evaluation(subject.run.directory)
     headers = ("epoch", "top-1", "standard error", "top-3", "MAP@3", "loss")
     columns = [Column("scores of", is_number=False), *map(Column, headers)]
-    rows = [_score_row("best epoch", evaluation.best), _score_row("last epoch", evaluation.last)]
+    rows, notes = [], []
+    classes = {len(subject.run.labels): "chance"}
+    if subject.evaluation.path:
+        found = subject.evaluation.read_scores()
+        rows.append(_score_row(f"{subject.evaluation.name}, the evaluation", found))
+        count = len(subject.evaluation.labels)
+        classes.setdefault(count, f"chance, {count} categories")
+        title = subject.evaluation.title(found.epoch, found.examples)
+        notes = [element("p", f"The evaluation, {subject.evaluation.path}: {title}.")]
+    rows += [_score_row("best epoch", evaluation.best), _score_row("last epoch", evaluation.last)]
     rows += _study_rows(subject.run.experiment)
-    classes = len(subject.run.labels)
-    top1, top3, map3 = chance(classes)
-    rows.append(_row("chance", None, top1, None, top3, map3, math.log(classes)))
+    for count, name in classes.items():
+        top1, top3, map3 = chance(count)
+        rows.append(_row(name, None, top1, None, top3, map3, math.log(count)))
     text = (
-        f"On {evaluation.last.examples:,} {evaluation.split} drawings. Top-1 and top-3: the share "
-        "of drawings whose category is the first answer, or among the first three. MAP@3: the "
-        "mean of 1, 1/2 or 1/3 for a right answer in first, second or third place. The best epoch "
-        "is the one with the highest top-1 on these very drawings, which flatters it a little."
+        f"Best and last epoch: on {evaluation.last.examples:,} {evaluation.split} drawings. Top-1 "
+        "and top-3: the share of drawings whose category is the first answer, or among the first "
+        "three. MAP@3: the mean of 1, 1/2 or 1/3 for a right answer in first, second or third "
+        "place. The best epoch is the one with the highest top-1 on these very drawings, which "
+        "flatters it a little."
     )
-    return [table("Scores", columns, rows), element("p", text, class_="note")]
+    return [*notes, table("Scores", columns, rows), element("p", text, class_="note")]
 
 
 def histories(subject: Subject) -> list[Element]:
@@ -135,7 +150,7 @@ def speed(subject: Subject) -> list[Element]:
 
 def cost(subject: Subject) -> list[Element]:
     """Accuracy against cost, beside the study's runs."""
-    figure = plot_costs([subject.run], subject.checkpoint)
+    figure = plot_costs([subject.run], subject.evaluation.checkpoint)
     alt = f"Accuracy of {subject.name} and of the study's 20 runs against their costs"
     text = (
         "Beside the 20 runs of the study, which had drawings and categories of their own: 20 or 53 "

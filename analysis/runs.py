@@ -172,13 +172,30 @@ def read_run(directory: str) -> Run:
     """
     config = run_directory.read_config(directory)
     path = os.path.join(directory, run_directory.CONFIG)
+    try:
+        run = parse_run(directory, config)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    return dataclasses.replace(run, history=_read_history(directory))
+
+
+def parse_run(directory: str, config: dict[str, Any]) -> Run:
+    """A run without its history.
+
+    Args:
+      directory: of the run.
+      config: the content of config.json.
+
+    Raises:
+      ValueError: it is not that.
+    """
     for key, kind in _CONFIG_KINDS.items():
         if not isinstance(config.get(key), kind):
-            raise UserError(f"{path}: no {key} in it; damaged, or written by an older trainer")
+            raise ValueError(f"no {key} in it; damaged, or written by an older trainer")
     for split in ("train", "validation"):
         if not isinstance(config["drawings"].get(split), int):
-            raise UserError(f"{path}: damaged: no number of {split} drawings in it")
-    return Run(directory, config, _read_history(directory))
+            raise ValueError(f"damaged: no number of {split} drawings in it")
+    return Run(directory, config, {key: [] for key in HISTORY_KEYS})
 
 
 def read_evaluation(directory: str) -> Evaluation:
@@ -192,9 +209,9 @@ def read_evaluation(directory: str) -> Evaluation:
         raise UserError(f"{path}: not there; it is written when an epoch is finished")
     fields = _read_json(path)
     try:
-        return Evaluation(fields["split"], _scores(fields), _scores(fields["best"]))
+        return Evaluation(fields["split"], parse_scores(fields), parse_scores(fields["best"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged: {_reason(error)}") from None
+        raise UserError(f"{path}: damaged: {reason_of(error)}") from None
 
 
 def read_speeds(directory: str) -> list[Speed]:
@@ -298,7 +315,12 @@ def _read_history(directory: str) -> dict[str, list[float]]:
     return history
 
 
-def _scores(fields: dict[str, Any]) -> Scores:
+def parse_scores(fields: dict[str, Any]) -> Scores:
+    """The scores of one epoch, as evaluation.json has them.
+
+    Raises:
+      KeyError, TypeError or ValueError: they are not those.
+    """
     per_class = tuple(map(_class_score, fields["per_class"]))
     names = ("epoch", "examples", "loss", "top1", "top3", "map3")
     numbers = {name: fields[name] for name in names}
@@ -336,7 +358,7 @@ def _read_metrics(directory: str, kind: str, fields: type[Speed]) -> list[dict[s
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged: {_reason(error)}") from None
+        raise UserError(f"{path}: damaged: {reason_of(error)}") from None
     return found
 
 
@@ -357,5 +379,6 @@ def _is_finite_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What is wrong with a damaged file, from what reading it raised."""
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)

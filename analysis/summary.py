@@ -1,17 +1,20 @@
 """A data set and a run on it on one screen: what was made, how good it is, where it lies.
 
 python -m analysis.summary --dataset=data --run_dir=runs/E3_8
+python -m analysis.summary --dataset=data --run_dir=runs/E3_8 --evaluation=test.json
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 
+from analysis.evaluations import ShownEvaluation, define_evaluation_flag, read_saved_of
 from analysis.runs import (
     ClassScore,
     Evaluation,
     Run,
+    Scores,
     mean_speed,
     read_evaluation,
     read_run,
@@ -32,28 +35,26 @@ RUN_FILES = {
 }
 
 
-def summarize(dataset: str, run_dir: str) -> str:
+def summarize(dataset: str, run_dir: str, evaluation: str | None = None) -> str:
     """The summary as lines of text.
 
     Args:
       dataset: the directory of the data set that the run learned from.
       run_dir: the directory of the run, which has finished at least one epoch.
+      evaluation: of the run, a file of trainer.evaluate --output, whose scores are shown instead
+        of those of its validation.
 
     Raises:
-      UserError: a directory is not what it should be, a file in it is missing or damaged, or the
-        run learned from another data set.
+      UserError: a directory is not what it should be, a file is missing or damaged, or of another
+        run, or the run learned from another data set.
     """
     run = read_run(run_dir)
     manifest = run.check_dataset(dataset)
-    evaluation = read_evaluation(run_dir)
-    return "\n\n".join(
-        (
-            _dataset_lines(dataset, manifest),
-            _run_lines(run),
-            _score_lines(evaluation, len(manifest.labels)),
-            _class_lines(evaluation.last.per_class),
-        )
-    )
+    if evaluation:
+        scores = _saved_lines(read_saved_of(run, evaluation))
+    else:
+        scores = _validation_lines(read_evaluation(run_dir), len(manifest.labels))
+    return "\n\n".join((_dataset_lines(dataset, manifest), _run_lines(run), *scores))
 
 
 def chance(classes: int) -> tuple[float, float, float]:
@@ -105,14 +106,34 @@ def _training_time(run: Run) -> str:
     return f" in {duration(seconds)} of training ({mean:,.0f} images/s)"
 
 
-def _score_lines(evaluation: Evaluation, classes: int) -> str:
+def _validation_lines(evaluation: Evaluation, classes: int) -> tuple[str, str]:
+    """Scores of the last and the best epoch, and categories of the last."""
     last, best = evaluation.last, evaluation.best
-    rows = (
-        (f"last epoch, {last.epoch}", last.top1, last.top3, last.map3),
-        (f"best epoch, {best.epoch}", best.top1, best.top3, best.map3),
-        ("chance", *chance(classes)),
-    )
     title = f"{evaluation.split}, {last.examples:,} drawings"
+    epochs = {f"last epoch, {last.epoch}": last, f"best epoch, {best.epoch}": best}
+    return (
+        _score_lines(title, epochs, classes),
+        _class_lines(last.per_class, "the last epoch"),
+    )
+
+
+def _saved_lines(evaluation: ShownEvaluation) -> tuple[str, str]:
+    """Scores and categories of what trainer.evaluate has written."""
+    scores, labels = evaluation.read_scores(), evaluation.labels
+    title = f"{evaluation.split}, {scores.examples:,} drawings of {len(labels):,} categories"
+    if evaluation.is_mirrored:
+        title += ", mean with mirror images"
+    epochs = {f"{evaluation.checkpoint} checkpoint, epoch {scores.epoch}": scores}
+    return (
+        _score_lines(title, epochs, len(labels)),
+        _class_lines(scores.per_class, f"the {evaluation.split} drawings"),
+    )
+
+
+def _score_lines(title: str, epochs: Mapping[str, Scores], classes: int) -> str:
+    """A table below a title: a row for each name in `epochs`, and what guessing would score."""
+    rows = [(name, each.top1, each.top3, each.map3) for name, each in epochs.items()]
+    rows.append(("chance", *chance(classes)))
     width = max(len(title), *(len(name) for name, *_ in rows))
     lines = [f"{title:<{width}}   top-1   top-3   MAP@3"]
     for name, *scores in rows:
@@ -120,12 +141,12 @@ def _score_lines(evaluation: Evaluation, classes: int) -> str:
     return "\n".join(lines)
 
 
-def _class_lines(scores: Sequence[ClassScore]) -> str:
+def _class_lines(scores: Sequence[ClassScore], of: str) -> str:
     """The classes with the highest and the lowest top-1, none of them in both lines."""
     ranked = sorted((score for score in scores if score.examples), key=lambda s: -s.recall)
     shown = min(SHOWN_CLASSES, len(ranked) // 2)
     best, worst = ranked[:shown], ranked[len(ranked) - shown :][::-1]
-    lines = ["categories by top-1 of the last epoch"]
+    lines = [f"categories by top-1 of {of}"]
     for name, some in (("best", best), ("worst", worst)):
         classes = ", ".join(f"{score.label} {score.recall:.3f}" for score in some)
         lines.append(f"{name:<{len(INDENT)}}{classes}")
@@ -135,11 +156,12 @@ def _class_lines(scores: Sequence[ClassScore]) -> str:
 def define_flags() -> None:
     command.define_path("dataset", None, "Directory of the data set.", required=True)
     command.define_path("run_dir", None, "Directory of the run.", required=True)
+    define_evaluation_flag("Instead of the run's validation: ")
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
-    print(summarize(args.dataset, args.run_dir))
+    print(summarize(args.dataset, args.run_dir, args.evaluation))
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ def write_answers(run_dir: str, answers: Predictions) -> str:
     """The state of a run after epoch 3, and what its one checkpoint answers; its path."""
     directory = pathlib.Path(run_dir, run_directory.CHECKPOINTS)
     directory.mkdir(exist_ok=True)
-    saved = Checkpoint("step-00000009", 3, {})
+    classes = len(run_directory.read_config(run_dir)["labels"])
+    saved = Checkpoint("step-00000009", 3, {"confusion": count_answers(answers, classes)})
     state = State(epoch=3, step=9, last=saved, best=saved)
     run_directory.write_json(
         str(pathlib.Path(run_dir, run_directory.STATE)), dataclasses.asdict(state)
@@ -169,6 +170,13 @@ def write_answers(run_dir: str, answers: Predictions) -> str:
     path = predictions.path_of(str(directory), saved.name)
     predictions.save(path, answers)
     return path
+
+
+def count_answers(answers: Predictions, classes: int) -> list[list[int]]:
+    """The confusion matrix of predictions; a class that there is not counts as the last one."""
+    confusion = np.zeros((classes, classes), int)
+    np.add.at(confusion, (answers.labels, answers.top_labels[:, 0].clip(max=classes - 1)), 1)
+    return confusion.tolist()
 
 
 def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:

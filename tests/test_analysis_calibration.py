@@ -6,6 +6,7 @@ import pytest
 from analysis import figures
 from analysis.answers import Answers
 from analysis.calibration import BINS, calibrate, plot_calibration
+from analysis.evaluations import validation_of
 from analysis.runs import Run, read_run
 from pipeline.errors import UserError
 from tests.analysis_data import (
@@ -30,8 +31,10 @@ def make_predictions(confidences, right):
 
 
 def calibration_of(confidences, right):
-    config = {"experiment": "E1", "labels": LABELS}
-    return calibrate(Answers(Run("r", config, HISTORY), 3, make_predictions(confidences, right)))
+    config = {"experiment": "E1", "labels": LABELS, "dataset": "", "dataset_fingerprint": ""}
+    return calibrate(
+        Answers(validation_of(Run("r", config, HISTORY)), 3, make_predictions(confidences, right))
+    )
 
 
 def test_bins_hold_the_answers_of_their_confidence():
@@ -73,7 +76,7 @@ def run_dir(tmp_path):
 
 
 def test_the_diagram_shows_bins_and_counts(run_dir):
-    figure = plot_calibration(read_run(run_dir))
+    figure = plot_calibration(validation_of(read_run(run_dir)))
     counts, diagram = figure.axes
     (line,) = [each for each in diagram.lines if each.get_marker() == "o"]
     assert len(line.get_xdata()) == 10
@@ -88,17 +91,19 @@ def test_the_diagram_shows_bins_and_counts(run_dir):
 def test_one_answer_makes_a_diagram(tmp_path):
     directory = write_run(tmp_path, labels=LABELS, drawings={"train": 6, "validation": 1})
     write_answers(directory, make_predictions([0.9], [True]))
-    check_texts(plot_calibration(read_run(directory)))
+    check_texts(plot_calibration(validation_of(read_run(directory))))
 
 
 def test_the_same_answers_give_the_same_bytes(run_dir):
-    pictures = {figures.render(plot_calibration(read_run(run_dir)), "svg") for _ in range(2)}
+    pictures = {
+        figures.render(plot_calibration(validation_of(read_run(run_dir))), "svg") for _ in range(2)
+    }
     assert len(pictures) == 1
 
 
 def test_a_run_without_an_epoch_is_named(tmp_path):
     with pytest.raises(UserError, match="no epoch is finished yet"):
-        plot_calibration(read_run(write_run(tmp_path)))
+        plot_calibration(validation_of(read_run(write_run(tmp_path))))
 
 
 def test_the_command_writes_the_picture(run_dir, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from analysis import figures
 from analysis.class_scores import draw_class_scores, plot_class_scores
+from analysis.evaluations import validation_of
 from analysis.runs import ClassScore, read_run
 from analysis.uncertainty import standard_error, wilson_interval
 from pipeline.errors import UserError
@@ -34,7 +35,7 @@ def made_up(count):
 
 
 def test_the_best_category_stands_on_top_and_each_mark_where_its_share_is(run_dir):
-    figure = plot_class_scores(read_run(run_dir), "last")
+    figure = plot_class_scores(validation_of(read_run(run_dir), "last"))
     (axes,) = figure.axes
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["car", "cat", "The Great Wall of China"]
@@ -89,7 +90,7 @@ def test_the_same_scores_give_the_same_bytes():
 
 def test_a_run_without_an_evaluation_is_named(tmp_path):
     with pytest.raises(UserError, match=r"evaluation\.json: not there"):
-        plot_class_scores(read_run(write_run(tmp_path)))
+        plot_class_scores(validation_of(read_run(write_run(tmp_path))))
 
 
 def test_the_command_writes_the_picture(run_dir, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from analysis import figures
 from analysis.confusion import STEPS, draw_confusion, plot_confusion
+from analysis.evaluations import validation_of
 from analysis.runs import read_run
 from analysis.similar_order import cut_groups, similar_order, similarity
 from pipeline.errors import UserError
@@ -35,7 +36,7 @@ def ticks(axis):
 def test_a_cell_holds_the_share_of_the_rows_drawings_taken_for_the_column(tmp_path):
     run_dir = write_run(tmp_path, labels=list(SCORES))
     write_evaluation(run_dir, SCORES, examples=10)
-    axes = plot_confusion(read_run(run_dir), "last", order="label").axes[0]
+    axes = plot_confusion(validation_of(read_run(run_dir), "last"), order="label").axes[0]
     assert ticks(axes.yaxis) == ticks(axes.xaxis) == list(SCORES)
     np.testing.assert_allclose(
         axes.images[0].get_array(), [[0.8, 0.2, 0], [0, 0.4, 0.6], [0, 0, 1]]
@@ -133,7 +134,7 @@ def test_the_same_matrix_gives_the_same_bytes():
 
 def test_a_run_without_an_evaluation_is_named(tmp_path):
     with pytest.raises(UserError, match=r"evaluation\.json: not there"):
-        plot_confusion(read_run(write_run(tmp_path)))
+        plot_confusion(validation_of(read_run(write_run(tmp_path))))
 
 
 def test_the_command_writes_the_picture(tmp_path):

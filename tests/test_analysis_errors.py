@@ -10,6 +10,7 @@ from analysis import tiles
 from analysis.answers import read_answers, read_drawings
 from analysis.confused_pairs import most_confused, plot_confused_pairs
 from analysis.errors import least_certain, plot_errors, wrongest
+from analysis.evaluations import validation_of
 from analysis.runs import read_run
 from analysis.text_lines import wrap_to_width
 from pipeline import dataset, records
@@ -81,7 +82,7 @@ def texts(figure):
 
 
 def test_the_wrongest_are_wrong_and_the_true_category_has_the_lowest_probability(made):
-    answers = read_answers(read_run(made[0]))
+    answers = read_answers(validation_of(read_run(made[0])))
     truth = answers.predictions.labels
     lines = wrongest(answers, 10)
     assert lines[0] == np.flatnonzero(truth == 1)[0]
@@ -92,19 +93,19 @@ def test_the_wrongest_are_wrong_and_the_true_category_has_the_lowest_probability
 
 
 def test_of_equal_probabilities_the_more_certain_answer_is_the_wronger(made):
-    answers = read_answers(read_run(made[0]))
+    answers = read_answers(validation_of(read_run(made[0])))
     cats = np.flatnonzero(answers.predictions.labels == 0)[:3]
     assert wrongest(answers, 10)[1:] == cats.tolist()  # all 0.06; confidence falls line by line
 
 
 def test_the_least_certain_have_the_lowest_probability_of_what_was_predicted(made):
-    answers = read_answers(read_run(made[0]))
+    answers = read_answers(validation_of(read_run(made[0])))
     assert least_certain(answers, 3) == [23, 22, 21]
 
 
 def test_drawings_are_those_of_the_answers_lines(made):
     run_dir, data = made
-    answers = read_answers(read_run(run_dir))
+    answers = read_answers(validation_of(read_run(run_dir)))
     found = read_drawings(answers, data, [3, 17, 0])
     assert sorted(found) == [0, 3, 17]
     for line, bitmap in found.items():
@@ -114,8 +115,11 @@ def test_drawings_are_those_of_the_answers_lines(made):
 
 def test_the_picture_shows_the_drawings_with_label_prediction_and_probability(made):
     run_dir, data = made
-    figure = plot_errors(read_run(run_dir), data, count=4)
-    lines = [*wrongest(answers := read_answers(read_run(run_dir)), 4), *least_certain(answers, 4)]
+    figure = plot_errors(validation_of(read_run(run_dir)), data, count=4)
+    lines = [
+        *wrongest(answers := read_answers(validation_of(read_run(run_dir))), 4),
+        *least_certain(answers, 4),
+    ]
     expected = [records.unpack_bitmap(examples(data)[line].image) for line in lines]
     for bitmap, image in zip(expected, shown(figure), strict=True):
         np.testing.assert_array_equal(image, bitmap)
@@ -131,18 +135,18 @@ def test_the_picture_shows_the_drawings_with_label_prediction_and_probability(ma
 
 def test_a_model_without_errors_has_the_least_certain_only(made):
     run_dir, data = made
-    answers = read_answers(read_run(run_dir)).predictions
+    answers = read_answers(validation_of(read_run(run_dir))).predictions
     top = answers.top_labels.copy()
     top[:, 0] = answers.labels
     write_answers(run_dir, dataclasses.replace(answers, top_labels=top))
-    figure = plot_errors(read_run(run_dir), data, count=4)
+    figure = plot_errors(validation_of(read_run(run_dir)), data, count=4)
     assert len(shown(figure)) == 4
     with pytest.raises(UserError, match="its best checkpoint confuses nothing"):
-        plot_confused_pairs(read_run(run_dir), data)
+        plot_confused_pairs(validation_of(read_run(run_dir)), data)
 
 
 def test_the_most_confused_pairs_come_first_and_name_both_ways(made):
-    answers = read_answers(read_run(made[0]))
+    answers = read_answers(validation_of(read_run(made[0])))
     (cat, car), (wall, sun) = most_confused(answers, pairs=5, drawings=4)
     assert (cat.label, cat.taken_for, cat.number, cat.examples) == ("cat", "car", 3, 6)
     assert (car.label, car.taken_for, car.number) == ("car", "cat", 0)
@@ -153,9 +157,9 @@ def test_the_most_confused_pairs_come_first_and_name_both_ways(made):
 
 def test_pairs_show_mistaken_drawings_and_fill_up_with_recognized_ones(made):
     run_dir, data = made
-    answers = read_answers(read_run(run_dir))
+    answers = read_answers(validation_of(read_run(run_dir)))
     truth = answers.predictions.labels
-    figure = plot_confused_pairs(read_run(run_dir), data, pairs=1, drawings=4)
+    figure = plot_confused_pairs(validation_of(read_run(run_dir)), data, pairs=1, drawings=4)
     cats, cars = np.flatnonzero(truth == 0), np.flatnonzero(truth == 2)
     expected = [*cats[:4], *cars[:4]]
     for line, image in zip(expected, shown(figure), strict=True):
@@ -175,8 +179,8 @@ def test_pairs_show_mistaken_drawings_and_fill_up_with_recognized_ones(made):
 
 def test_long_names_lie_on_nothing(made):
     run_dir, data = made
-    check_texts(plot_errors(read_run(run_dir), data, count=18))
-    check_texts(plot_confused_pairs(read_run(run_dir), data))
+    check_texts(plot_errors(validation_of(read_run(run_dir)), data, count=18))
+    check_texts(plot_confused_pairs(validation_of(read_run(run_dir)), data))
 
 
 def test_a_line_is_broken_where_it_gets_too_wide():
@@ -189,7 +193,7 @@ def test_a_line_is_broken_where_it_gets_too_wide():
 
 
 def change_predictions(run_dir, **fields):
-    answers = read_answers(read_run(run_dir)).predictions
+    answers = read_answers(validation_of(read_run(run_dir))).predictions
     write_answers(run_dir, dataclasses.replace(answers, **fields))
 
 
@@ -199,34 +203,34 @@ def test_missing_or_damaged_answers_are_named(made):
     path = pathlib.Path(run_dir, "checkpoints", "step-00000009.predictions.npz")
     change_predictions(run_dir, top_labels=np.full((24, 3), 7, np.int16))
     with pytest.raises(UserError, match="npz: damaged: a class that the run does not have"):
-        read_answers(run)
+        read_answers(validation_of(run))
     path.write_bytes(b"no archive")
     with pytest.raises(UserError, match="npz: cannot be read"):
-        read_answers(run)
+        read_answers(validation_of(run))
     path.unlink()
     with pytest.raises(UserError, match=r"npz: cannot be read: .*No such file"):
-        read_answers(run)
+        read_answers(validation_of(run))
     pathlib.Path(run_dir, run_directory.STATE).unlink()
     with pytest.raises(UserError, match="no epoch is finished yet"):
-        read_answers(run)
+        read_answers(validation_of(run))
 
 
 def test_answers_of_another_number_of_drawings_are_damaged(made):
     run_dir, _ = made
     change_predictions(run_dir, label_probabilities=np.zeros(23, np.float32))
     with pytest.raises(UserError, match="damaged: label_probabilities does not fit the run"):
-        read_answers(read_run(run_dir))
+        read_answers(validation_of(read_run(run_dir)))
 
 
 def test_another_data_set_is_refused(made, tmp_path):
     run_dir, data = made
-    answers = read_answers(read_run(run_dir))
+    answers = read_answers(validation_of(read_run(run_dir)))
     write_dataset(tmp_path / "other", dict.fromkeys(LABELS, 3), validation=PER_LABEL)
     with pytest.raises(UserError, match="learned from another data set than"):
         read_drawings(answers, str(tmp_path / "other"), [0])
     change_predictions(run_dir, labels=answers.predictions.labels[::-1])
-    with pytest.raises(UserError, match="not in the order in which the run read it"):
-        read_drawings(read_answers(read_run(run_dir)), data, range(24))
+    with pytest.raises(UserError, match="not in the order in which it was evaluated"):
+        read_drawings(read_answers(validation_of(read_run(run_dir))), data, range(24))
 
 
 @pytest.mark.parametrize("command", ["errors", "confused_pairs"])

@@ -56,7 +56,7 @@ def test_an_average_is_found_by_the_names_of_its_weights(run_dir):
     other = make_model(["second", "first"])
     checkpoints.restore(run_dir, "step-00000001", other)
     assert np.any(other.get_layer("first").kernel != 0)  # the average saw no zeros
-    checkpoints.restore(run_dir, "step-00000001", other, average=False)
+    checkpoints.restore(run_dir, "step-00000001", other, raw=True)
     assert np.all(other.get_layer("first").kernel == 0)
 
 

@@ -53,16 +53,21 @@ def write_dataset(
     shards: int = 3,
     encoding: str = "packed",
     seed: int = 0,
+    test: int = 0,
+    labels: tuple[str, ...] = LABELS,
 ) -> dataset.Manifest:
-    """A data set directory; an example's key_id is `split-number`, in the order of the files."""
+    """A data set directory; an example's key_id is `split-number`, in the order of the files.
+
+    A label's drawings are the same wherever it stands in `labels`; all are of LABELS.
+    """
     os.makedirs(directory, exist_ok=True)
     rng = np.random.default_rng(seed)
     splits = {
-        split: _write_split(directory, split, count, shards, rng)
-        for split, count in (("train", train), ("validation", validation), ("test", 0))
+        split: _write_split(directory, split, count, shards, rng, labels)
+        for split, count in (("train", train), ("validation", validation), ("test", test))
     }
     manifest = dataset.Manifest(
-        labels=LABELS,
+        labels=labels,
         image={"height": 85, "width": 85, "encoding": encoding},
         splits=splits,
         rasterizer={},
@@ -81,16 +86,23 @@ def write_dataset(
 
 
 def _write_split(
-    directory: os.PathLike[str] | str, split: str, count: int, shards: int, rng: np.random.Generator
+    directory: os.PathLike[str] | str,
+    split: str,
+    count: int,
+    shards: int,
+    rng: np.random.Generator,
+    names: tuple[str, ...],
 ) -> dataset.Split:
-    labels = [number % len(LABELS) for number in range(count)]
+    labels = [number % len(names) for number in range(count)]
     written = []
     parts = np.array_split(np.arange(count), shards) if count else []
     for index, numbers in enumerate(parts):
         data = b"".join(
             records.frame_record(
                 records.encode_example(
-                    records.pack_bitmaps(bitmap(labels[number], rng)[np.newaxis])[0],
+                    records.pack_bitmaps(
+                        bitmap(LABELS.index(names[labels[number]]), rng)[np.newaxis]
+                    )[0],
                     labels[number],
                     f"{split}-{number}".encode(),
                 )
@@ -102,8 +114,12 @@ def _write_split(
             file.write(data)
         digest = hashlib.sha256(data).hexdigest()
         written.append(dataset.Shard(name, len(numbers), len(data), digest))
-    counts = {label: labels.count(index) for index, label in enumerate(LABELS)}
+    counts = {label: labels.count(index) for index, label in enumerate(names)}
     return dataset.Split(count, counts, tuple(written))
+
+
+def _packed(label: str, rng: np.random.Generator) -> bytes:
+    return records.pack_bitmaps(bitmap(LABELS.index(label), rng)[np.newaxis])[0]
 
 
 def images_in_files(directory: str, manifest: dataset.Manifest, split: str) -> Sequence[bytes]:

@@ -65,15 +65,15 @@ def restore_trainee(run_dir: str, name: str, trainee: Trainee) -> None:
     _read(run_dir, name, groups)
 
 
-def restore(run_dir: str, name: str, model: keras.Model, *, average: bool = True) -> None:
+def restore(run_dir: str, name: str, model: keras.Model, *, raw: bool = False) -> None:
     """Reads the weights that were validated: those of the checkpoint, or their average if it has
     one.
 
     Args:
       run_dir: the run directory.
       name: of the checkpoint.
-      model: with the same layers.
-      average: False for the weights themselves.
+      model: takes the weights.
+      raw: whether to read the weights themselves even where there is an average.
 
     Raises:
       RunError: it is missing, damaged, or of another model.
@@ -82,17 +82,8 @@ def restore(run_dir: str, name: str, model: keras.Model, *, average: bool = True
     groups = {"model": model_variables(model)}
     _check_fit(_path(run_dir, name), _shapes(groups), shapes, may_ignore=_NOT_OF_MODEL)
     _read(run_dir, name, groups)
-    if average and has_average(run_dir, name):
+    if not raw and any(key.startswith("average/") for key in shapes):
         _read(run_dir, name, {"average": averaged_variables(model)})
-
-
-def has_average(run_dir: str, name: str) -> bool:
-    """Whether a checkpoint has an average of the weights.
-
-    Raises:
-      RunError: it is missing or damaged.
-    """
-    return any(key.startswith("average/") for key in _read_shapes(run_dir, name))
 
 
 def variable_groups(trainee: Trainee) -> dict[str, Variables]:

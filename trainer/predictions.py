@@ -1,4 +1,4 @@
-"""What a checkpoint says of every validation drawing, for analysis. No TensorFlow here."""
+"""What a checkpoint says of every drawing of a split, for analysis. No TensorFlow here."""
 
 import dataclasses
 import os
@@ -51,9 +51,11 @@ def path_of(checkpoints: str, name: str) -> str:
 
 
 def save(path: str, predictions: Predictions) -> None:
-    """Writes the file; it counts once the run's state names its checkpoint."""
+    """Writes the file; it counts once a run's state, or an evaluation's JSON file, names it."""
     with open(path, "wb") as file:
         np.savez(file, **vars(predictions))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: str) -> Predictions:

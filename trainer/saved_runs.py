@@ -17,6 +17,7 @@ class SavedRun(NamedTuple):
     config: dict[str, Any]  # of config.json
     epoch: int  # after which the checkpoint was written, from 1
     model: keras.Model  # [B, 85, 85, 1] of 0.0 and 1.0 → [B, classes] float32 logits
+    raw_model: keras.Model | None = None  # the same with the weights themselves, not their average
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -28,7 +29,9 @@ class SavedRun(NamedTuple):
         return keras.Model(self.model.input, softmax(self.model.output), name=self.model.name)
 
 
-def load_run(run_dir: str, checkpoint: str, precision: str = "float32") -> SavedRun:
+def load_run(
+    run_dir: str, checkpoint: str, precision: str = "float32", *, with_raw: bool = False
+) -> SavedRun:
     """The model of a run with the weights of a checkpoint.
 
     Args:
@@ -36,9 +39,11 @@ def load_run(run_dir: str, checkpoint: str, precision: str = "float32") -> Saved
       checkpoint: "best", "last" or the number of an epoch.
       precision: to compute in, as Keras names it, whatever the run was trained in; weights are
         float32 under each.
+      with_raw: whether to load `raw_model` too.
 
     Raises:
-      UserError: it is no run directory, or no epoch is finished.
+      UserError: it is no run directory, no epoch is finished, or its weights were not averaged and
+        the raw ones are asked for.
       RunError: the checkpoint is damaged.
     """
     config = run_directory.read_config(run_dir)
@@ -49,14 +54,27 @@ def load_run(run_dir: str, checkpoint: str, precision: str = "float32") -> Saved
     if saved is None:
         kept = ", ".join(["best", "last", *(str(each.epoch) for each in state.kept())])
         raise UserError(f"{run_dir}: no checkpoint of epoch {checkpoint}; there are {kept}")
-    # As it was trained, whatever the experiment of that name is by now.
+    if with_raw and not config.get("ema_decay"):
+        raise UserError(
+            f"--raw_weights: {run_dir} has no average of its weights, it was trained without "
+            "--ema_decay"
+        )
+    network = _build(config, precision)
+    checkpoints.restore(run_dir, saved.name, network)
+    raw_network = None
+    if with_raw:
+        raw_network = _build(config, precision)
+        checkpoints.restore(run_dir, saved.name, raw_network, raw=True)
+    return SavedRun(config, saved.epoch, network, raw_network)
+
+
+def _build(config: dict[str, Any], precision: str) -> keras.Model:
+    """The run's model as it was trained, whatever the experiment of that name is by now."""
     architecture = Architecture.from_description(config["architecture"])
     with _dtype_policy(precision):
-        network = model.build_model(
+        return model.build_model(
             Experiment(config["experiment"], architecture), len(config["labels"])
         )
-    checkpoints.restore(run_dir, saved.name, network)
-    return SavedRun(config, saved.epoch, network)
 
 
 @contextlib.contextmanager
