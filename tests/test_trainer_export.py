@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from pipeline.dataset import DataSet
 from pipeline.errors import RunError, UserError
 from tests.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer import exporters
@@ -62,7 +63,7 @@ def exported(trained):
 def bitmaps(trained):
     """Of the validation split."""
     _, directory, manifest = trained
-    return first_drawings(directory, manifest, "validation", 1000)[0]
+    return first_drawings(DataSet(directory, manifest), "validation", 1000)[0]
 
 
 @pytest.fixture
