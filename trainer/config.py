@@ -60,6 +60,8 @@ class TrainConfig:
     xla: str = "auto"  # one of XLA
     checkpoint_every: Interval = CHECKPOINT_EVERY
     profile: bool = False  # whether to write a profile of some steps
+    init_from: str | None = None  # run directory or .keras file that the weights are taken from
+    freeze: str | None = None  # one of experiments.STAGES; those before it are not trained
 
     # Not the study's, each off by default.
     learning_rate_schedule: str = "constant"  # one of SCHEDULES
@@ -93,13 +95,22 @@ IDENTITY = (
     "label_smoothing",
     "ema_decay",
     "augment",
+    "init_from",
+    "freeze",
 )
 
 
 def describe_run(
-    config: TrainConfig, precision: str, xla: bool, manifest: Manifest, hosts: int = 1
+    config: TrainConfig,
+    precision: str,
+    xla: bool,
+    manifest: Manifest,
+    hosts: int = 1,
+    init_from: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of config.json; `precision` and `xla` are what "auto" came to."""
+    """The content of config.json; `precision` and `xla` are what "auto" came to, `init_from` is
+    what `initial_weights` says of the run's --init_from.
+    """
     dataset = config.dataset if is_remote(config.dataset) else os.path.abspath(config.dataset)
     fields = dataclasses.replace(config, precision=precision, xla="on" if xla else "off")
     architecture = config.experiment.architecture
@@ -108,10 +119,14 @@ def describe_run(
         "experiment": config.experiment.name,
         "architecture": architecture.describe(),
         "parameters": sum(stage.parameters for stage in stages),
+        "trained_parameters": costs.trained_parameters(
+            architecture, len(manifest.labels), config.freeze
+        ),
         "multiply_adds": sum(stage.multiply_adds for stage in stages),  # of an image
         "epochs": config.epochs,
         **{name: getattr(fields, name) for name in IDENTITY},
         "augment": list(config.augment),
+        "init_from": init_from,
         "early_stopping": config.early_stopping,
         "hosts": hosts,  # the order of the drawings depends on it
         "dataset": dataset,

@@ -7,9 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from pipeline.dataset import Manifest
-from trainer import run_directory
+from trainer import costs, run_directory
 from trainer.config import TrainConfig
 from trainer.hosts import Hosts
+from trainer.initial_weights import InitialWeights
 from trainer.optimizer import make_schedule
 from trainer.state import State, Totals
 
@@ -32,16 +33,18 @@ class Report:
         devices: Sequence[str],
         hosts: Hosts,
         state: State,
+        weights: InitialWeights | None,
     ) -> None:
-        """What is trained on what; `devices`: of each host."""
-        config, splits = self._config, self._manifest.splits
+        """What is trained on what; `devices`: of each host; `weights`: that others have trained."""
+        config, splits, labels = self._config, self._manifest.splits, self._manifest.labels
         where = ", ".join(device.rpartition("device:")[2] for device in devices)
         if hosts.count > 1:
             where += f" of each of {hosts.count} hosts"
         print(
             f"experiment  {config.experiment.name} ({config.experiment.change}), "
-            f"{parameters:,} parameters\n"
-            f"data set    {config.dataset}: {len(self._manifest.labels)} classes, "
+            f"{parameters:,} parameters{self._trained()}\n"
+            + (f"starts from {weights.tell(labels)}\n" if weights else "")
+            + f"data set    {config.dataset}: {len(labels)} classes, "
             f"{splits['train'].records:,} training and "
             f"{splits['validation'].records:,} validation drawings\n"
             f"training    {config.epochs} epochs of {self._steps_per_epoch:,} steps, "
@@ -52,6 +55,14 @@ class Report:
             + (f", resumed after step {state.newest_step:,}" if state.newest else ""),
             flush=True,
         )
+
+    def _trained(self) -> str:
+        """How many of the parameters are trained, where --freeze leaves some out."""
+        freeze, architecture = self._config.freeze, self._config.experiment.architecture
+        if not freeze:
+            return ""
+        trained = costs.trained_parameters(architecture, len(self._manifest.labels), freeze)
+        return f", {trained:,} of them trained"
 
     def interval(self, epoch: int, step: int, totals: Totals) -> None:
         """Some steps of an epoch; `step` is the last of them, counted over all epochs."""

@@ -29,6 +29,7 @@ from trainer import experiments, run_directory, study, sweep_table
 from trainer import main as trainer_main
 from trainer.cluster import VARIABLE, read_cluster
 from trainer.config import TrainConfig, describe_run
+from trainer.initial_weights import known_source
 from trainer.quiet_start import quiet_start
 from trainer.state import State
 from trainer.sweep_table import Result
@@ -186,7 +187,8 @@ def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
     # What "auto" comes to depends on the hardware: trainer.main looks at it when a run goes on.
     precision = there.get("precision", "") if config.precision == "auto" else config.precision
     xla = there.get("xla") if config.xla == "auto" else config.xla
-    here = describe_run(config, precision, xla == "on", manifest)
+    source = config.init_from and known_source(config.init_from, config.run_dir)
+    here = describe_run(config, precision, xla == "on", manifest, init_from=source or None)
     try:
         with run_directory.locked(config.run_dir):
             state = run_directory.open_run(config.run_dir, here)

@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.errors import RunError, Stopped, UserError
-from trainer import checkpoints, devices, predictions, run_directory, storage
+from trainer import checkpoints, devices, initial_weights, predictions, run_directory, storage
 from trainer.config import TrainConfig, describe_run
 from trainer.dataset_checks import ShardCheck, check_dataset
 from trainer.evaluation import evaluate
 from trainer.hosts import ONE_HOST, Agreement, Hosts, lost_hosts
+from trainer.initial_weights import InitialWeights
 from trainer.input_pipeline import (
     Batch,
     evaluation_batches,
@@ -26,7 +27,7 @@ from trainer.input_pipeline import (
 )
 from trainer.loss_scale import LossScale
 from trainer.meter import Meter
-from trainer.model import build_model
+from trainer.model import build_model, freeze
 from trainer.optimizer import MovingAverage, make_optimizer
 from trainer.profile import profiled
 from trainer.report import NoReport, Report
@@ -103,17 +104,18 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
     of_first = hosts.from_first(precision)  # what "auto" comes to may differ between machines
     precision = of_first if config.precision == "auto" else precision
     xla = devices.choose_xla(config.xla, replica_devices, hosts)
-    description = describe_run(config, precision, xla, manifest, hosts.count)
+    init_from, weights = initial_weights.find_weights(config, manifest.labels, hosts)
+    description = describe_run(config, precision, xla, manifest, hosts.count, init_from)
     with run_directory.locked(config.run_dir) if hosts.is_first else contextlib.nullcontext():
         state = open_run(config, description, hosts)
         if state.is_finished(config.epochs, config.early_stopping):
             print(f"{config.run_dir}: finished before, after epoch {state.epoch}")
             return state
         strategy = hosts.strategy or devices.make_strategy(replica_devices)
-        trainee = make_trainee(config, precision, manifest, strategy)
-        if state.newest:
-            if hosts.is_first:
-                checkpoints.restore_trainee(config.run_dir, state.newest.name, trainee)
+        trainee = make_trainee(config, precision, manifest, strategy, weights)
+        if state.newest and hosts.is_first:
+            checkpoints.restore_trainee(config.run_dir, state.newest.name, trainee)
+        if state.newest or init_from:
             hosts.copy_variables(trainee.variables)
         recipe = Recipe(
             config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=xla
@@ -135,7 +137,9 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
                 after_step,
                 stop,
             )
-            run.report.start(trainee.model.count_params(), precision, replica_devices, hosts, state)
+            run.report.start(
+                trainee.model.count_params(), precision, replica_devices, hosts, state, weights
+            )
             with _reading_errors(run), lost_hosts(hosts):
                 return train_epochs(run, state)
 
@@ -155,13 +159,22 @@ def open_run(config: TrainConfig, description: dict[str, Any], hosts: Hosts) -> 
 
 
 def make_trainee(
-    config: TrainConfig, precision: str, manifest: Manifest, strategy: tf.distribute.Strategy
+    config: TrainConfig,
+    precision: str,
+    manifest: Manifest,
+    strategy: tf.distribute.Strategy,
+    weights: InitialWeights | None = None,
 ) -> Trainee:
-    """Fresh weights, drawn from the seed; the precision becomes Keras' global policy."""
+    """Fresh weights, drawn from the seed, or what there is of others; the precision becomes Keras'
+    global policy."""
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(precision)
     with strategy.scope():
         model = build_model(config.experiment, len(manifest.labels))
+        if weights:
+            weights.copy_to(model, manifest.labels)
+        if config.freeze:
+            freeze(model, config.freeze)
         return Trainee(
             model,
             make_optimizer(config, model, manifest.splits["train"].records),
