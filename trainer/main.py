@@ -63,8 +63,8 @@ def define_flags() -> None:
     command.define_path(
         "architecture",
         None,
-        "Instead of --experiment, an architecture of your own: a JSON file like a run's config.json, "
-        "or like the architecture in it.",
+        "Instead of --experiment, an architecture of your own: a JSON file like a run's "
+        "config.json, or like the architecture in it.",
         kind="FILE",
         is_for_tensorflow=True,
         module_name=group,
