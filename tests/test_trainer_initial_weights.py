@@ -347,3 +347,17 @@ def test_the_command_fine_tunes_on_other_categories(source, other_data, tmp_path
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
     assert "--freeze=head: " in other.stderr
     assert "--init_from" in other.stderr
+
+
+def test_a_sweep_starts_its_runs_from_a_source_and_finds_them_finished_without_it(data, tmp_path):
+    flags = (f"--dataset={data}", "--batch_size=10", "--epochs=1")
+    trained = run("trainer.main", *flags, f"--run_dir={tmp_path}/A", "--experiment=demo")
+    assert (trained.returncode, trained.stderr) == (0, "")
+    flags = (*flags, f"--run_dir={tmp_path}/runs", f"--init_from={tmp_path}/A")
+    first = run("trainer.sweep", *flags, "--experiments=demo", "--freeze=blocks_c")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert f"starts from {tmp_path}/A, epoch 1; its head too" in first.stdout
+    shutil.rmtree(tmp_path / "A")
+    again = run("trainer.sweep", *flags, "--experiments=demo", "--freeze=blocks_c")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "demo  finished before" in again.stdout
