@@ -28,6 +28,7 @@ STUDY_SETTINGS = {
     "ema_decay": 0,
     "augment": [],
     "early_stopping": 0,
+    "freeze": None,
 }
 
 
@@ -172,6 +173,8 @@ def _recipe(run: Run) -> Iterator[str]:
     yield f"batch {config['batch_size']}"
     yield f"learning rate {config.get('learning_rate')}, {config.get('learning_rate_schedule')}"
     yield f"seed {config.get('seed')}"
+    if source := config.get("init_from"):
+        yield f"from the weights of {source['path']}"
     for name, plain in STUDY_SETTINGS.items():
         value = config.get(name, plain)
         if value != plain:

@@ -132,6 +132,8 @@ def _study_accuracy(run: Run, checkpoint: str) -> float | None:
 def _setting(run: Run, name: str) -> Any:
     is_of_model = name == "batch_norm"
     value = (run.config.get("architecture", {}) if is_of_model else run.config).get(name)
+    if name == "init_from" and value:
+        value = value["path"]
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 

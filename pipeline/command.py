@@ -44,8 +44,15 @@ def define_path(
       required: whether the command needs the flag.
       module_name: the group in --help.
     """
-    parser = _PathParser(kind, is_for_tensorflow)
-    flags.DEFINE(parser, name, default, help, module_name=module_name, required=required)
+    flags.DEFINE(
+        _PathParser(kind, is_for_tensorflow),
+        name,
+        default,
+        help,
+        serializer=flags.ArgumentSerializer(),  # a sweep hands its runs the flags that it was given
+        module_name=module_name,
+        required=required,
+    )
 
 
 def define_paths(

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from analysis import figures, run_table
+from analysis import figures, report_run, run_table
 from analysis.cost_scatter import plot_costs
 from analysis.runs import Run, read_run, read_runs
 from pipeline.errors import UserError
@@ -90,6 +90,16 @@ def test_only_settings_in_which_runs_differ_are_shown(sweep):
     assert "batch_norm" in headers
     assert "seed" not in headers
     assert "augment" not in headers
+
+
+def test_a_run_that_started_from_trained_weights_is_shown_with_their_source(sweep):
+    source = {"path": "/runs/A", "weights_sha256": "0" * 64, "epoch": 7}
+    tuned = write_run(sweep / "tuned", NO_HISTORY, init_from=source, freeze="head")
+    rows = run_table.make_rows(read_runs([tuned, str(sweep / "E3")]), "last")
+    assert [row["init_from"] for row in rows] == ["/runs/A", None]
+    assert [row["freeze"] for row in rows] == ["head", None]
+    assert "/runs/A" in run_table.to_text(rows)
+    assert "from the weights of /runs/A" in list(report_run._recipe(read_run(tuned)))
 
 
 def test_markdown_has_a_cell_for_every_column_and_escapes_what_it_must(sweep):

@@ -259,6 +259,8 @@ def test_names_that_are_not_utf_8_are_escaped_on_the_screen(tmp_path: pathlib.Pa
     [
         ("trainer.main", "run_dir"),
         ("trainer.main", "dataset"),
+        ("trainer.main", "init_from"),
+        ("trainer.main", "architecture"),
         ("trainer.sweep", "run_dir"),
         ("trainer.evaluate", "dataset"),
         ("trainer.export", "run_dir"),

@@ -24,7 +24,7 @@ def exports(tmp_path_factory):
     run = SavedRun({"labels": LABELS}, 1, build_model(tiny_experiment(), len(LABELS)))
     model = exporters.standard_model(run.with_probabilities())
     for name in ("keras", "saved_model", "tflite_float32"):
-        exporters.write_export(name, model, LABELS, str(directory / FILES[name]), np.empty(0))
+        exporters.write_export(name, model, LABELS, str(directory / FILES[name]), np.empty(0), {})
     return directory
 
 

@@ -65,12 +65,13 @@ def free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-def run_hosts(config, flags=((), ()), data=()):
+def run_hosts(config, flags=((), ()), data=(), changes=(RECIPE, RECIPE)):
     """Trains on two hosts to their end.
 
     Args:
       flags: what each is to do besides: see tests.stopped_training.
       data: the data set of each, where they have their own.
+      changes: fields of the configuration of each.
     """
     ports = free_ports(2)
     processes = []
@@ -82,7 +83,7 @@ def run_hosts(config, flags=((), ()), data=()):
             command = [sys.executable, "-m", "tests.stopped_training", directory, run_dir]
             processes.append(
                 subprocess.Popen(
-                    [*command, json.dumps(RECIPE), *of_host],
+                    [*command, json.dumps(changes[index]), *of_host],
                     env=os.environ | {"TF_CONFIG": cluster(index, ports)},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -145,12 +145,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished, data, t
     assert run_directory.latest(config, "epochs") == 3
 
 
-def stop_training(data, run_dir, point, number, signal):
+def stop_training(data, run_dir, point, number, signal, changes="{}"):
     """Runs until the signal comes; what the process leaves behind."""
     return subprocess.run(
         [
             *(sys.executable, "-m", "tests.stopped_training"),
-            *map(str, (data, run_dir, "{}", point, number, signal)),
+            *map(str, (data, run_dir, changes, point, number, signal)),
         ],
         capture_output=True,
         text=True,

@@ -26,6 +26,7 @@ FILES = {
     "tflite_int8": "model_int8.tflite",
 }
 LABELS = "labels.txt"  # in each of them: a label a line, the line number from 0 is the class index
+DESCRIPTION = "architecture.json"  # in a .keras file: see trainer.exporters
 _MAX_THREADS = 8  # the small maps of one drawing keep no more busy
 
 
@@ -68,7 +69,7 @@ def load_export(path: str) -> Classifier:
     if os.path.isdir(path):
         return _load_saved_model(path)
     if path.endswith(".keras"):
-        return _load_keras(path)
+        return _from_keras(*load_keras(path))
     if path.endswith(".tflite"):
         return _load_tflite(path)
     raise UserError(f"{path}: neither a .keras or .tflite file nor a SavedModel directory")
@@ -102,15 +103,19 @@ def _from_keras(network: Any, labels: tuple[str, ...]) -> Classifier:
     return Classifier(labels, lambda bitmaps: function(bitmaps)["probabilities"].numpy())
 
 
-def _load_keras(path: str) -> Classifier:
+def load_keras(path: str) -> tuple[Any, tuple[str, ...]]:
+    """The keras.Model in a .keras file, from images to probabilities, and its labels.
+
+    Raises:
+      UserError: trainer.export has not written the file, or it is damaged.
+    """
     labels = _zipped_labels(path)
     with quiet_start():
         import keras
     try:
-        network = keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=False), labels
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise _cannot_load(path, error) from None
-    return _from_keras(network, labels)
 
 
 def _load_saved_model(path: str) -> Classifier:

@@ -59,6 +59,8 @@ class TrainConfig:
     checkpoint_every: Interval = CHECKPOINT_EVERY
     keep_checkpoints: int | None = 1  # of the newest epochs, besides the best; None: of all
     profile: bool = False  # whether to write a profile of some steps
+    init_from: str | None = None  # run directory or .keras file that the weights are taken from
+    freeze: str | None = None  # one of experiments.STAGES; those before it are not trained
 
     # Not the study's, each off by default.
     learning_rate_schedule: str = "constant"  # one of SCHEDULES
@@ -93,11 +95,18 @@ IDENTITY = (
     "label_smoothing",
     "ema_decay",
     "augment",
+    "init_from",
+    "freeze",
 )
 
 
-def describe_run(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
-    """Return what config.json says of a run as a whole, from its beginning."""
+def describe_run(
+    config: TrainConfig, manifest: Manifest, init_from: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what config.json says of a run as a whole, from its beginning.
+
+    `init_from` is what `initial_weights` says of the run's --init_from.
+    """
     dataset = config.dataset if is_remote(config.dataset) else os.path.abspath(config.dataset)
     architecture = config.experiment.architecture
     stages = costs.stages(architecture, len(manifest.labels))
@@ -106,10 +115,14 @@ def describe_run(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
         "experiment": config.experiment.name,
         "architecture": architecture.describe(),
         "parameters": sum(stage.parameters for stage in stages),
+        "trained_parameters": costs.trained_parameters(
+            architecture, len(manifest.labels), config.freeze
+        ),
         "multiply_adds": sum(stage.multiply_adds for stage in stages),  # of an image
         "epochs": config.epochs,
         **{name: getattr(config, name) for name in IDENTITY},
         "augment": list(config.augment),
+        "init_from": init_from,
         "early_stopping": config.early_stopping,
         "dataset": dataset,
         "dataset_fingerprint": manifest.fingerprint,

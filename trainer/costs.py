@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pipeline.records import IMAGE_SIZE
 from trainer.experiments import (
     K11,
+    STAGES,
     Architecture,
     Block,
     Branches,
@@ -53,7 +54,8 @@ class Stage:
 
 
 def stages(architecture: Architecture, num_classes: int) -> list[Stage]:
-    """A model's seven stages, from the stem to the head, which puts out 1×1×num_classes logits.
+    """A model's seven stages, in the order of `experiments.STAGES`, from the stem to the head,
+    which puts out 1×1×num_classes logits.
 
     Multiply-adds are those of the convolutions and of the dense layer, as they are usually counted:
     height × width × channels of the kernel, for every value of the map that comes out, padding or
@@ -75,6 +77,28 @@ def stages(architecture: Architecture, num_classes: int) -> list[Stage]:
 def total(parts: Iterable[Stage]) -> Cost:
     """The costs of a whole model."""
     return _sum(Cost(stage.parameters, stage.multiply_adds) for stage in parts)
+
+
+def stem_maps(stem: Branches) -> list[Map]:
+    """What each branch of a stem puts out; sizes below 1 where a map is too small for a kernel."""
+    return _branches(IMAGE, stem, norm=False)[0]
+
+
+def trained_parameters(architecture: Architecture, num_classes: int, freeze: str | None) -> int:
+    """How many parameters training changes.
+
+    Args:
+      architecture: the model's.
+      num_classes: the number of logits.
+      freeze: the first stage that is trained, one of `experiments.STAGES`; None for all.
+    """
+    first = STAGES.index(freeze) if freeze else 0
+    plain = dataclasses.replace(architecture, batch_norm=False)
+    kernels, all_of_them = (
+        total(stages(each, num_classes)[first:]).parameters for each in (plain, architecture)
+    )
+    # Of the four numbers that batch normalisation has for a channel two are trained.
+    return (kernels + all_of_them) // 2
 
 
 def widths(architecture: Architecture) -> tuple[int, int, int]:

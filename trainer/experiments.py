@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
 
+STAGES = ("stem", "blocks_a", "reduction_a", "blocks_b", "reduction_b", "blocks_c", "head")
+
 Kernel = tuple[int, int]  # height, width
 
 

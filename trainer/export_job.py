@@ -140,9 +140,11 @@ def _write_and_compare(
     _print_row("checkpoint", None, compare(reference, reference, drawings.classes))
     model = exporters.standard_model(run.with_probabilities())
     files = {}
+    description = {key: run.config[key] for key in ("experiment", "architecture")}
+    description["epoch"] = run.epoch
     for name in formats:
         path = os.path.join(directory, FILES[name])
-        exporters.write_export(name, model, run.labels, path, drawings.calibration)
+        exporters.write_export(name, model, run.labels, path, drawings.calibration, description)
         measured = measure(classifiers.load_export(path), drawings.bitmaps)
         figures = compare(measured, reference, drawings.classes)
         size_bytes = _size_bytes(path)

@@ -11,9 +11,11 @@ Of every form, input and output are
 
 1 is ink. Labels travel inside: `labels.txt` is an entry of the ZIP archive that a .keras file is;
 of the archive at the end of a .tflite file, where TensorFlow Lite's metadata has associated files;
-and in the assets of a SavedModel.
+and in the assets of a SavedModel. A .keras file holds `architecture.json` too, from which training
+can start (--init_from): the keys experiment, architecture and epoch.
 """
 
+import json
 import os
 import tempfile
 import zipfile
@@ -26,10 +28,10 @@ import tensorflow as tf
 
 from pipeline.errors import RunError
 from pipeline.records import IMAGE_SIZE
-from trainer.classifiers import LABELS, bitmap_function
+from trainer.classifiers import DESCRIPTION, LABELS, bitmap_function
 from trainer.quiet_start import quiet_start
 
-_LABELS_TIME = (1980, 1, 1, 0, 0, 0)  # in an archive; the earliest there is
+_ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # in an archive; the earliest there is
 
 
 def standard_model(model: keras.Model) -> keras.Model:
@@ -45,7 +47,12 @@ def standard_model(model: keras.Model) -> keras.Model:
 
 
 def write_export(
-    name: str, model: keras.Model, labels: Sequence[str], path: str, calibration: np.ndarray
+    name: str,
+    model: keras.Model,
+    labels: Sequence[str],
+    path: str,
+    calibration: np.ndarray,
+    description: dict[str, Any],
 ) -> None:
     """Writes one form of a model.
 
@@ -56,6 +63,7 @@ def write_export(
       path: of the file or directory.
       calibration: [N, 85, 85] uint8 of 0 and 1, the drawings from which the int8 model takes the
         range of each tensor.
+      description: the content of a .keras file's architecture.json.
 
     Raises:
       RunError: it cannot be written.
@@ -71,7 +79,10 @@ def write_export(
             with open(path, "wb") as file:
                 file.write(content)
         with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(zipfile.ZipInfo(LABELS, _LABELS_TIME), _lines(labels))
+            archive.writestr(zipfile.ZipInfo(LABELS, _ENTRY_TIME), _lines(labels))
+            if name == "keras":
+                entry = zipfile.ZipInfo(DESCRIPTION, _ENTRY_TIME)
+                archive.writestr(entry, json.dumps(description, indent=1))
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
     except tf.errors.OpError as error:

@@ -3,7 +3,8 @@
   python -m trainer.main --dataset=data --run_dir=runs/E3_8 --experiment=E3_8
 
 The same command again goes on from the newest checkpoint, to the bit as if it had never stopped;
-with more --epochs it goes on after the last one. Ctrl-C and SIGTERM save a checkpoint first, and
+with more --epochs it goes on after the last one. --init_from starts another run from its weights,
+on other categories too. Ctrl-C and SIGTERM save a checkpoint first, and
 the exit status is 75 then.
 """
 
@@ -16,7 +17,8 @@ from absl import flags
 from pipeline import command
 from pipeline.dataset import read_manifest
 from pipeline.errors import UserError
-from trainer import costs, experiments
+from trainer import costs, experiments, initial_weights
+from trainer.architecture_file import read_architecture
 from trainer.config import AUGMENTATIONS, PRECISIONS, SCHEDULES, XLA, Interval, TrainConfig
 from trainer.experiments import Experiment
 from trainer.quiet_start import quiet_start
@@ -65,10 +67,36 @@ def define_flags() -> None:
         f"Architecture: {', '.join(experiments.EXPERIMENTS)}.",
         module_name=group,
     )
+    command.define_path(
+        "architecture",
+        None,
+        "Instead of --experiment, an architecture of your own: a JSON file like a run's "
+        "config.json, or like the architecture in it.",
+        kind="FILE",
+        is_for_tensorflow=True,
+        module_name=group,
+    )
     flags.DEFINE_boolean(
         "batch_norm",
         False,
         "Normalise after every convolution (the study does not).",
+        module_name=group,
+    )
+    command.define_path(
+        "init_from",
+        None,
+        "Start from the best weights of another run, or from a .keras file of trainer.export; with "
+        "other categories than there the head is new. The architecture is the source's, unless "
+        "--experiment or --architecture is given.",
+        kind="PATH",
+        is_for_tensorflow=True,
+        module_name=group,
+    )
+    flags.DEFINE_enum(
+        "freeze",
+        None,
+        list(experiments.STAGES[1:]),
+        "With --init_from: do not train the stages before this one; head trains the head alone.",
         module_name=group,
     )
     flags.DEFINE_boolean(
@@ -181,7 +209,7 @@ def define_flags() -> None:
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
-    experiment = find_experiment(args.experiment, args.batch_norm)
+    experiment = experiment_from_flags()
     if args.summary:
         labels = read_manifest(args.dataset).labels if args.dataset else ()
         print(costs.summary(experiment, len(labels) or experiment.categories or 20))
@@ -198,13 +226,37 @@ def main(_: list[str]) -> None:
         )
 
 
+def experiment_from_flags() -> Experiment:
+    """That of --architecture, of --experiment or of the source of --init_from.
+
+    Raises:
+      UserError: the flags contradict each other, or there is none such.
+    """
+    args = flags.FLAGS
+    if args.architecture:
+        if args["experiment"].present:
+            raise UserError("--architecture and --experiment: give one of them")
+        experiment = read_architecture(args.architecture)
+    elif args.init_from and not args["experiment"].present:
+        experiment = initial_weights.find_experiment(args.init_from, args.run_dir)
+    else:
+        return find_experiment(args.experiment, args.batch_norm)
+    if args["batch_norm"].present:
+        return with_batch_norm(experiment, args.batch_norm)
+    return experiment
+
+
 def find_experiment(name: str, batch_norm: bool) -> Experiment:
     """The experiment, as it is or with batch normalisation.
 
     Raises:
       UserError: there is none of that name.
     """
-    experiment = experiments.find(name)
+    return with_batch_norm(experiments.find(name), batch_norm)
+
+
+def with_batch_norm(experiment: Experiment, batch_norm: bool) -> Experiment:
+    """The experiment with batch normalisation or without it."""
     architecture = dataclasses.replace(experiment.architecture, batch_norm=batch_norm)
     return dataclasses.replace(experiment, architecture=architecture)
 
@@ -224,6 +276,10 @@ def config_from_flags(experiment: Experiment) -> TrainConfig:
         raise UserError(
             f"--augment={','.join(args.augment)}: no {', '.join(sorted(unknown))}; "
             f"there are {', '.join(AUGMENTATIONS)}"
+        )
+    if args.freeze and not args.init_from:
+        raise UserError(
+            f"--freeze={args.freeze}: random weights are no use untrained; it needs --init_from"
         )
     if args.warmup_epochs > args.epochs:
         raise UserError(f"--warmup_epochs={args.warmup_epochs:g}: longer than --epochs")

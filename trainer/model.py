@@ -1,5 +1,6 @@
 """The model of an experiment: blocks as functions over tensors. Map sizes are those of E2_7."""
 
+import re
 from collections.abc import Sequence
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from pipeline.records import IMAGE_SIZE
 from trainer import experiments
 from trainer.experiments import (
+    STAGES,
     Block,
     Branches,
     Experiment,
@@ -48,7 +50,33 @@ def build_model(experiment: str | Experiment, num_classes: int) -> keras.Model:
     x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average_pool")(x)  # [B, 480]
     x = Dropout(architecture.dropout_rate, dtype="float32", name="dropout")(x)
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
-    return keras.Model(image, logits, name=experiment.name)
+    return keras.Model(image, logits, name=_scope_name(experiment.name))
+
+
+def freeze(model: keras.Model, first_trained: str) -> None:
+    """Leaves the weights of the stages before one untrained, their batch normalisation at its
+    moving statistics; comes before the optimizer is built.
+
+    Args:
+      model: one of `build_model`.
+      first_trained: one of `experiments.STAGES`.
+    """
+    first = STAGES.index(first_trained)
+    for layer in model.layers:
+        layer.trainable = STAGES.index(_stage_of(layer.name)) >= first
+
+
+def _stage_of(layer: str) -> str:
+    """The stage of a layer with weights, by its name; head for what has none of a stage's names."""
+    if match := re.match(r"(stem|reduction_[ab])_", layer):
+        return match[1]
+    block = re.match(r"([abc])\d+_", layer)
+    return f"blocks_{block[1]}" if block else "head"
+
+
+def _scope_name(name: str) -> str:
+    """The name of a model, in the characters that TensorFlow knows in names."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip("_-") or "model"
 
 
 class Dropout(keras.layers.Dropout):

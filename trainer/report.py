@@ -7,8 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from pipeline.dataset import Manifest
-from trainer import run_directory
+from trainer import costs, run_directory
 from trainer.config import TrainConfig
+from trainer.initial_weights import InitialWeights
 from trainer.optimizer import make_schedule
 from trainer.sessions import Session
 from trainer.state import State, Totals
@@ -31,16 +32,26 @@ class Report:
         session: Session,
         changes: Sequence[str],
         state: State,
+        weights: InitialWeights | None,
     ) -> None:
-        """What is trained on what; `changes`: see `trainer.sessions.changes`."""
-        config, splits = self._config, self._manifest.splits
+        """What is trained on what.
+
+        Args:
+          parameters: of the model.
+          session: with which hardware.
+          changes: since the last session, see `trainer.sessions.changes`.
+          state: from where it goes on.
+          weights: that others have trained.
+        """
+        config, splits, labels = self._config, self._manifest.splits, self._manifest.labels
         where = ", ".join(session.device_names)
         if session.hosts > 1:
             where += f" of each of {session.hosts} hosts"
         print(
             f"experiment  {config.experiment.name} ({config.experiment.change}), "
-            f"{parameters:,} parameters\n"
-            f"data set    {config.dataset}: {len(self._manifest.labels)} classes, "
+            f"{parameters:,} parameters{self._trained()}\n"
+            + (f"starts from {weights.tell(labels)}\n" if weights else "")
+            + f"data set    {config.dataset}: {len(labels)} classes, "
             f"{splits['train'].records:,} training and "
             f"{splits['validation'].records:,} validation drawings\n"
             f"training    {config.epochs} epochs of {self._steps_per_epoch:,} steps, "
@@ -52,6 +63,14 @@ class Report:
             + (f"\nchanged     {'; '.join(changes)}: sums may round otherwise" if changes else ""),
             flush=True,
         )
+
+    def _trained(self) -> str:
+        """How many of the parameters are trained, where --freeze leaves some out."""
+        freeze, architecture = self._config.freeze, self._config.experiment.architecture
+        if not freeze:
+            return ""
+        trained = costs.trained_parameters(architecture, len(self._manifest.labels), freeze)
+        return f", {trained:,} of them trained"
 
     def interval(self, epoch: int, step: int, totals: Totals) -> None:
         """Some steps of an epoch; `step` is the last of them, counted over all epochs."""

@@ -56,14 +56,14 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         if self.name in _NAMES:  # long values
             return _NAMES[self.name]
-        return f"--{self.name} ({self.there} there, {self.here} here)"
+        return f"--{self.name} ({_shown(self.there)} there, {_shown(self.here)} here)"
 
     @property
     def flag(self) -> str:
         """Return how the run in the directory was started; empty where no flag says it."""
-        if self.name in _NAMES or isinstance(self.there, dict):
+        if self.name in _NAMES or self.there is None:
             return ""
-        value = ",".join(self.there) if isinstance(self.there, list) else self.there
+        value = ",".join(self.there) if isinstance(self.there, list) else _shown(self.there)
         return f"--{self.name}={value}"
 
 
@@ -286,6 +286,10 @@ def differences(
         for name in names
         if there.get(name) != here[name]
     ]
+
+
+def _shown(value: Any) -> str:
+    return value["path"] if isinstance(value, dict) else str(value).replace("None", "none")
 
 
 def _temporary(path: str) -> str:

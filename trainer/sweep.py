@@ -29,6 +29,7 @@ from trainer import experiments, run_directory, study, sweep_table
 from trainer import main as trainer_main
 from trainer.cluster import VARIABLE, read_cluster
 from trainer.config import TrainConfig, describe_run
+from trainer.initial_weights import known_source
 from trainer.quiet_start import quiet_start
 from trainer.state import State
 from trainer.sweep_table import Result
@@ -182,9 +183,11 @@ def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
     """
     if not os.path.isdir(config.run_dir) or not os.listdir(config.run_dir):
         return False
+    source = config.init_from and known_source(config.init_from, config.run_dir)
     try:
         with run_directory.locked(config.run_dir):
-            state = run_directory.open_run(config.run_dir, describe_run(config, manifest))
+            description = describe_run(config, manifest, source or None)
+            state = run_directory.open_run(config.run_dir, description)
     except RunError:  # a damaged state: trainer.main will say so
         return False
     return state.is_finished(config.epochs, config.early_stopping)

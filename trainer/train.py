@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from pipeline.dataset import Manifest
 from pipeline.errors import Stopped, UserError
-from trainer import checkpoints, devices, predictions, run_directory, sessions
+from trainer import checkpoints, devices, initial_weights, predictions, run_directory, sessions
 from trainer.config import TrainConfig, describe_run
 from trainer.evaluation import evaluate
 from trainer.hosts import ONE_HOST, Agreement, Hosts, lost_hosts
+from trainer.initial_weights import InitialWeights
 from trainer.input_pipeline import (
     Batch,
     evaluation_batches,
@@ -25,7 +26,7 @@ from trainer.input_pipeline import (
 )
 from trainer.loss_scale import LossScale
 from trainer.meter import Meter
-from trainer.model import build_model
+from trainer.model import build_model, freeze
 from trainer.optimizer import MovingAverage, make_optimizer
 from trainer.profile import profiled
 from trainer.report import NoReport, Report
@@ -117,18 +118,19 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
     check_trainable(data, config.batch_size, hosts)
     replica_devices = replica_devices or devices.training_devices()
     run_dir = config.run_dir
+    init_from, weights = initial_weights.find_weights(config, data.manifest.labels, hosts)
     with run_directory.locked(run_dir) if hosts.is_first else contextlib.nullcontext():
-        start = open_run(config, data, hosts)
+        start = open_run(config, data, init_from, hosts)
         state = start.state
         if start.is_verified and state.is_finished(config.epochs, config.early_stopping):
             print(f"{run_dir}: finished before, after epoch {state.epoch}")
             return state
         session = sessions.choose(config, start.before, replica_devices, hosts)
         strategy = hosts.strategy or devices.make_strategy(replica_devices)
-        trainee = make_trainee(config, session.precision, data.manifest, strategy)
-        if state.newest:
-            if hosts.is_first:
-                checkpoints.restore_trainee(run_dir, state.newest.name, trainee)
+        trainee = make_trainee(config, session.precision, data.manifest, strategy, weights)
+        if state.newest and hosts.is_first:
+            checkpoints.restore_trainee(run_dir, state.newest.name, trainee)
+        if state.newest or init_from:
             hosts.copy_variables(trainee.variables)
         recipe = Recipe(
             config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=session.xla
@@ -158,7 +160,8 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
                 is_verified=start.is_verified,
             )
             parameters = trainee.model.count_params()
-            report.start(parameters, session, sessions.changes(start.before, described), state)
+            changes = sessions.changes(start.before, described)
+            report.start(parameters, session, changes, state, weights)
             data.start(start.seen)
             try:
                 with data.reading(), lost_hosts(hosts):
@@ -177,14 +180,18 @@ class Start(NamedTuple):
     before: dict[str, Any] | None  # the last session, as config.json has it
 
 
-def open_run(config: TrainConfig, data: VerifiedData, hosts: Hosts) -> Start:
+def open_run(
+    config: TrainConfig, data: VerifiedData, init_from: dict[str, Any] | None, hosts: Hosts
+) -> Start:
     """Begins or continues the run, whose directory the first host has.
+
+    `init_from`: see `describe_run`.
 
     Raises:
       UserError: the directory belongs to another run, or this host was told another run than the
         first one.
     """
-    description = describe_run(config, data.manifest)
+    description = describe_run(config, data.manifest, init_from)
     told = {**description, "precision": config.precision, "xla": config.xla}
     first = hosts.from_first(told)
     if different := run_directory.differences(first, json.loads(json.dumps(told)), sorted(told)):
@@ -220,13 +227,22 @@ def merge(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def make_trainee(
-    config: TrainConfig, precision: str, manifest: Manifest, strategy: tf.distribute.Strategy
+    config: TrainConfig,
+    precision: str,
+    manifest: Manifest,
+    strategy: tf.distribute.Strategy,
+    weights: InitialWeights | None = None,
 ) -> Trainee:
-    """Fresh weights, drawn from the seed; the precision becomes Keras' global policy."""
+    """Fresh weights, drawn from the seed, or what there is of others; the precision becomes Keras'
+    global policy."""
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(precision)
     with strategy.scope():
         model = build_model(config.experiment, len(manifest.labels))
+        if weights:
+            weights.copy_to(model, manifest.labels)
+        if config.freeze:
+            freeze(model, config.freeze)
         return Trainee(
             model,
             make_optimizer(config, model, manifest.splits["train"].records),
