@@ -173,8 +173,10 @@ def define_flags() -> None:
     command.define_path("run_dir", None, "Directory of the run.", required=True)
     define_dataset_flag()
     define_checkpoint_flag("best")
-    flags.DEFINE_integer("pairs", 12, "Pairs of categories.", lower_bound=1)
-    flags.DEFINE_integer("per_category", 6, "Drawings of each category of a pair.", lower_bound=1)
+    command.define_integer("pairs", 12, "Pairs of categories.", lower_bound=1, upper_bound=500)
+    command.define_integer(
+        "per_category", 6, "Drawings of each category of a pair.", lower_bound=1, upper_bound=100
+    )
     figures.define_output_flag()
 
 

@@ -186,7 +186,7 @@ def define_flags() -> None:
     command.define_path("run_dir", None, "Directory of the run.", required=True)
     define_dataset_flag()
     define_checkpoint_flag("best")
-    flags.DEFINE_integer("count", 18, "Drawings of each kind.", lower_bound=1)
+    command.define_integer("count", 18, "Drawings of each kind.", lower_bound=1, upper_bound=500)
     figures.define_output_flag()
 
 

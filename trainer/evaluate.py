@@ -42,7 +42,9 @@ def define_flags() -> None:
         ["best", "last"],
         "Weights of the epoch with the highest validation accuracy, or of the last one.",
     )
-    flags.DEFINE_integer("batch_size", 100, "Drawings to classify at once.", lower_bound=1)
+    command.define_integer(
+        "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
+    )
     command.define_path("output", None, "JSON file to write all figures to.", kind="FILE")
 
 

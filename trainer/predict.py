@@ -40,8 +40,12 @@ def define_flags() -> None:
         kind="PATH",
         is_for_tensorflow=True,
     )
-    flags.DEFINE_integer("top", 3, "Classes to name for each drawing.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 100, "Drawings to classify at once.", lower_bound=1)
+    command.define_integer(
+        "top", 3, "Classes to name for each drawing.", lower_bound=1, upper_bound=10**5
+    )
+    command.define_integer(
+        "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
+    )
 
 
 def main(argv: list[str]) -> None:
