@@ -11,6 +11,7 @@ from pipeline.errors import RunError, UserError
 from trainer import run_directory, storage
 from trainer.dataset_checks import check_split
 from trainer.input_pipeline import Batch, evaluation_batches
+from trainer.memory import out_of_memory
 from trainer.metrics import Metrics
 from trainer.predictions import Predictions
 from trainer.saved_runs import load_run
@@ -45,7 +46,7 @@ def evaluate_run(
     Raises:
       UserError: the run has no checkpoint, the data set cannot be read, has other labels, or no
         drawings in that split.
-      RunError: the checkpoint or a shard is damaged.
+      RunError: the checkpoint or a shard is damaged, or memory runs out.
     """
     manifest = read_manifest(dataset, storage.read_file)
     check_split(dataset, manifest, split)
@@ -56,7 +57,8 @@ def evaluate_run(
     step = make_evaluation_step(tf.distribute.get_strategy(), run.model)
     try:
         batches = evaluation_batches(dataset, manifest, split, batch_size)
-        result, _ = evaluate(step, batches, manifest.labels)
+        with out_of_memory(batch_size):
+            result, _ = evaluate(step, batches, manifest.labels)
     except tf.errors.DataLossError as error:
         raise RunError(f"{dataset}: damaged ({error.message})") from None
     return {"split": split, "checkpoint": checkpoint, "epoch": run.epoch, **result}

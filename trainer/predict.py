@@ -22,6 +22,7 @@ from pipeline.errors import RunError, UserError
 from pipeline.rasterize import rasterize_packed
 from trainer.classifiers import Classifier, load_export, load_run
 from trainer.drawing_lines import Line, check_files, read_batches
+from trainer.memory import out_of_memory
 
 
 def define_flags() -> None:
@@ -61,7 +62,9 @@ def main(argv: list[str]) -> None:
     classifier = load_export(args.model) if args.model else load_run(args.run_dir, args.checkpoint)
     bad_lines = 0
     for lines in read_batches(paths, args.batch_size):
-        for line, answer in zip(lines, predict(lines, classifier, args.top), strict=True):
+        with out_of_memory(args.batch_size):
+            answers = predict(lines, classifier, args.top)
+        for line, answer in zip(lines, answers, strict=True):
             if line.drawing is None:
                 bad_lines += 1
                 print(f"{line.place}: {line.error}", file=sys.stderr)

@@ -65,7 +65,8 @@ def locked(run_dir: str) -> Iterator[None]:
 
 
 def open_run(run_dir: str, config: dict[str, Any]) -> State:
-    """Begins a run in an empty directory, or continues the one that is there.
+    """Begins a run in an empty directory or in place of one that has no checkpoint yet, or
+    continues the one that is there.
 
     Args:
       run_dir: the directory, which is `locked`.
@@ -77,7 +78,8 @@ def open_run(run_dir: str, config: dict[str, Any]) -> State:
     try:
         if os.path.exists(os.path.join(run_dir, CONFIG)):
             different = differences(read_config(run_dir), config)
-            if different:
+            # Without a checkpoint there is nothing to lose: the first batch did not fit, say.
+            if different and read_state(run_dir).newest:
                 raise UserError(
                     f"{run_dir}: belongs to another run, which differs in {different}; "
                     "choose another --run_dir"

@@ -25,6 +25,7 @@ from trainer.input_pipeline import (
     training_batches,
 )
 from trainer.loss_scale import LossScale
+from trainer.memory import out_of_memory
 from trainer.meter import Meter
 from trainer.model import build_model
 from trainer.optimizer import MovingAverage, make_optimizer
@@ -87,8 +88,8 @@ def train(
 
     Raises:
       UserError: the configuration, the data set or the run directory cannot be used.
-      RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, a shard is gone, or
-        another host is.
+      RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, a shard is gone,
+        another host is, or memory runs out.
       Stopped: SIGTERM or Ctrl-C came, to any host, and a checkpoint was saved.
     """
     with lost_hosts(hosts):
@@ -136,7 +137,9 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
                 stop,
             )
             run.report.start(trainee.model.count_params(), precision, replica_devices, hosts, state)
-            with _reading_errors(run), lost_hosts(hosts):
+            replicas = len(replica_devices) * hosts.count
+            memory = out_of_memory(config.batch_size, devices=replicas, run_dir=config.run_dir)
+            with memory, _reading_errors(run), lost_hosts(hosts):
                 return train_epochs(run, state)
 
 
