@@ -289,9 +289,11 @@ def help_text(doc: str) -> str:
         lines += ["", "Flags:" if module == sys.argv[0] else f"{module}:"]
         for flag in of_module:
             choices = "|".join(getattr(flag.parser, "enum_values", []))
-            kind = choices or _KINDS.get(flag.flag_type(), flag.flag_type())
+            flag_type = flag.flag_type().removeprefix("multi ")  # which may be given repeatedly
+            kind = choices or _KINDS.get(flag_type, flag_type)
             name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={kind}"
             text = (flag.help or "").removeprefix(f"<{choices}>: ")  # absl's own way to show them
+            text = text.partition(";\n    repeat this option")[0]  # absl's
             if flag.default not in (None, []):
                 text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
             lines += [f"  {name}", flags.text_wrap(text, length=88, indent=" " * 6)]
