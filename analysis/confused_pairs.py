@@ -171,8 +171,10 @@ def _draw_mistake(
 
 def define_flags() -> None:
     evaluations.define_flags(with_dataset=True)
-    flags.DEFINE_integer("pairs", 12, "Pairs of categories.", lower_bound=1)
-    flags.DEFINE_integer("per_category", 6, "Drawings of each category of a pair.", lower_bound=1)
+    command.define_integer("pairs", 12, "Pairs of categories.", lower_bound=1, upper_bound=500)
+    command.define_integer(
+        "per_category", 6, "Drawings of each category of a pair.", lower_bound=1, upper_bound=100
+    )
     figures.define_output_flag()
 
 

@@ -190,7 +190,9 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "split", ["train"], "Which splits to show, with commas between: train, validation, test."
     )
-    flags.DEFINE_integer("per_category", 8, "Drawings of each category and split.", lower_bound=1)
+    command.define_integer(
+        "per_category", 8, "Drawings of each category and split.", lower_bound=1, upper_bound=10**4
+    )
     flags.DEFINE_list(
         "categories", [], "Categories to show, with commas between. Default: all of the data set."
     )

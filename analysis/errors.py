@@ -184,7 +184,7 @@ def _draw_tile(
 
 def define_flags() -> None:
     evaluations.define_flags(with_dataset=True)
-    flags.DEFINE_integer("count", 18, "Drawings of each kind.", lower_bound=1)
+    command.define_integer("count", 18, "Drawings of each kind.", lower_bound=1, upper_bound=500)
     figures.define_output_flag()
 
 

@@ -24,6 +24,7 @@ from pipeline.paths import check_output_file
 
 FORMATS = ("png", "svg", "pdf", "eps")
 DPI = 200  # of PNG: pixels an inch
+MAX_PIXELS = 2**16 - 1  # of PNG in one direction: Matplotlib draws no more
 ASPECT = 4 / 3  # width to height of pictures that can be cut up, as nearly as whole columns allow
 
 TEXT = "#222222"
@@ -134,7 +135,7 @@ def write(figure: Figure, paths: Sequence[str]) -> None:
     The same figure gives the same bytes. A file is complete or not there.
 
     Raises:
-      UserError: an unknown extension, or a file cannot be written.
+      UserError: an unknown extension, a PNG file of too many pixels, or one that cannot be written.
     """
     check_outputs(paths)
     for path in paths:
@@ -161,6 +162,12 @@ def render(figure: Figure, file_format: str) -> bytes:
 
 def _render_png(figure: Figure) -> bytes:
     """Opaque, and without colours where there are none: two thirds of the bytes."""
+    width, height = (round(inches * DPI) for inches in figure.get_size_inches())
+    if max(width, height) > MAX_PIXELS:
+        raise UserError(
+            f"the picture would have {width:,} x {height:,} pixels, more than {MAX_PIXELS:,} in "
+            "one direction: let it show less, or write .svg or .pdf"
+        )
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]

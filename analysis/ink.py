@@ -150,11 +150,12 @@ def define_flags() -> None:
     )
     figures.define_output_flag()
     flags.DEFINE_enum("split", "train", dataset.SPLITS, "Which split's drawings, of --dataset.")
-    flags.DEFINE_integer(
+    command.define_integer(
         "per_category",
         None,
         "Only so many drawings of each category; with --input, of each file. Default: all.",
         lower_bound=1,
+        upper_bound=10**9,
     )
     flags.DEFINE_list(
         "categories", [], "Categories to show, of --dataset, with commas between. Default: all."

@@ -170,11 +170,12 @@ def define_flags() -> None:
     command.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
     flags.DEFINE_enum("split", "train", dataset.SPLITS, "Which split's drawings.")
-    flags.DEFINE_integer(
+    command.define_integer(
         "per_category",
         None,
         "The mean of so many drawings of each category. Default: of all.",
         lower_bound=1,
+        upper_bound=10**9,
     )
     flags.DEFINE_list(
         "categories", [], "Categories to show, with commas between. Default: all of the data set."

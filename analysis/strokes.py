@@ -230,7 +230,9 @@ def define_flags() -> None:
         required=True,
     )
     figures.define_output_flag()
-    flags.DEFINE_integer("drawings", 1, "Show the first so many of each file.", lower_bound=1)
+    command.define_integer(
+        "drawings", 1, "Show the first so many of each file.", lower_bound=1, upper_bound=10**6
+    )
     flags.DEFINE_list("key_id", [], "Show the drawings of these keys instead, commas between.")
 
 

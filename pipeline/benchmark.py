@@ -134,11 +134,12 @@ def define_flags() -> None:
     command.define_paths(
         "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
     )
-    flags.DEFINE_integer(
+    command.define_integer(
         "drawings",
         1_000_000,
         "So many to compare speeds with, and a tenth and a half of them for the memory.",
         lower_bound=10,
+        upper_bound=10**9,
     )
 
 

@@ -1,6 +1,7 @@
 """How every `python -m …` of this project starts and ends: flags, one-line errors, exit status."""
 
 import io
+import math
 import os
 import re
 import signal
@@ -80,6 +81,52 @@ def define_paths(
     )
 
 
+def define_float(
+    name: str,
+    default: float | None,
+    help: str,
+    *,
+    lower_bound: float,
+    upper_bound: float,
+    module_name: str | None = None,
+) -> None:
+    """Defines a flag that is a finite number between two bounds, which it may equal.
+
+    Every flag of this project that is a number is defined here or by `define_integer`:
+    `flags.DEFINE_float` takes NaN for a number in any range, and infinity where one end is open.
+    """
+    flags.DEFINE(
+        _FloatParser(lower_bound, upper_bound),
+        name,
+        default,
+        help,
+        serializer=flags.ArgumentSerializer(),
+        module_name=module_name,
+    )
+
+
+def define_integer(
+    name: str,
+    default: int | None,
+    help: str,
+    *,
+    lower_bound: int,
+    upper_bound: int,
+    required: bool = False,
+    module_name: str | None = None,
+) -> None:
+    """Defines a flag that is a whole number between two bounds, which it may equal."""
+    flags.DEFINE(
+        flags.IntegerParser(lower_bound, upper_bound),
+        name,
+        default,
+        help,
+        serializer=flags.ArgumentSerializer(),
+        module_name=module_name,
+        required=required,
+    )
+
+
 def expand_arguments(arguments: Sequence[str]) -> list[str]:
     """The words of a command line that are paths, see `paths.expand`.
 
@@ -127,6 +174,13 @@ class _PathsParser(flags.ListParser):
         return f"{self._kind},…"
 
 
+class _FloatParser(flags.FloatParser):
+    """The value of a `define_float` flag."""
+
+    def is_outside_bounds(self, val: float) -> bool:
+        return math.isnan(val) or super().is_outside_bounds(val)
+
+
 def run(
     main: Callable[[list[str]], None],
     *,
@@ -149,23 +203,10 @@ def run(
       pass_unknown_flags: whether unknown flags are left to `main`, too.
     """
 
-    def parse_flags(argv: list[str]) -> list[str]:
-        if {"--help", "-help", "-h"} & set(argv[1:]):
-            try:
-                print(help_text(sys.modules["__main__"].__doc__ or ""), flush=True)
-            except BrokenPipeError:
-                reader_has_gone()
-            sys.exit(0)
-        try:
-            left = flags.FLAGS(argv, known_only=pass_unknown_flags)
-        except flags.Error as error:
-            missing = re.match(r"flag --(\w+)=None: ", str(error))
-            text = f"--{missing[1]} is needed" if missing else str(error).rstrip(".")
-            text = re.sub(r"^flag (--\w+)(=(?=: ))?", r"\1", text)  # --output: an empty path
-            fail(f"{text} (--help lists the flags)", 2)
-        if left[1:] and not (takes_arguments or pass_unknown_flags):
-            fail(f"{left[1]!r} is no flag (--help lists the flags)", 2)
-        return left
+    def parse(argv: list[str]) -> list[str]:
+        return parse_flags(
+            argv, takes_arguments=takes_arguments, pass_unknown_flags=pass_unknown_flags
+        )
 
     def run_main(argv: list[str]) -> None:
         try:
@@ -196,11 +237,40 @@ def run(
     try:
         try:
             _on_ctrl_c(signal.default_int_handler)
-            app.run(run_main, flags_parser=parse_flags)
+            app.run(run_main, flags_parser=parse)
         finally:
             _on_ctrl_c(signal.SIG_DFL)  # what ends anyway ends at once, without a word
     except KeyboardInterrupt:
         fail("interrupted", 130)
+
+
+def parse_flags(
+    argv: list[str], *, takes_arguments: bool = False, pass_unknown_flags: bool = False
+) -> list[str]:
+    """Parses a command line, the program's name first; see `run`.
+
+    Returns:
+      What is left after the flags were taken out.
+
+    Raises:
+      SystemExit: --help was printed, or the one line of an error.
+    """
+    if {"--help", "-help", "-h"} & set(argv[1:]):
+        try:
+            print(help_text(sys.modules["__main__"].__doc__ or ""), flush=True)
+        except BrokenPipeError:
+            reader_has_gone()
+        sys.exit(0)
+    try:
+        left = flags.FLAGS(argv, known_only=pass_unknown_flags)
+    except flags.Error as error:
+        missing = re.match(r"flag --(\w+)=None: ", str(error))
+        text = f"--{missing[1]} is needed" if missing else str(error).rstrip(".")
+        text = re.sub(r"^flag (--\w+)(=(?=: ))?", r"\1", text)  # --output: an empty path
+        fail(f"{text} (--help lists the flags)", 2)
+    if left[1:] and not (takes_arguments or pass_unknown_flags):
+        fail(f"{left[1]!r} is no flag (--help lists the flags)", 2)
+    return left
 
 
 def _on_ctrl_c(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
@@ -218,9 +288,11 @@ def help_text(doc: str) -> str:
         lines += ["", "Flags:" if module == sys.argv[0] else f"{module}:"]
         for flag in of_module:
             choices = "|".join(getattr(flag.parser, "enum_values", []))
-            kind = choices or _KINDS.get(flag.flag_type(), flag.flag_type())
+            flag_type = flag.flag_type().removeprefix("multi ")  # which may be given repeatedly
+            kind = choices or _KINDS.get(flag_type, flag_type)
             name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={kind}"
             text = (flag.help or "").removeprefix(f"<{choices}>: ")  # absl's own way to show them
+            text = text.partition(";\n    repeat this option")[0]  # absl's
             if flag.default not in (None, []):
                 text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
             lines += [f"  {name}", flags.text_wrap(text, length=88, indent=" " * 6)]

@@ -218,7 +218,7 @@ def define_flags() -> None:
     text = "Of the files; the raw one has every point and its time, about seven times the bytes."
     flags.DEFINE_enum("format", "simplified", list(bucket.SUFFIXES), text)
     text = "Fetch only the first drawings of each file, this many. Default: all."
-    flags.DEFINE_integer("drawings_per_category", None, text, lower_bound=1)
+    command.define_integer("drawings_per_category", None, text, lower_bound=1, upper_bound=10**9)
     flags.DEFINE_string("base_url", bucket.BUCKET, "The bucket, or a copy of it, same paths.")
 
 

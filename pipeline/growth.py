@@ -9,6 +9,7 @@ items, buckets, shards) follows the plan on paper for 50 million and 5 billion d
 import glob
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -102,8 +103,10 @@ def element_seconds(few: Run, many: Run) -> float:
 
 
 def _numbers(texts: Sequence[str], files: int) -> list[int]:
-    if not all(text.isdecimal() and int(text) >= files for text in texts):
-        raise UserError(f"--drawings: whole numbers, at least {files:,}, one drawing a file")
+    if not all(re.fullmatch(r"\d{1,10}", text) and int(text) >= files for text in texts):
+        raise UserError(
+            f"--drawings: whole numbers of at most 10 digits, at least {files:,}, one a file"
+        )
     return sorted(map(int, texts))
 
 

@@ -10,6 +10,7 @@ see the input and the output under the same names.
 
 import argparse
 import difflib
+import re
 import sys
 import time
 
@@ -21,6 +22,8 @@ from pipeline.dataset import read_labels
 from pipeline.errors import UserError
 from pipeline.records import ENCODERS
 from pipeline.sampling import PRIORITY, Quotas
+
+MAX_PER_CATEGORY = 10**9
 
 
 def define_flags() -> None:
@@ -53,7 +56,7 @@ def define_flags() -> None:
         "Bitmaps as packed bits, 904 bytes, which the trainer reads, or as PNG of one bit a pixel.",
         module_name=group,
     )
-    flags.DEFINE_float(
+    command.define_float(
         "max_reject_fraction",
         0.01,
         "Fail if more than this share of the lines, 0 to 1, holds no usable drawing.",
@@ -78,22 +81,24 @@ def define_flags() -> None:
         "with a share for another split all.",
         module_name=group,
     )
-    flags.DEFINE_integer(
+    command.define_integer(
         "validation_per_category",
         1000,
         "Validation drawings of each category.",
         lower_bound=0,
+        upper_bound=MAX_PER_CATEGORY,
         module_name=group,
     )
-    flags.DEFINE_integer(
+    command.define_integer(
         "test_per_category",
         0,
         "Test drawings of each category.",
         lower_bound=0,
+        upper_bound=MAX_PER_CATEGORY,
         module_name=group,
     )
     for split in ("validation", "test"):
-        flags.DEFINE_float(
+        command.define_float(
             f"{split}_share",
             None,
             f"Instead of --{split}_per_category: this share of each category's drawings, as 0.2.",
@@ -170,8 +175,11 @@ def _train_quota(text: str | None, default: str) -> int | None:
     text = default if text is None else text
     if text == "all":
         return None
-    if not text.isdecimal():
-        raise UserError(f"--train_per_category: a whole number or 'all', not {text!r}")
+    if not re.fullmatch(r"\d{1,10}", text) or int(text) > MAX_PER_CATEGORY:
+        raise UserError(
+            f"--train_per_category: a whole number or 'all', not {text!r}; at most "
+            f"{MAX_PER_CATEGORY:,}"
+        )
     return int(text)
 
 

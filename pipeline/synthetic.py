@@ -341,7 +341,7 @@ def write_drawings(directory: Path, count: int, seed: int) -> None:
 
 def define_flags() -> None:
     command.define_path("output", None, "Directory to write to.", required=True)
-    flags.DEFINE_integer(
+    command.define_integer(
         "drawings_per_category",
         None,
         "Drawings to write of each category. A larger number begins with the same ones.",
@@ -349,7 +349,7 @@ def define_flags() -> None:
         lower_bound=1,
         upper_bound=10**8,  # key_id has eight digits for the drawing and five for the seed
     )
-    flags.DEFINE_integer(
+    command.define_integer(
         "seed",
         0,
         "Another number makes other drawings.",

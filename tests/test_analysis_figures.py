@@ -73,6 +73,13 @@ def test_a_picture_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
+def test_a_picture_of_too_many_pixels_is_one_line(tmp_path):
+    figure = Figure(figsize=(400, 1))
+    with pytest.raises(UserError, match=r"80,000 x 200 pixels, more than 65,535 in one direction"):
+        figures.write(figure, [str(tmp_path / "a.png")])
+    figures.write(figure, [str(tmp_path / "a.svg")])
+
+
 def test_wider_text_is_measured_as_wider():
     narrow, wide = figures.text_width(["ill"], 9), figures.text_width(["ill", "The Great Wall"], 9)
     assert 0.1 < narrow < wide < 1.5

@@ -1,6 +1,5 @@
 """Paths as flags and arguments, in every command: empty ones, `~`, and names that are not UTF-8."""
 
-import importlib
 import json
 import os
 import pathlib
@@ -11,24 +10,16 @@ from collections.abc import Iterator
 import pytest
 from absl import flags
 
-import analysis
-import pipeline
-import trainer
 from pipeline import command, paths
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.errors import UserError
 from tests.analysis_data import write_dataset, write_evaluation, write_run
+from tests.commands import MODULES, flags_of
 from tests.conftest import line
 from trainer import run_directory
 from trainer.run_directory import read_config
 
 ROOT = pathlib.Path(__file__).parent.parent
-MODULES = sorted(
-    f"{package.__name__}.{path.stem}"
-    for package in (pipeline, trainer, analysis)
-    for path in pathlib.Path(next(iter(package.__path__))).glob("*.py")
-    if "\ndef define_flags(" in path.read_text(encoding="utf-8")
-)
 KINDS = {"DIR", "FILE", "PATH", "GLOB"}  # in --help
 # Texts and lists of texts that are no paths.
 NO_PATHS = {
@@ -50,14 +41,8 @@ NO_PATHS = {
 @pytest.fixture(params=MODULES)
 def own_flags(request: pytest.FixtureRequest) -> Iterator[list[flags.Flag]]:
     """The flags of one command."""
-    before = set(flags.FLAGS)
-    importlib.import_module(request.param).define_flags()
-    names = set(flags.FLAGS) - before
-    try:
-        yield [flags.FLAGS[name] for name in sorted(names)]
-    finally:
-        for name in names:
-            delattr(flags.FLAGS, name)
+    with flags_of(request.param) as defined:
+        yield defined
 
 
 def is_list(flag: flags.Flag) -> bool:

@@ -80,6 +80,8 @@ def test_a_few_drawings_of_one_s_own_are_split_by_shares(
         (["--validation_share=1.5"], "--validation_share"),
         (["--input=none-*.ndjson"], "no file matches none-*.ndjson"),
         (["--train_per_categry=7"], "did you mean --train_per_category?"),
+        ([f"--train_per_category={10**10}"], "or 'all', not '10000000000'; at most 1,000,000,000"),
+        ([f"--train_per_category={'1' * 5000}"], "--train_per_category: a whole number or 'all'"),
         (["--train_per_category=some"], "--train_per_category: a whole number or 'all'"),
         (["--validation_per_category=-1"], "--validation_per_category"),
         (["--labels=/none"], "/none: No such file"),

@@ -18,7 +18,9 @@ def test_intervals_are_steps_or_minutes(text, interval):
     assert Interval.parse(text) == interval
 
 
-@pytest.mark.parametrize("text", ["", "0", "0m", "-5", "1.5", "10s", "m", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0m", "-5", "1.5", "10s", "m", "1e3", "1" * 400, f"{'1' * 400}m", "1" * 5000]
+)
 def test_other_intervals_are_refused(text):
     with pytest.raises(UserError, match=f"--checkpoint_every={text}: "):
         Interval.parse(text)

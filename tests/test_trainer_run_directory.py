@@ -194,6 +194,7 @@ def test_config_json_is_written_once_and_its_sessions_grow(run_dir, description)
     ],
 )
 def test_another_run_is_refused_with_the_flags_that_go_on(run_dir, description, changes, text):
+    run_directory.commit(run_dir, advanced(State(), 0.5))
     run_directory.write_json(
         path_in(run_dir, "config.json"), read_json(run_dir, "config.json") | changes
     )
@@ -202,6 +203,12 @@ def test_another_run_is_refused_with_the_flags_that_go_on(run_dir, description, 
             run_dir, description | {"augment": ["shift"]} if "augment" in changes else description
         )
     assert text in str(error.value)
+
+
+def test_a_run_without_a_checkpoint_gives_way_to_another(run_dir, description):
+    """Its first batch did not fit into memory, say."""
+    run_directory.open_run(run_dir, description | {"batch_size": 8})
+    assert read_json(run_dir, "config.json")["batch_size"] == 8
 
 
 def test_a_run_of_another_version_is_refused(run_dir, description):

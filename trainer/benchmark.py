@@ -284,8 +284,12 @@ def define_flags() -> None:
         "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
     )
     flags.DEFINE_list("experiments", ["E2_7", "E3_8"], "To train.")
-    flags.DEFINE_integer("steps", 5, "Training steps of a measurement.", lower_bound=1)
-    flags.DEFINE_integer("rounds", 3, "Measurements of each kind.", lower_bound=1)
+    command.define_integer(
+        "steps", 5, "Training steps of a measurement.", lower_bound=1, upper_bound=10**6
+    )
+    command.define_integer(
+        "rounds", 3, "Measurements of each kind.", lower_bound=1, upper_bound=10**6
+    )
 
 
 def main(_: list[str]) -> None:

@@ -15,6 +15,8 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # as Keras names th
 SCHEDULES = ("constant", "cosine")
 AUGMENTATIONS = ("mirror", "shift", "scale", "rotate")
 XLA = ("auto", "on", "off")
+MAX_SEED = 2**32 - 1  # NumPy's generator, which Keras seeds too, takes 32 bits
+MAX_INTERVAL = 10**9
 
 
 class Interval(NamedTuple):
@@ -28,12 +30,16 @@ class Interval(NamedTuple):
         """`500` is steps, `10m` minutes.
 
         Raises:
-          UserError: it is neither.
+          UserError: it is neither, or more than MAX_INTERVAL.
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", text)
         number = float(match[1]) if match else 0.0
-        if not match or number <= 0 or (not match[2] and number != int(number)):
-            raise UserError(f"--checkpoint_every={text}: a number of steps, or minutes as in 10m")
+        in_range = 0 < number <= MAX_INTERVAL
+        if not match or not in_range or (not match[2] and number != int(number)):
+            raise UserError(
+                f"--checkpoint_every={text}: a number of steps, or minutes as in 10m, "
+                f"of at most {MAX_INTERVAL:,}"
+            )
         return cls(seconds=number * 60) if match[2] else cls(steps=int(number))
 
     def has_passed(self, steps: int, seconds: float) -> bool:

@@ -38,7 +38,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum("split", "validation", SPLITS, "Of the data set.")
     define_checkpoint_flag()
-    flags.DEFINE_integer("batch_size", 100, "Drawings to classify at once.", lower_bound=1)
+    command.define_integer(
+        "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
+    )
     command.define_path(
         "labels",
         None,

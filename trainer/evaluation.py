@@ -14,6 +14,7 @@ from pipeline.errors import RunError, UserError
 from pipeline.paths import is_remote
 from trainer import run_directory
 from trainer.input_pipeline import Batch, evaluation_batches
+from trainer.memory import out_of_memory
 from trainer.metrics import Metrics
 from trainer.predictions import Predictions
 from trainer.replicas import Share
@@ -80,7 +81,7 @@ def evaluate_run(
     Raises:
       UserError: the run has no checkpoint, or no average beside the raw weights; the data set
         cannot be read or has no such drawings; a label is not the run's or not the data set's.
-      RunError: the checkpoint or a shard is damaged.
+      RunError: the checkpoint or a shard is damaged, or memory runs out.
     """
     data = VerifiedData(dataset, [split])
     manifest = data.manifest
@@ -96,7 +97,7 @@ def evaluate_run(
         step = make_evaluation_step(
             tf.distribute.get_strategy(), adapt_model(model, categories, mirror)
         )
-        with data.reading():
+        with data.reading(), out_of_memory(batch_size):
             batches = evaluation_batches(dataset, manifest, split, batch_size)
             return evaluate(
                 step, select_drawings(batches, categories, batch_size), categories.labels

@@ -14,6 +14,7 @@ from pipeline.errors import RunError, UserError
 from trainer import classifiers, exporters, run_directory, saved_runs, storage
 from trainer.classifiers import FILES
 from trainer.export_comparison import BATCH_SIZE, Figures, compare, first_drawings, measure
+from trainer.memory import out_of_memory
 from trainer.saved_runs import SavedRun
 
 EXPORT = "export"  # in a run directory
@@ -51,8 +52,8 @@ def export_run(
 
     Raises:
       UserError: the run or the data set cannot be used.
-      RunError: the checkpoint is damaged, a file cannot be written, or an export does not give what
-        the checkpoint gives.
+      RunError: the checkpoint is damaged, a file cannot be written, an export does not give what
+        the checkpoint gives, or memory runs out.
     """
     run = saved_runs.load_run(run_dir, checkpoint)
     directory = dataset or run.config["dataset"]
@@ -69,7 +70,7 @@ def export_run(
         flush=True,
     )
     target = os.path.join(run_dir, EXPORT)
-    with replaced(target) as incomplete:
+    with replaced(target) as incomplete, out_of_memory(BATCH_SIZE, is_flag=False):
         files = _write_and_compare(run, formats, drawings, incomplete)
         description = {
             "experiment": run.config["experiment"],

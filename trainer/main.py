@@ -19,7 +19,15 @@ from pipeline.dataset import read_manifest
 from pipeline.errors import UserError
 from trainer import costs, experiments, initial_weights
 from trainer.architecture_file import read_architecture
-from trainer.config import AUGMENTATIONS, PRECISIONS, SCHEDULES, XLA, Interval, TrainConfig
+from trainer.config import (
+    AUGMENTATIONS,
+    MAX_SEED,
+    PRECISIONS,
+    SCHEDULES,
+    XLA,
+    Interval,
+    TrainConfig,
+)
 from trainer.experiments import Experiment
 from trainer.quiet_start import quiet_start
 from trainer.state import State
@@ -108,24 +116,36 @@ def define_flags() -> None:
     )
 
     group = "Recipe (the defaults are the study's)"
-    flags.DEFINE_integer(
-        "epochs", 12, "Passes over the training split.", lower_bound=1, module_name=group
+    command.define_integer(
+        "epochs",
+        12,
+        "Passes over the training split.",
+        lower_bound=1,
+        upper_bound=10**6,
+        module_name=group,
     )
-    flags.DEFINE_integer(
+    command.define_integer(
         "batch_size",
         100,
         "Images a step, over all devices together.",
         lower_bound=1,
+        upper_bound=10**6,
         module_name=group,
     )
-    flags.DEFINE_float(
-        "learning_rate", 1e-3, "Adam's step size.", lower_bound=0.0, module_name=group
+    command.define_float(
+        "learning_rate",
+        1e-3,
+        "Adam's step size.",
+        lower_bound=0.0,
+        upper_bound=1e3,
+        module_name=group,
     )
-    flags.DEFINE_integer(
+    command.define_integer(
         "seed",
         0,
         "Of the first weights, the dropout, the augmentation and the order of the drawings.",
         lower_bound=0,
+        upper_bound=MAX_SEED,
         module_name=group,
     )
 
@@ -137,28 +157,31 @@ def define_flags() -> None:
         "cosine: down to 0 in the last epoch.",
         module_name=group,
     )
-    flags.DEFINE_float(
+    command.define_float(
         "warmup_epochs",
         0.0,
         "Epochs in which the learning rate grows from 0.",
         lower_bound=0.0,
+        upper_bound=1e6,
         module_name=group,
     )
-    flags.DEFINE_float(
+    command.define_float(
         "weight_decay",
         0.0,
         "AdamW's decay of the kernels; 0 is Adam.",
         lower_bound=0.0,
+        upper_bound=1e3,
         module_name=group,
     )
-    flags.DEFINE_float(
+    command.define_float(
         "clip_norm",
         0.0,
         "Largest norm of all gradients together; 0 does not clip.",
         lower_bound=0.0,
+        upper_bound=1e6,
         module_name=group,
     )
-    flags.DEFINE_float(
+    command.define_float(
         "label_smoothing",
         0.0,
         "Share of the target, 0 to 1, that all classes divide.",
@@ -166,7 +189,7 @@ def define_flags() -> None:
         upper_bound=1.0,
         module_name=group,
     )
-    flags.DEFINE_float(
+    command.define_float(
         "ema_decay",
         0.0,
         "Validate and predict with the exponential moving average of the weights; usual are 0.99 "
@@ -182,11 +205,12 @@ def define_flags() -> None:
         "mirrored, shifts up to 4 pixels, scales of 0.85 to 1.05, rotations up to 12 degrees.",
         module_name=group,
     )
-    flags.DEFINE_integer(
+    command.define_integer(
         "early_stopping",
         0,
         "Stop after so many epochs in a row without a better validation accuracy; 0 never does.",
         lower_bound=0,
+        upper_bound=10**6,
         module_name=group,
     )
 

@@ -23,6 +23,7 @@ from pipeline.rasterize import rasterize_packed
 from trainer.checkpoint_flag import define_checkpoint_flag
 from trainer.classifiers import Classifier, load_export, load_run
 from trainer.drawing_lines import Line, check_files, read_batches
+from trainer.memory import out_of_memory
 
 
 def define_flags() -> None:
@@ -35,8 +36,12 @@ def define_flags() -> None:
         kind="PATH",
         is_for_tensorflow=True,
     )
-    flags.DEFINE_integer("top", 3, "Classes to name for each drawing.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 100, "Drawings to classify at once.", lower_bound=1)
+    command.define_integer(
+        "top", 3, "Classes to name for each drawing.", lower_bound=1, upper_bound=10**5
+    )
+    command.define_integer(
+        "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -52,7 +57,9 @@ def main(argv: list[str]) -> None:
     classifier = load_export(args.model) if args.model else load_run(args.run_dir, args.checkpoint)
     bad_lines = 0
     for lines in read_batches(paths, args.batch_size):
-        for line, answer in zip(lines, predict(lines, classifier, args.top), strict=True):
+        with out_of_memory(args.batch_size):
+            answers = predict(lines, classifier, args.top)
+        for line, answer in zip(lines, answers, strict=True):
             if line.drawing is None:
                 bad_lines += 1
                 print(f"{line.place}: {line.error}", file=sys.stderr)

@@ -101,6 +101,8 @@ def locked(run_dir: str) -> Iterator[None]:
 def open_run(run_dir: str, description: dict[str, Any]) -> State:
     """Begin a run in an empty directory, or read how far the one is that is there.
 
+    One that has no checkpoint yet gives way to another: its first batch did not fit, say.
+
     Args:
       run_dir: the directory, which is `locked`.
       description: what config.json is to hold, but for the sessions.
@@ -112,7 +114,11 @@ def open_run(run_dir: str, description: dict[str, Any]) -> State:
     path = os.path.join(run_dir, CONFIG)
     try:
         if os.path.exists(path):
-            _check_same_run(run_dir, description)
+            refusal = _compare(run_dir, description)
+            if refusal and (read_state(run_dir).newest or read_unverified(run_dir)):
+                raise UserError(refusal)
+            if refusal:
+                write_json(path, description | {"sessions": []})
         elif set(os.listdir(run_dir)) - {os.path.basename(_temporary(path))}:  # a kill leaves that
             raise UserError(f"{run_dir}: not empty and no run directory (no {CONFIG})")
         else:
@@ -296,7 +302,12 @@ def _temporary(path: str) -> str:
     return f"{path}.tmp"
 
 
-def _check_same_run(run_dir: str, description: dict[str, Any]) -> None:
+def _compare(run_dir: str, description: dict[str, Any]) -> str:
+    """Say why a run cannot go on in a run directory; nothing if it can.
+
+    Raises:
+      UserError: it is not this trainer's.
+    """
     there = read_config(run_dir)
     if there.get("format") != FORMAT:
         raise UserError(
@@ -308,7 +319,7 @@ def _check_same_run(run_dir: str, description: dict[str, Any]) -> None:
         names.append("epochs")  # where the schedule ends
     found = differences(there, description, names)
     if not found:
-        return
+        return ""
     flags = [each.flag for each in found if each.flag]
     resume = f"pass {' '.join(flags)} to go on with it, or " if len(flags) == len(found) else ""
     hint = ""
@@ -316,7 +327,7 @@ def _check_same_run(run_dir: str, description: dict[str, Any]) -> None:
         hint = (
             f"; the cosine schedule ends with them, --init_from={run_dir} starts from its weights"
         )
-    raise UserError(
+    return (
         f"{run_dir}: belongs to another run, which differs in {', '.join(map(str, found))}; "
         f"{resume}choose another --run_dir{hint}"
     )

@@ -2,11 +2,16 @@
 
   python -m trainer.sweep --dataset=data --run_dir=runs/depth53 --group=depth53
 
-Each has a run directory of its own, runs/depth53/E3_8 and so on, and a process of its own. All
-other flags are the flags of trainer.main and hold for every run. The same command again skips what
-is finished and goes on with the rest. Where a run fails the others are trained nevertheless, and
-the exit status is 1. Ctrl-C and SIGTERM let the current run save a checkpoint, and the exit status
-is 75. At the end comes a table of all runs, which sweep.csv holds too.
+  python -m trainer.sweep --dataset=data --run_dir=runs/rates --experiments=E3_8 --seeds=3 \\
+      --vary learning_rate=1e-3,3e-4
+
+Each has a run directory of its own, runs/depth53/E3_8 and so on, and a process of its own; where
+more varies than the experiment it is named for that, E3_8-learning_rate=0.001-seed=0. All other
+flags are the flags of trainer.main and hold for every run. The same command again skips what is
+finished and goes on with the rest; with more --seeds it adds runs. Where a run fails the others are
+trained nevertheless, and the exit status is 1. Ctrl-C and SIGTERM let the current run save a
+checkpoint, and the exit status is 75. At the end comes a table, which shows the mean and the
+standard deviation of the seeds; sweep.csv holds every run.
 """
 
 import contextlib
@@ -25,19 +30,34 @@ from pipeline.command import EXIT_STOPPED
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.errors import RunError, Stopped, UserError
 from pipeline.paths import is_remote
-from trainer import experiments, run_directory, study, sweep_table
+from trainer import experiments, run_directory, study, sweep_axes, sweep_table
 from trainer import main as trainer_main
 from trainer.cluster import VARIABLE, read_cluster
-from trainer.config import TrainConfig, describe_run
+from trainer.config import MAX_SEED, TrainConfig, describe_run
 from trainer.initial_weights import known_source
 from trainer.quiet_start import quiet_start
 from trainer.state import State
+from trainer.sweep_axes import Setting, Settings
 from trainer.sweep_table import Result
 
 CSV = "sweep.csv"
-OWN_FLAGS = ("group", "experiments", "dataset", "run_dir")  # which no run is handed as they are
+# Which no run is handed as they are.
+OWN_FLAGS = ("group", "experiments", "vary", "seeds", "dataset", "run_dir")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.1  # between two looks for a signal
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One run of the sweep, trained or not."""
+
+    config: TrainConfig
+    settings: Settings  # what --vary gives it
+    flags: tuple[str, ...]  # of trainer.main
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.config.run_dir)
 
 
 def define_flags() -> None:
@@ -48,31 +68,49 @@ def define_flags() -> None:
         "Experiments that the study compares with each other; all: its 20.",
     )
     flags.DEFINE_list("experiments", [], "Or experiments by name, such as E2_7,E3_8.")
+    before = set(flags.FLAGS)
     trainer_main.define_flags()
     del flags.FLAGS.experiment, flags.FLAGS.summary
     flags.FLAGS["run_dir"].help = "Directory to keep the run directories of all experiments in."
+    flags.DEFINE_multi(
+        sweep_axes.AxisParser([name for name in flags.FLAGS if name not in before]),
+        flags.ArgumentSerializer(),
+        "vary",
+        [],
+        "Train with each of these values of a flag below, as in learning_rate=1e-3,3e-4; repeat "
+        "it for every combination with another flag's. A list as a value has + between its items, "
+        "and may be empty: --vary augment=mirror,mirror+shift, has three values.",
+    )
+    command.define_integer(
+        "seeds",
+        1,
+        "Train each with so many seeds: --seed, --seed + 1 and so on.",
+        lower_bound=1,
+        upper_bound=100,
+    )
 
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
     if len(read_cluster()[0]) > 1:
         raise UserError(f"{VARIABLE} names several hosts; a sweep trains on one")
-    configs = make_configs(choose(args.group, args.experiments))
+    sweep_axes.check_axes(args.vary)
+    runs = plan(choose(args.group, args.experiments), args.vary, args.seeds)
     if is_remote(args.run_dir):
         raise UserError(f"--run_dir={args.run_dir}: it has to be a directory on this machine")
     manifest = _read_manifest(args.dataset)
     # Before anything runs, so that a directory that is another run's is refused at once.
-    finished = {config.experiment.name for config in configs if _is_finished(config, manifest)}
-    print(heading(configs, manifest), flush=True)
-    failed = train_all(configs, finished)
-    results = [read_result(config, failed) for config in configs]
+    finished = {run.name for run in runs if _is_finished(run.config, manifest)}
+    print(heading(runs, manifest), flush=True)
+    failed = train_all(runs, finished)
+    results = [read_result(run, failed) for run in runs]
     classes = len(manifest.labels)
     path = os.path.join(args.run_dir, CSV)
     with open(path, "w", encoding="utf-8") as file:
         file.write(sweep_table.to_csv(results, classes))
     print(f"\n{sweep_table.table(results, classes)}\n\nThe same, for programs, in {path}")
     if failed:
-        raise RunError(f"{len(failed)} of {len(configs)} runs failed: {', '.join(failed)}")
+        raise RunError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
 
 
 def choose(group: str | None, names: Sequence[str]) -> list[str]:
@@ -92,32 +130,72 @@ def choose(group: str | None, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(experiments.find(name).name for name in names))
 
 
-def make_configs(names: Sequence[str]) -> list[TrainConfig]:
-    """What each run is told, from the flags; its directory is named for its experiment.
+def plan(names: Sequence[str], axes: Sequence[Sequence[Setting]], seeds: int) -> list[PlannedRun]:
+    """The runs in the order in which they are trained: all with the first seed, then the next.
+
+    Args:
+      names: of experiments.
+      axes: of --vary.
+      seeds: how many, from --seed on.
 
     Raises:
       UserError: the flags make no run.
     """
-    args = flags.FLAGS
-    configs = []
-    for name in names:
-        experiment = trainer_main.find_experiment(name, args.batch_norm)
-        config = trainer_main.config_from_flags(experiment)
-        configs.append(dataclasses.replace(config, run_dir=os.path.join(config.run_dir, name)))
-    return configs
-
-
-def heading(configs: Sequence[TrainConfig], manifest: Manifest) -> str:
-    """What is going to be trained on what."""
-    names = [config.experiment.name for config in configs]
-    lines = [
-        f"sweep       {', '.join(names)}",
-        f"data set    {configs[0].dataset}: {len(manifest.labels)} classes",
+    first = flags.FLAGS.seed
+    if first + seeds - 1 > MAX_SEED:
+        raise UserError(f"--seed={first}: with --seeds={seeds} the last one is above {MAX_SEED}")
+    return [
+        _plan_run(name, settings, seed, seeds > 1)
+        for seed in range(first, first + seeds)
+        for name in names
+        for settings in sweep_axes.combinations(axes)
     ]
+
+
+def _plan_run(name: str, settings: Settings, seed: int, is_among_seeds: bool) -> PlannedRun:
+    values = {setting.flag: setting.value for setting in settings}
+    if is_among_seeds:
+        values["seed"] = str(seed)
+    with sweep_axes.flags_set(values):
+        experiment = trainer_main.find_experiment(name, flags.FLAGS.batch_norm)
+        config = trainer_main.config_from_flags(experiment)
+        run_dir = _directory(config, settings, is_among_seeds)
+        config = dataclasses.replace(config, run_dir=run_dir)
+        return PlannedRun(config, settings, _flags_of(config))
+
+
+def _directory(config: TrainConfig, settings: Settings, is_among_seeds: bool) -> str:
+    """A run that was trained with --seeds=1 keeps its directory with more, and the reverse."""
+    name, seed = config.experiment.name, config.seed
+    alone, among_seeds = (
+        os.path.join(config.run_dir, sweep_axes.run_name(name, settings, number))
+        for number in (None, seed)
+    )
+    named, other = (among_seeds, alone) if is_among_seeds else (alone, among_seeds)
+    is_there = os.path.exists(os.path.join(other, run_directory.CONFIG))
+    if os.path.exists(named) or not is_there:
+        return named
+    return other if run_directory.read_config(other).get("seed") == seed else named
+
+
+def heading(runs: Sequence[PlannedRun], manifest: Manifest) -> str:
+    """What is going to be trained on what."""
+    architectures = {run.config.experiment.name: run.config.experiment.architecture for run in runs}
+    values: dict[str, dict[str, None]] = {}  # of each varied flag, in their order
+    for run in runs:
+        for setting in run.settings:
+            values.setdefault(setting.flag, {})[setting.label] = None
+    lines = [f"sweep       {', '.join(architectures)}"]
+    lines += [f"            {flag}: {', '.join(labels)}" for flag, labels in values.items()]
+    seeds = sorted({run.config.seed for run in runs})
+    if len(seeds) > 1:
+        lines.append(f"            seeds {seeds[0]} to {seeds[-1]}")
+    if len(runs) > len(architectures):
+        lines.append(f"            {len(runs)} runs")
+    lines.append(f"data set    {runs[0].config.dataset}: {len(manifest.labels)} classes")
     same: dict[str, list[str]] = {}
-    for config in configs:
-        architecture = str(config.experiment.architecture)
-        same.setdefault(architecture, []).append(config.experiment.name)
+    for name, architecture in architectures.items():
+        same.setdefault(str(architecture), []).append(name)
     lines += [
         f"            {' and '.join(names)} are the same model; on one data set one is enough"
         for names in same.values()
@@ -126,11 +204,11 @@ def heading(configs: Sequence[TrainConfig], manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def train_all(configs: Sequence[TrainConfig], finished: Collection[str]) -> list[str]:
+def train_all(runs: Sequence[PlannedRun], finished: Collection[str]) -> list[str]:
     """Trains what is not finished, one after another.
 
     Returns:
-      The names of the experiments that failed.
+      The names of the runs that failed.
 
     Raises:
       Stopped: by a signal, or the run that was on was.
@@ -139,14 +217,14 @@ def train_all(configs: Sequence[TrainConfig], finished: Collection[str]) -> list
     failed: list[str] = []
     has_begun = False
     with _noted_signals() as signals:
-        for number, config in enumerate(configs, 1):
-            name = config.experiment.name
-            place = f"{number}/{len(configs)}  {name}"
+        for number, run in enumerate(runs, 1):
+            name = run.name
+            place = f"{number}/{len(runs)}  {name}"
             if name in finished:
                 print(f"{place}  finished before", flush=True)
                 continue
-            print(f"\n{place}  {config.run_dir}", flush=True)
-            status = _train(config, signals)
+            print(f"\n{place}  {run.config.run_dir}", flush=True)
+            status = _train(run, signals)
             if signals or status == EXIT_STOPPED:
                 raise Stopped(f"sweep stopped in {name}; the same command goes on with it")
             if status == 2 and not has_begun:
@@ -159,19 +237,20 @@ def train_all(configs: Sequence[TrainConfig], finished: Collection[str]) -> list
     return failed
 
 
-def read_result(config: TrainConfig, failed: Collection[str]) -> Result:
+def read_result(run: PlannedRun, failed: Collection[str]) -> Result:
     """What the table says of a run, from its directory."""
+    config = run.config
     try:
         state = run_directory.read_state(config.run_dir)
     except RunError:  # damaged: trainer.main has said so
         state = State()
     status = "unfinished"
-    if config.experiment.name in failed:
+    if run.name in failed:
         status = "failed"
     elif state.is_finished(config.epochs, config.early_stopping):
         status = "finished"
     speed = sweep_table.training_speed(config.run_dir)
-    return Result(config.experiment, status, config.epochs, state, speed)
+    return Result(config.experiment, status, config.epochs, state, speed, run.settings, config.seed)
 
 
 def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
@@ -201,14 +280,14 @@ def _read_manifest(dataset: str) -> Manifest:
     return read_manifest(dataset, storage.read_file)
 
 
-def _train(config: TrainConfig, signals: Sequence[int]) -> int:
+def _train(run: PlannedRun, signals: Sequence[int]) -> int:
     """One run, in a process with memory and seeds of its own; returns its exit status.
 
     Signals that come in are passed on. The process is in a session of its own, so that Ctrl-C
     reaches it only this way: trainer.main takes a second one for an order to end at once.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", trainer_main.__name__, *_flags_of(config)], start_new_session=True
+        [sys.executable, "-m", trainer_main.__name__, *run.flags], start_new_session=True
     )
     passed_on = 0
     while True:
@@ -220,15 +299,15 @@ def _train(config: TrainConfig, signals: Sequence[int]) -> int:
                 passed_on += 1
 
 
-def _flags_of(config: TrainConfig) -> list[str]:
+def _flags_of(config: TrainConfig) -> tuple[str, ...]:
     """A run's flags: those of the sweep that were given, as they were given, and its own."""
     given = [flags.FLAGS[name] for name in flags.FLAGS]
-    return [
+    return (
         f"--dataset={config.dataset}",
         f"--run_dir={config.run_dir}",
         f"--experiment={config.experiment.name}",
         *(flag.serialize() for flag in given if flag.present and flag.name not in OWN_FLAGS),
-    ]
+    )
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from trainer.input_pipeline import (
     training_batches,
 )
 from trainer.loss_scale import LossScale
+from trainer.memory import out_of_memory
 from trainer.meter import Meter
 from trainer.model import build_model, freeze
 from trainer.optimizer import MovingAverage, make_optimizer
@@ -105,8 +106,8 @@ def train(
 
     Raises:
       UserError: the configuration, the data set or the run directory cannot be used.
-      RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, a shard is gone, or
-        another host is.
+      RunError: a loss is infinite or NaN, a shard or checkpoint is damaged, a shard is gone,
+        another host is, or memory runs out.
       Stopped: SIGTERM or Ctrl-C came, to any host, and a checkpoint was saved.
     """
     with lost_hosts(hosts):
@@ -163,8 +164,10 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
             changes = sessions.changes(start.before, described)
             report.start(parameters, session, changes, state, weights)
             data.start(start.seen)
+            replicas = len(replica_devices) * hosts.count
+            memory = out_of_memory(config.batch_size, devices=replicas, run_dir=run_dir)
             try:
-                with data.reading(), lost_hosts(hosts):
+                with memory, data.reading(), lost_hosts(hosts):
                     return train_epochs(run, state)
             finally:
                 if data.is_damaged and hosts.is_first:

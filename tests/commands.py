@@ -1,0 +1,32 @@
+"""Every command of the project, and its flags."""
+
+import contextlib
+import importlib
+import pathlib
+from collections.abc import Iterator
+
+from absl import flags
+
+import analysis
+import pipeline
+import trainer
+
+MODULES = sorted(
+    f"{package.__name__}.{path.stem}"
+    for package in (pipeline, trainer, analysis)
+    for path in pathlib.Path(next(iter(package.__path__))).glob("*.py")
+    if "\ndef define_flags(" in path.read_text(encoding="utf-8")
+)
+
+
+@contextlib.contextmanager
+def flags_of(module: str) -> Iterator[list[flags.Flag]]:
+    """Inside, the flags of a command are defined, as when it is run; its own, by name."""
+    before = set(flags.FLAGS)
+    importlib.import_module(module).define_flags()
+    names = set(flags.FLAGS) - before
+    try:
+        yield [flags.FLAGS[name] for name in sorted(names)]
+    finally:
+        for name in names:
+            delattr(flags.FLAGS, name)
