@@ -27,7 +27,7 @@ from trainer.input_pipeline import (
 from trainer.loss_scale import LossScale
 from trainer.meter import Meter
 from trainer.model import build_model
-from trainer.optimizer import MovingAverage, make_optimizer
+from trainer.optimizer import MovingAverage, make_optimizer, make_schedule
 from trainer.profile import profiled
 from trainer.report import NoReport, Report
 from trainer.state import State, Totals, Unfinished
@@ -116,7 +116,12 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
                 checkpoints.restore_trainee(config.run_dir, state.newest.name, trainee)
             hosts.copy_variables(trainee.variables)
         recipe = Recipe(
-            config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=xla
+            config.label_smoothing,
+            config.clip_norm,
+            config.augment,
+            config.seed,
+            xla=xla,
+            schedule=make_schedule(config, manifest.splits["train"].records),
         )
         directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
         is_profiled = config.profile and hosts.is_first
@@ -164,7 +169,7 @@ def make_trainee(
         model = build_model(config.experiment, len(manifest.labels))
         return Trainee(
             model,
-            make_optimizer(config, model, manifest.splits["train"].records),
+            make_optimizer(config, model),
             LossScale() if precision == "mixed_float16" else None,
             MovingAverage(model, config.ema_decay) if config.ema_decay else None,
         )
@@ -205,7 +210,7 @@ def train_epoch(run: Run, state: State, meter: Meter) -> None:
         run.after_step()
         if meter.interval_seconds >= REPORT_SECONDS:
             run.shard_check.raise_if_damaged(wait=False)
-            run.report.interval(epoch, meter.step, meter.end_interval())
+            run.report.interval(epoch, meter.step, meter.end_interval(), meter.learning_rate)
         saved_seconds = time.monotonic() - saved_at
         is_due = config.checkpoint_every.has_passed(meter.step - saved_step, saved_seconds)
         stops, saves = run.agreement.reach(bool(run.stop), is_due)
@@ -216,7 +221,7 @@ def train_epoch(run: Run, state: State, meter: Meter) -> None:
             if meter.step < state.step + steps:  # the epoch's end has one of its own
                 checkpoint(run, state, meter)
             saved_step, saved_at = meter.step, time.monotonic()
-    run.report.interval(epoch, meter.step, meter.end_interval())
+    run.report.interval(epoch, meter.step, meter.end_interval(), meter.learning_rate)
 
 
 def checkpoint(run: Run, state: State, meter: Meter) -> State:
