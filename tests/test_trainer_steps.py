@@ -13,10 +13,16 @@ from pipeline.records import pack_bitmaps
 from tests.trainer_data import DEVICES, LABELS, bitmap, tiny_experiment
 from trainer.devices import make_strategy
 from trainer.input_pipeline import Batch
-from trainer.loss_scale import GROWTH_STEPS, INITIAL_SCALE, LossScale
-from trainer.model import build_model
-from trainer.optimizer import MovingAverage
-from trainer.replicas import Share
+from trainer.loss_scale import (
+    GROWTH_STEPS,
+    INITIAL_SCALE,
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+    LossScale,
+)
+from trainer.model import BatchNormalization, build_model
+from trainer.optimizer import MovingAverage, Schedule
+from trainer.replicas import Share, of_all_replicas, own_rows, working_on
 from trainer.steps import Recipe, Trainee, cross_entropy, make_evaluation_step, make_training_step
 
 
@@ -118,7 +124,7 @@ def in_own_process(code):
     """TensorFlow keeps the number of replicas, and what they exchange first, for a process."""
     code = f"""
 import keras
-from tests.test_trainer_steps import assert_same_training
+from tests.test_trainer_steps import assert_same_normalisation, assert_same_training
 {code}
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -134,7 +140,67 @@ for precision, tolerance in {PRECISIONS}:
 
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_batches_are_normalised_over_all_replicas(replicas):
-    in_own_process(f"assert_same_training({replicas}, 1e-3, [8, 7], batch_norm=True)")
+    in_own_process(f"assert_same_training({replicas}, 1e-3, [8, 7, 3], batch_norm=True)")
+
+
+def normalise(replicas, rows, mean):
+    """A step of a layer alone on inputs with this mean and a variance of 1.
+
+    Returns:
+      Outputs, gradients of the inputs, of scale and offset, moving mean and variance.
+    """
+    rng = np.random.default_rng(0)
+    inputs, weights = (tf.constant(rng.normal(size=(rows, 5, 4, 6)), tf.float32) for _ in range(2))
+    share = Share(tf.constant(0), tf.constant(rows), tf.constant(rows))
+    strategy = make_strategy(DEVICES[:replicas])
+    with strategy.scope():
+        layer = BatchNormalization(momentum=0.9)
+        layer.build((None, 5, 4, 6))
+
+    @tf.function
+    def replica_step():
+        rows = own_rows(share)
+        x = rows.of(mean + inputs)
+        with tf.GradientTape() as tape, working_on(rows):
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum((rows.of(weights) * y**2)[: rows.own])
+        of_x, *of_weights = tape.gradient(loss, [x, *layer.trainable_variables])
+        return (y[: rows.own], of_x[: rows.own]), of_weights
+
+    by_row, summed = strategy.run(replica_step)
+    return (
+        *(of_all_replicas(strategy, value).numpy() for value in by_row),
+        *(strategy.reduce("SUM", value, axis=None).numpy() for value in summed),
+        layer.moving_mean.numpy(),
+        layer.moving_variance.numpy(),
+    )
+
+
+def assert_same_normalisation(replicas, rows, mean):
+    one, several = normalise(1, rows, mean), normalise(replicas, rows, mean)
+    for expected, value in zip(one, several, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_normalising_on_several_replicas_is_that_of_the_whole_batch(replicas):
+    """Each row counts once where there are fewer than replicas; nothing cancels far from 0."""
+    in_own_process(f"""
+for rows, mean in ((8, 1), (7, 1), (3, 1), (1, 1), (8, 1000)):
+    assert_same_normalisation({replicas}, rows, mean)
+""")
+
+
+def test_a_single_replica_normalises_as_keras_does():
+    x = tf.random.stateless_normal((6, 5, 4, 3), seed=(0, 1))
+    ours, keras_own = BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    np.testing.assert_array_equal(ours(x, training=True), keras_own(x, training=True))
+    for one, other in zip(ours.variables, keras_own.variables, strict=True):
+        assert one.name == other.name
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    ours.trainable = False  # frozen, it keeps its statistics and goes by them
+    np.testing.assert_array_equal(ours(x, training=True), ours(x, training=False))
 
 
 @pytest.mark.parametrize(
