@@ -194,7 +194,10 @@ for rows, mean in ((8, 1), (7, 1), (3, 1), (1, 1), (8, 1000)):
 
 def test_a_single_replica_normalises_as_keras_does():
     x = tf.random.stateless_normal((6, 5, 4, 3), seed=(0, 1))
-    ours, keras_own = BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    ours, keras_own = (
+        BatchNormalization(momentum=0.9),
+        keras.layers.BatchNormalization(momentum=0.9),
+    )
     np.testing.assert_array_equal(ours(x, training=True), keras_own(x, training=True))
     for one, other in zip(ours.variables, keras_own.variables, strict=True):
         assert one.name == other.name
@@ -293,18 +296,65 @@ def test_compiled_by_xla_training_stays_the_same():
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_step_that_overflows_is_skipped_and_halves_the_loss_scale(replicas):
     run = make_run(replicas, "mixed_float16", dropout_rate=0.0)
-    run.trainee.loss_scale.scale.assign(2.0**40)  # beyond float16
+    run.trainee.loss_scale.scale.assign(LARGEST_SCALE)  # beyond float16 with this loss
     before = run.weights()
     (result,) = run.train(make_batches(6))
     assert np.isfinite(float(result.loss))
+    assert int(result.skipped_in_a_row) == 1
     np.testing.assert_equal(run.weights(), before)
-    assert run.scale() == 2.0**39
+    assert run.scale() == LARGEST_SCALE / 2
     assert run.finished_steps() == 0
-    run.train(make_batches(*[6] * 40))
-    assert run.scale() < 2.0**39
-    assert run.finished_steps() > 0
+    results = run.train(make_batches(*[6] * 12))
+    skipped = [int(result.skipped_in_a_row) for result in results]
+    assert skipped[0] == 2
+    assert skipped[-1] == 0
+    assert run.scale() < LARGEST_SCALE / 2
+    assert run.finished_steps() == skipped.count(0)
     assert np.any(run.weights()[0] != before[0])
     assert all(np.isfinite(weight).all() for weight in run.weights())
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_learning_rate_follows_the_step_also_after_skipped_ones(replicas):
+    schedule = Schedule(0.1, warmup_steps=4, decay_steps=4)
+    run = make_run(replicas, "mixed_float16", dropout_rate=0.0, schedule=schedule)
+    run.trainee.loss_scale.scale.assign(LARGEST_SCALE)
+    results = run.train(make_batches(*[6] * 8))
+    assert int(results[0].skipped_in_a_row) == 1
+    assert run.finished_steps() < 8
+    rates = [float(result.learning_rate) for result in results]
+    assert rates == pytest.approx([float(schedule(number)) for number in range(1, 9)])
+    assert float(run.trainee.optimizer.learning_rate.numpy()) == rates[-1]
+
+
+def test_a_step_is_made_with_the_learning_rate_it_reports():
+    """Plain SGD: the update is as many times larger as the rate is."""
+    updates, rates = [], []
+    for number in (1, 3):
+        run = make_run(1, dropout_rate=0.0, schedule=Schedule(0.1, 4, 0))
+        before = run.weights()
+        step = make_training_step(run.strategy, run.trainee, run.recipe)
+        rates.append(
+            float(step(next(make_batches(6)), tf.constant(number, tf.int64)).learning_rate)
+        )
+        updates.append(
+            np.concatenate([(a - b).ravel() for a, b in zip(run.weights(), before, strict=True)])
+        )
+    assert rates == pytest.approx([0.025, 0.075])
+    np.testing.assert_allclose(updates[1], 3 * updates[0], rtol=1e-2, atol=1e-7)
+
+
+def test_the_loss_scale_stays_within_its_bounds():
+    loss_scale = LossScale()
+    for _ in range(30):
+        loss_scale.update(tf.constant(False))
+    assert float(loss_scale.scale) == SMALLEST_SCALE
+    assert int(loss_scale.skipped_in_a_row) == 30
+    loss_scale.scale.assign(LARGEST_SCALE)
+    loss_scale.good_steps.assign(GROWTH_STEPS - 1)
+    loss_scale.update(tf.constant(True))
+    assert float(loss_scale.scale) == LARGEST_SCALE
+    assert int(loss_scale.skipped_in_a_row) == 0
 
 
 def test_the_loss_scale_doubles_after_enough_good_steps():

@@ -136,9 +136,7 @@ def make_training_step(
         """For one replica, whose rows are all: XLA needs to know sizes when it compiles."""
         return differentiate(bitmaps, labels, all_rows(tf.shape(labels)[0]))
 
-    def replica_step(
-        batch: Batch, step: tf.Tensor
-    ) -> tuple[_Sums, list[tf.Tensor], tf.Tensor]:
+    def replica_step(batch: Batch, step: tf.Tensor) -> tuple[_Sums, list[tf.Tensor], tf.Tensor]:
         rows = own_rows(batch.share)
         bitmaps = unpack_bitmaps(rows.of(batch.images), model.inputs[0].dtype)
         if recipe.augment:
@@ -172,11 +170,9 @@ def make_training_step(
             skipped_in_a_row = tf.identity(loss_scale.skipped_in_a_row)
         if trainee.average:
             trainee.average.update(step)
-        return StepResult(
-            *(strategy.reduce(SUM, value, axis=None) for value in sums),
-            tf.identity(optimizer.learning_rate.value),
-            skipped_in_a_row,
-        )
+        loss, correct, examples = (strategy.reduce(SUM, value, axis=None) for value in sums)
+        learning_rate = tf.identity(optimizer.learning_rate.value)
+        return StepResult(loss, correct, examples, learning_rate, skipped_in_a_row)
 
     return training_step
 
