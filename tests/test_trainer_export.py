@@ -99,6 +99,14 @@ def test_an_export_that_was_copied_elsewhere_gives_what_the_checkpoint_gives(
     np.testing.assert_allclose(classifier(bitmaps[:1]), probabilities[:1], atol=1e-5)
 
 
+def test_an_export_has_layers_of_keras_only():
+    layers = standard_model(build_model(tiny_experiment(batch_norm=True), len(LABELS))).layers
+    assert {type(layer).__module__.partition(".")[0] for layer in layers} == {"keras"}
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert not any(layer.synchronized for layer in norms)
+
+
 def test_plain_keras_loads_the_keras_file(exported, bitmaps, tmp_path):
     path = os.path.join(exported[0], FILES["keras"])
     np.savez(

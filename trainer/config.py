@@ -58,6 +58,7 @@ class TrainConfig:
     seed: int = 0  # of weights, dropout, augmentation and order
     precision: str = "auto"  # or one of PRECISIONS
     xla: str = "auto"  # one of XLA
+    deterministic: bool = False  # on GPUs, too; changes how sums round, so no part of the identity
     checkpoint_every: Interval = CHECKPOINT_EVERY
     profile: bool = False  # whether to write a profile of some steps
 
@@ -113,6 +114,7 @@ def describe_run(
         **{name: getattr(fields, name) for name in IDENTITY},
         "augment": list(config.augment),
         "early_stopping": config.early_stopping,
+        "deterministic": config.deterministic,
         "hosts": hosts,  # the order of the drawings depends on it
         "dataset": dataset,
         "dataset_fingerprint": manifest.fingerprint,

@@ -126,7 +126,8 @@ def _standard_layer(layer: keras.Layer) -> keras.Layer:
     if isinstance(layer, keras.layers.Dropout):
         return keras.layers.Dropout(layer.rate, dtype="float32", name=layer.name)
     if isinstance(layer, keras.layers.BatchNormalization):
-        return keras.layers.BatchNormalization.from_config(layer.get_config())
+        config = layer.get_config() | {"synchronized": False}
+        return keras.layers.BatchNormalization.from_config(config)
     return type(layer).from_config(layer.get_config())
 
 

@@ -70,10 +70,10 @@ class Dropout(keras.layers.Dropout):
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation by the statistics of the whole batch, however many replicas share it.
 
-    Keras' synchronized layer counts every row that a replica computes on, also one that counts on
-    another replica, and takes the variance as E[x²] - E[x]², which cancels where a mean is large.
-    Here each replica's own count, mean and variance are exchanged at once and put together (Chan et
-    al., Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979).
+    Keras' synchronized layer, which this is on one replica, counts every row that a replica
+    computes on, also one that counts on another. Here each replica's own count, mean and variance
+    are exchanged at once and put together (Chan et al., Updating Formulae and a Pairwise Algorithm
+    for Computing Sample Variances, 1979).
     """
 
     def call(
@@ -165,5 +165,5 @@ def _layer(x: keras.KerasTensor, layer: Layer, name: str, norm: bool) -> keras.K
     if not norm:
         return x
     # Keras' own momentum, 0.99, has hardly forgotten its start after a short epoch.
-    x = BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    x = BatchNormalization(momentum=0.9, synchronized=True, name=f"{name}_norm")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)

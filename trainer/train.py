@@ -91,6 +91,8 @@ def train(
         another host is.
       Stopped: SIGTERM or Ctrl-C came, to any host, and a checkpoint was saved.
     """
+    if config.deterministic:
+        devices.make_deterministic()
     with lost_hosts(hosts):
         return _train(config, replica_devices, hosts)
 
