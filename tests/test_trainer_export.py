@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,6 +26,7 @@ from trainer.config import TrainConfig
 from trainer.export import check_formats
 from trainer.export_comparison import first_drawings
 from trainer.export_job import export_run, replaced
+from trainer.model import build_model
 from trainer.run_directory import read_state
 from trainer.train import train
 
@@ -98,6 +100,16 @@ def test_an_export_that_was_copied_elsewhere_gives_what_the_checkpoint_gives(
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, expected, atol=tolerance)
     np.testing.assert_allclose(classifier(bitmaps[:1]), probabilities[:1], atol=1e-5)
+
+
+def test_an_export_has_layers_of_keras_only():
+    layers = exporters.standard_model(
+        build_model(tiny_experiment(batch_norm=True), len(LABELS))
+    ).layers
+    assert {type(layer).__module__.partition(".")[0] for layer in layers} == {"keras"}
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert not any(layer.synchronized for layer in norms)
 
 
 def test_plain_keras_loads_the_keras_file(exported, bitmaps, tmp_path):

@@ -13,10 +13,16 @@ from pipeline.records import pack_bitmaps
 from tests.trainer_data import DEVICES, LABELS, bitmap, tiny_experiment
 from trainer.devices import make_strategy
 from trainer.input_pipeline import Batch
-from trainer.loss_scale import GROWTH_STEPS, INITIAL_SCALE, LossScale
-from trainer.model import build_model
-from trainer.optimizer import MovingAverage
-from trainer.replicas import Share
+from trainer.loss_scale import (
+    GROWTH_STEPS,
+    INITIAL_SCALE,
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+    LossScale,
+)
+from trainer.model import BatchNormalization, build_model
+from trainer.optimizer import MovingAverage, Schedule
+from trainer.replicas import Share, of_all_replicas, own_rows, working_on
 from trainer.steps import Recipe, Trainee, cross_entropy, make_evaluation_step, make_training_step
 
 
@@ -118,7 +124,7 @@ def in_own_process(code):
     """TensorFlow keeps the number of replicas, and what they exchange first, for a process."""
     code = f"""
 import keras
-from tests.test_trainer_steps import assert_same_training
+from tests.test_trainer_steps import assert_same_normalisation, assert_same_training
 {code}
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -134,7 +140,70 @@ for precision, tolerance in {PRECISIONS}:
 
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_batches_are_normalised_over_all_replicas(replicas):
-    in_own_process(f"assert_same_training({replicas}, 1e-3, [8, 7], batch_norm=True)")
+    in_own_process(f"assert_same_training({replicas}, 1e-3, [8, 7, 3], batch_norm=True)")
+
+
+def normalise(replicas, rows):
+    """A step of a layer alone.
+
+    Returns:
+      Outputs, gradients of the inputs, of scale and offset, moving mean and variance.
+    """
+    rng = np.random.default_rng(0)
+    inputs, weights = (tf.constant(rng.normal(size=(rows, 5, 4, 6)), tf.float32) for _ in range(2))
+    share = Share(tf.constant(0), tf.constant(rows), tf.constant(rows))
+    strategy = make_strategy(DEVICES[:replicas])
+    with strategy.scope():
+        layer = BatchNormalization(momentum=0.9, synchronized=True)
+        layer.build((None, 5, 4, 6))
+
+    @tf.function
+    def replica_step():
+        rows = own_rows(share)
+        x = rows.of(1 + inputs)
+        with tf.GradientTape() as tape, working_on(rows):
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum((rows.of(weights) * y**2)[: rows.own])
+        of_x, *of_weights = tape.gradient(loss, [x, *layer.trainable_variables])
+        return (y[: rows.own], of_x[: rows.own]), of_weights
+
+    by_row, summed = strategy.run(replica_step)
+    return (
+        *(of_all_replicas(strategy, value).numpy() for value in by_row),
+        *(strategy.reduce("SUM", value, axis=None).numpy() for value in summed),
+        layer.moving_mean.numpy(),
+        layer.moving_variance.numpy(),
+    )
+
+
+def assert_same_normalisation(replicas, rows):
+    one, several = normalise(1, rows), normalise(replicas, rows)
+    for expected, value in zip(one, several, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_normalising_on_several_replicas_is_that_of_the_whole_batch(replicas):
+    """With fewer rows than replicas, too: each row counts once."""
+    in_own_process(f"""
+for rows in (8, 7, 3, 1):
+    assert_same_normalisation({replicas}, rows)
+""")
+
+
+def test_a_single_replica_normalises_as_keras_does():
+    x = tf.random.stateless_normal((6, 5, 4, 3), seed=(0, 1))
+    ours, keras_own = (
+        each(momentum=0.9, synchronized=True)
+        for each in (BatchNormalization, keras.layers.BatchNormalization)
+    )
+    np.testing.assert_array_equal(ours(x, training=True), keras_own(x, training=True))
+    for one, other in zip(ours.variables, keras_own.variables, strict=True):
+        assert one.name == other.name
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    ours.trainable = False  # frozen, it keeps its statistics and goes by them
+    np.testing.assert_array_equal(ours(x, training=True), ours(x, training=False))
 
 
 @pytest.mark.parametrize(
@@ -227,18 +296,65 @@ def test_compiled_by_xla_training_stays_the_same():
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_step_that_overflows_is_skipped_and_halves_the_loss_scale(replicas):
     run = make_run(replicas, "mixed_float16", dropout_rate=0.0)
-    run.trainee.loss_scale.scale.assign(2.0**40)  # beyond float16
+    run.trainee.loss_scale.scale.assign(LARGEST_SCALE)  # beyond float16 with this loss
     before = run.weights()
     (result,) = run.train(make_batches(6))
     assert np.isfinite(float(result.loss))
+    assert int(result.skipped_in_a_row) == 1
     np.testing.assert_equal(run.weights(), before)
-    assert run.scale() == 2.0**39
+    assert run.scale() == LARGEST_SCALE / 2
     assert run.finished_steps() == 0
-    run.train(make_batches(*[6] * 40))
-    assert run.scale() < 2.0**39
-    assert run.finished_steps() > 0
+    results = run.train(make_batches(*[6] * 12))
+    skipped = [int(result.skipped_in_a_row) for result in results]
+    assert skipped[0] == 2
+    assert skipped[-1] == 0
+    assert run.scale() < LARGEST_SCALE / 2
+    assert run.finished_steps() == skipped.count(0)
     assert np.any(run.weights()[0] != before[0])
     assert all(np.isfinite(weight).all() for weight in run.weights())
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_learning_rate_follows_the_step_also_after_skipped_ones(replicas):
+    schedule = Schedule(0.1, warmup_steps=4, decay_steps=4)
+    run = make_run(replicas, "mixed_float16", dropout_rate=0.0, schedule=schedule)
+    run.trainee.loss_scale.scale.assign(LARGEST_SCALE)
+    results = run.train(make_batches(*[6] * 8))
+    assert int(results[0].skipped_in_a_row) == 1
+    assert run.finished_steps() < 8
+    rates = [float(result.learning_rate) for result in results]
+    assert rates == pytest.approx([float(schedule(number)) for number in range(1, 9)])
+    assert float(run.trainee.optimizer.learning_rate.numpy()) == rates[-1]
+
+
+def test_a_step_is_made_with_the_learning_rate_it_reports():
+    """Plain SGD: the update is as many times larger as the rate is."""
+    updates, rates = [], []
+    for number in (1, 3):
+        run = make_run(1, dropout_rate=0.0, schedule=Schedule(0.1, 4, 0))
+        before = run.weights()
+        step = make_training_step(run.strategy, run.trainee, run.recipe)
+        rates.append(
+            float(step(next(make_batches(6)), tf.constant(number, tf.int64)).learning_rate)
+        )
+        updates.append(
+            np.concatenate([(a - b).ravel() for a, b in zip(run.weights(), before, strict=True)])
+        )
+    assert rates == pytest.approx([0.025, 0.075])
+    np.testing.assert_allclose(updates[1], 3 * updates[0], rtol=1e-2, atol=1e-7)
+
+
+def test_the_loss_scale_stays_within_its_bounds():
+    loss_scale = LossScale()
+    for _ in range(30):
+        loss_scale.update(tf.constant(False))
+    assert float(loss_scale.scale) == SMALLEST_SCALE
+    assert int(loss_scale.skipped_in_a_row) == 30
+    loss_scale.scale.assign(LARGEST_SCALE)
+    loss_scale.good_steps.assign(GROWTH_STEPS - 1)
+    loss_scale.update(tf.constant(True))
+    assert float(loss_scale.scale) == LARGEST_SCALE
+    assert int(loss_scale.skipped_in_a_row) == 0
 
 
 def test_the_loss_scale_doubles_after_enough_good_steps():

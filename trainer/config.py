@@ -62,6 +62,7 @@ class TrainConfig:
     seed: int = 0  # of weights, dropout, augmentation and order
     precision: str = "auto"  # or one of PRECISIONS
     xla: str = "auto"  # one of XLA
+    deterministic: bool = False  # on GPUs, too; changes how sums round, so no part of the identity
     checkpoint_every: Interval = CHECKPOINT_EVERY
     keep_checkpoints: int | None = 1  # of the newest epochs, besides the best; None: of all
     profile: bool = False  # whether to write a profile of some steps

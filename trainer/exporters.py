@@ -37,7 +37,8 @@ _ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # in an archive; the earliest there is
 def standard_model(model: keras.Model) -> keras.Model:
     """A copy of one of our models, of Keras' own layers only.
 
-    Ours is the dropout, which agrees between replicas; it is left in for those who train further.
+    Ours are dropout and batch normalisation, which agree between replicas; both are left in for
+    those who train further.
     """
     copy = keras.models.clone_model(model, clone_function=_standard_layer)
     for layer in model.layers:
@@ -135,6 +136,9 @@ def _convert(model: keras.Model, number_format: str, calibration: np.ndarray) ->
 def _standard_layer(layer: keras.Layer) -> keras.Layer:
     if isinstance(layer, keras.layers.Dropout):
         return keras.layers.Dropout(layer.rate, dtype="float32", name=layer.name)
+    if isinstance(layer, keras.layers.BatchNormalization):
+        config = layer.get_config() | {"synchronized": False}
+        return keras.layers.BatchNormalization.from_config(config)
     return type(layer).from_config(layer.get_config())
 
 

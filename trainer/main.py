@@ -2,10 +2,14 @@
 
   python -m trainer.main --dataset=data --run_dir=runs/E3_8 --experiment=E3_8
 
-The same command again goes on from the newest checkpoint, to the bit as if it had never stopped;
-with more --epochs it goes on after the last one. --init_from starts another run from its weights,
-on other categories too. Ctrl-C and SIGTERM save a checkpoint first, and
-the exit status is 75 then.
+Rerun the command to resume from the newest checkpoint; with more --epochs it goes on after the last
+one. --init_from starts another run from its weights, on other categories too. Ctrl-C and SIGTERM
+save a checkpoint first, and the exit status is 75 then.
+
+The same command gives the same weights, to the bit and however often it was resumed, with the same
+versions on the same type of machine with as many threads and replicas: always on the CPU, on GPUs
+with --deterministic. On other hardware, or with another number of threads, replicas or hosts, sums
+round differently.
 """
 
 import dataclasses
@@ -227,6 +231,13 @@ def define_flags() -> None:
         "auto",
         list(XLA),
         "Compile with XLA; auto does on a single GPU. It is three times slower on a CPU.",
+        module_name=group,
+    )
+    flags.DEFINE_boolean(
+        "deterministic",
+        False,
+        "Let GPUs, too, give the same result to the bit each time, with slower operations where "
+        "the usual ones do not. The CPU does without.",
         module_name=group,
     )
 

@@ -4,6 +4,7 @@ import math
 import time
 
 from pipeline.errors import RunError
+from trainer.loss_scale import MAX_SKIPPED_IN_A_ROW
 from trainer.state import Totals
 from trainer.steps import StepResult
 
@@ -25,6 +26,7 @@ class Meter:
         """
         self.step = step
         self.epoch = epoch
+        self.learning_rate = math.nan  # of the last collected step
         self.interval = Totals()
         self._results: list[StepResult] = []
         self._input_wait_seconds = 0.0
@@ -44,7 +46,7 @@ class Meter:
         """Adds the steps so far to `epoch` and `interval`.
 
         Raises:
-          RunError: a loss is not finite.
+          RunError: a loss is not finite, or float16's gradients overflow in every step.
         """
         first_step = self.step - len(self._results) + 1
         steps = []
@@ -52,7 +54,20 @@ class Meter:
             loss, examples = float(result.loss), int(result.examples)
             if not math.isfinite(loss):
                 raise RunError(f"step {step}: the loss is {loss}; a lower --learning_rate may help")
-            steps.append(Totals(loss * examples, int(result.correct), examples))
+            skipped = int(result.skipped_in_a_row)
+            if skipped > MAX_SKIPPED_IN_A_ROW:
+                raise RunError(
+                    f"step {step}: the gradients of --precision=mixed_float16 overflowed in "
+                    f"{skipped} steps in a row, which were skipped; a lower --learning_rate may "
+                    "help, or --precision=float32"
+                )
+            steps.append(
+                Totals(
+                    loss * examples, int(result.correct), examples, skipped_steps=int(skipped > 0)
+                )
+            )
+            # The shortest decimal of this float32: 0.001, not 0.0010000000474974513.
+            self.learning_rate = float(str(result.learning_rate.numpy()))
         now = time.perf_counter()
         steps.append(
             Totals(seconds=now - self._collected, input_wait_seconds=self._input_wait_seconds)

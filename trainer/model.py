@@ -95,6 +95,48 @@ class Dropout(keras.layers.Dropout):
         return tf.where(rows.of_all(drawn) >= self.rate, inputs / (1 - self.rate), 0.0)
 
 
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation by the statistics of the whole batch, however many replicas share it.
+
+    Keras' synchronized layer, which this is on one replica, counts every row that a replica
+    computes on, also one that counts on another. Here each replica's own count, mean and variance
+    are exchanged at once and put together (Chan et al., Updating Formulae and a Pairwise Algorithm
+    for Computing Sample Variances, 1979).
+    """
+
+    def call(
+        self, inputs: tf.Tensor, training: bool = False, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:  # inputs: [B, H, W, C]
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if not training or not self.trainable or replicas == 1:
+            return super().call(inputs, training, mask)
+        x = tf.cast(inputs, tf.float32)
+        mean, variance = _moments_of_all_replicas(x)
+        for moving, of_batch in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            moving.assign(moving * self.momentum + of_batch * (1 - self.momentum))
+        x = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
+        return tf.cast(x, self.compute_dtype)
+
+
+def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance of each channel: [rows, H, W, C] float32 → [C], [C]."""
+    mean, variance = tf.nn.moments(x, [0, 1, 2])
+    # The rows that a replica computes on are its own, all of them or none: see Rows.
+    count = tf.cast(current_rows(x).own * tf.reduce_prod(tf.shape(x)[1:3]), tf.float32)
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync
+    is_here = tf.one_hot(context.replica_id_in_sync_group, replicas)[:, tf.newaxis]
+    of_here = tf.concat([[count], mean, variance], axis=0)
+    of_all = context.all_reduce(tf.distribute.ReduceOp.SUM, is_here * of_here)  # [replicas, 1 + 2C]
+    counts, means, variances = tf.split(of_all, [1, *mean.shape, *variance.shape], axis=1)
+    shares = counts / tf.reduce_sum(counts)
+    mean = tf.reduce_sum(shares * means, axis=0)
+    return mean, tf.reduce_sum(shares * (variances + tf.square(means - mean)), axis=0)
+
+
 def stem(image: keras.KerasTensor, branches: Branches, norm: bool) -> keras.KerasTensor:
     """The branches' results added up; one of a single channel is added to every channel."""
     results = [
@@ -151,5 +193,5 @@ def _layer(x: keras.KerasTensor, layer: Layer, name: str, norm: bool) -> keras.K
     if not norm:
         return x
     # Keras' own momentum, 0.99, has hardly forgotten its start after a short epoch.
-    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=True, name=f"{name}_norm")(x)
+    x = BatchNormalization(momentum=0.9, synchronized=True, name=f"{name}_norm")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)

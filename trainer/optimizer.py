@@ -1,6 +1,7 @@
 """Adam or AdamW, the learning rate over the steps, clipping, and the average of the weights."""
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,15 +12,15 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 
 
-def make_optimizer(
-    config: TrainConfig, model: keras.Model, training_drawings: int
-) -> keras.optimizers.Optimizer:
+def make_optimizer(config: TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer:
     """The optimizer of a run, built for the model's variables; call it in the strategy's scope.
+
+    Its learning rate is a plain number: the training step sets it where there is a schedule.
 
     Weight decay (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019) leaves biases
     and the scales and offsets of batch normalisation alone, as is usual: only kernels decay.
     """
-    rate = make_schedule(config, training_drawings) or config.learning_rate
+    rate = config.learning_rate
     if config.weight_decay:
         optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
         optimizer.exclude_from_weight_decay(
@@ -42,21 +43,22 @@ def make_schedule(config: TrainConfig, training_drawings: int) -> "Schedule | No
     return Schedule(config.learning_rate, warmup_steps, decay_steps)
 
 
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+@dataclasses.dataclass(frozen=True)
+class Schedule:
     """Linear growth over `warmup_steps`, then the peak, or half a cosine down to 0.
 
-    The cosine is that of Loshchilov and Hutter, SGDR, 2017, equation 5, without restarts.
+    The cosine is that of Loshchilov and Hutter, SGDR, 2017, equation 5, without restarts. Keras'
+    CosineDecay gives the same without a warm-up; its own warm-up begins with a step at a learning
+    rate of 0 (or, shifted by a step, ends the cosine with one), and cannot go without a cosine.
     """
 
-    def __init__(self, peak: float, warmup_steps: int, decay_steps: int) -> None:
-        """`decay_steps`: the length of the cosine; 0 for none."""
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-        self.decay_steps = decay_steps
+    peak: float
+    warmup_steps: int
+    decay_steps: int  # the length of the cosine; 0 for none
 
-    def __call__(self, step: Any) -> tf.Tensor:
-        """The learning rate of the step after `step` finished ones, float32."""
-        step = tf.cast(step, tf.float32)
+    def __call__(self, number: Any) -> tf.Tensor:
+        """The learning rate of a step, float32; `number`: of the step, from 1 over all epochs."""
+        step = tf.cast(number - 1, tf.float32)
         rate = tf.constant(self.peak, tf.float32)
         if self.decay_steps:
             progress = tf.clip_by_value((step - self.warmup_steps) / self.decay_steps, 0.0, 1.0)
@@ -64,9 +66,6 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.warmup_steps:
             rate *= tf.minimum(1.0, (step + 1) / self.warmup_steps)
         return rate
-
-    def get_config(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 def clip(gradients: Sequence[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:

@@ -10,7 +10,6 @@ from pipeline.dataset import Manifest
 from trainer import costs, run_directory
 from trainer.config import TrainConfig
 from trainer.initial_weights import InitialWeights
-from trainer.optimizer import make_schedule
 from trainer.sessions import Session
 from trainer.state import State, Totals
 
@@ -23,7 +22,6 @@ class Report:
         self._manifest = manifest
         self._steps_per_epoch = config.steps_per_epoch(manifest.splits["train"].records)
         directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
-        self._schedule = make_schedule(config, manifest.splits["train"].records)
         self._events = tf.summary.create_file_writer(directory)
 
     def start(
@@ -72,22 +70,24 @@ class Report:
         trained = costs.trained_parameters(architecture, len(self._manifest.labels), freeze)
         return f", {trained:,} of them trained"
 
-    def interval(self, epoch: int, step: int, totals: Totals) -> None:
-        """Some steps of an epoch; `step` is the last of them, counted over all epochs."""
+    def interval(self, epoch: int, step: int, totals: Totals, learning_rate: float) -> None:
+        """Some steps of an epoch; `step` is the last of them, counted over all epochs, and
+        `learning_rate` that of this one.
+        """
         if not totals.examples:  # a checkpoint has just ended an interval
             return
-        rate = float(self._schedule(step - 1)) if self._schedule else self._config.learning_rate
-        metrics = _training_metrics(totals) | {"learning_rate": rate}
+        metrics = _training_metrics(totals) | {"learning_rate": learning_rate}
         self._write("step", epoch, step, metrics)
         step_of_epoch = step - (epoch - 1) * self._steps_per_epoch
         images_left = (self._config.epochs * self._steps_per_epoch - step) * self._config.batch_size
         seconds_left = images_left / totals.images_per_second  # without validation
         left = f"{seconds_left / 60:.0f} min" if seconds_left >= 90 else f"{seconds_left:.0f} s"
+        skipped = f"{totals.skipped_steps} steps skipped  " if totals.skipped_steps else ""
         print(
             f"epoch {epoch}/{self._config.epochs}  step {step_of_epoch}/{self._steps_per_epoch}  "
             f"loss {totals.loss:.4f}  accuracy {totals.accuracy:.4f}  "
             f"{totals.images_per_second:,.0f} images/s  "
-            f"{totals.input_wait_share:.1%} waiting for input  {left} left",
+            f"{totals.input_wait_share:.1%} waiting for input  {skipped}{left} left",
             flush=True,
         )
 
@@ -129,7 +129,8 @@ class NoReport(Report):
 
 
 def _training_metrics(totals: Totals) -> dict[str, float]:
-    return {
+    skipped = {"skipped_steps": totals.skipped_steps} if totals.skipped_steps else {}
+    return skipped | {
         "loss": totals.loss,
         "accuracy": totals.accuracy,
         "images_per_second": totals.images_per_second,

@@ -10,7 +10,7 @@ from trainer.config import TrainConfig
 from trainer.hosts import Hosts
 
 # What may be another than in the session before: it changes how sums round, nothing else.
-_ROUNDING = ("precision", "xla", "hosts", "devices", "hardware", "versions")
+_ROUNDING = ("precision", "xla", "deterministic", "hosts", "devices", "hardware", "versions")
 
 
 class Session(NamedTuple):
@@ -62,6 +62,7 @@ def describe(config: TrainConfig, session: Session) -> dict[str, Any]:
         "early_stopping": config.early_stopping,
         "precision": session.precision,
         "xla": "on" if session.xla else "off",
+        "deterministic": config.deterministic,
         "hosts": session.hosts,
         "devices": session.device_names,
         "hardware": devices.hardware(),

@@ -15,6 +15,7 @@ class Totals:
     examples: int = 0
     seconds: float = 0.0
     input_wait_seconds: float = 0.0
+    skipped_steps: int = 0  # whose float16 gradients overflowed
 
     def __add__(self, other: "Totals") -> "Totals":
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)

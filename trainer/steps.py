@@ -17,7 +17,7 @@ import tensorflow as tf
 from trainer.augmentation import augment, draw_transforms
 from trainer.input_pipeline import BATCH_SPEC, Batch, unpack_bitmaps
 from trainer.loss_scale import LossScale
-from trainer.optimizer import MovingAverage, clip
+from trainer.optimizer import MovingAverage, Schedule, clip
 from trainer.replicas import Rows, all_rows, of_all_replicas, own_rows, working_on
 
 SUM = tf.distribute.ReduceOp.SUM
@@ -52,6 +52,7 @@ class Recipe:
     augment: tuple[str, ...] = ()  # of trainer.config.AUGMENTATIONS
     seed: int = 0  # of the augmentation
     xla: bool = False  # forward and backward as one XLA program; for one replica
+    schedule: Schedule | None = None  # of the learning rate; None leaves the optimizer's as it is
 
 
 class StepResult(NamedTuple):
@@ -60,6 +61,18 @@ class StepResult(NamedTuple):
     loss: tf.Tensor  # float32, mean over the examples
     correct: tf.Tensor  # int32, how many had their class ranked first
     examples: tf.Tensor  # int32
+    learning_rate: tf.Tensor  # float32, of this step
+    # int32: 0 where the weights were updated; with float16, how many steps in a row, this one the
+    # last, were skipped because their gradients overflowed
+    skipped_in_a_row: tf.Tensor
+
+
+class _Sums(NamedTuple):
+    """What a replica adds to a step's result."""
+
+    loss: tf.Tensor
+    correct: tf.Tensor
+    examples: tf.Tensor
 
 
 TrainingStep = Callable[[Batch, tf.Tensor], StepResult]  # the tensor: see make_training_step
@@ -80,6 +93,9 @@ def make_training_step(
 ) -> TrainingStep:
     """Forward, backward, update.
 
+    The learning rate follows the number of the step, not the optimizer's iterations: those count
+    applied updates, as Adam's bias correction needs it, and lag behind once a step was skipped.
+
     Returns:
       A function of a batch and of the number of the step, from 1 over all epochs, an int64 scalar.
     """
@@ -88,7 +104,7 @@ def make_training_step(
 
     def differentiate(
         bitmaps: tf.Tensor, labels: tf.Tensor, rows: Rows
-    ) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
+    ) -> tuple[_Sums, list[tf.Tensor], tf.Tensor]:
         """`bitmaps`: [rows, 85, 85, 1] in the model's dtype."""
         with tf.GradientTape() as tape, working_on(rows):
             logits = model(bitmaps, training=True)
@@ -99,19 +115,17 @@ def make_training_step(
             scaled_loss = loss * scale
         gradients = tape.gradient(scaled_loss, model.trainable_variables)
         is_correct = (tf.argmax(logits, axis=1) == labels) & counts
-        result = StepResult(loss, _count(is_correct), rows.own)
-        return result, gradients, _count_nonfinite(gradients) if loss_scale else tf.constant(0)
+        sums = _Sums(loss, _count(is_correct), rows.own)
+        return sums, gradients, _count_nonfinite(gradients) if loss_scale else tf.constant(0)
 
     @tf.function(jit_compile=True)
     def differentiate_compiled(
         bitmaps: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
+    ) -> tuple[_Sums, list[tf.Tensor], tf.Tensor]:
         """For one replica, whose rows are all: XLA needs to know sizes when it compiles."""
         return differentiate(bitmaps, labels, all_rows(tf.shape(labels)[0]))
 
-    def replica_step(
-        batch: Batch, step: tf.Tensor
-    ) -> tuple[StepResult, list[tf.Tensor], tf.Tensor]:
+    def replica_step(batch: Batch, step: tf.Tensor) -> tuple[_Sums, list[tf.Tensor], tf.Tensor]:
         rows = own_rows(batch.share)
         bitmaps = unpack_bitmaps(rows.of(batch.images), model.inputs[0].dtype)
         if recipe.augment:
@@ -132,16 +146,22 @@ def make_training_step(
 
     @tf.function(input_signature=[BATCH_SPEC, tf.TensorSpec([], tf.int64)], jit_compile=False)
     def training_step(batch: Batch, step: tf.Tensor) -> StepResult:
-        result, gradients, nonfinite = strategy.run(replica_step, args=(batch, step))
+        if recipe.schedule:
+            optimizer.learning_rate = recipe.schedule(step)
+        sums, gradients, nonfinite = strategy.run(replica_step, args=(batch, step))
+        skipped_in_a_row = tf.constant(0)
         if loss_scale is None:
             strategy.run(update, args=(gradients,))
         else:
             finite = strategy.reduce(SUM, nonfinite, axis=None) == 0
             tf.cond(finite, lambda: strategy.run(update, args=(gradients,)), lambda: None)
             loss_scale.update(finite)
+            skipped_in_a_row = tf.identity(loss_scale.skipped_in_a_row)
         if trainee.average:
             trainee.average.update(step)
-        return StepResult(*(strategy.reduce(SUM, value, axis=None) for value in result))
+        loss, correct, examples = (strategy.reduce(SUM, value, axis=None) for value in sums)
+        learning_rate = tf.identity(optimizer.learning_rate.value)
+        return StepResult(loss, correct, examples, learning_rate, skipped_in_a_row)
 
     return training_step
 

@@ -28,7 +28,7 @@ from trainer.loss_scale import LossScale
 from trainer.memory import out_of_memory
 from trainer.meter import Meter
 from trainer.model import build_model, freeze
-from trainer.optimizer import MovingAverage, make_optimizer
+from trainer.optimizer import MovingAverage, make_optimizer, make_schedule
 from trainer.profile import profiled
 from trainer.report import NoReport, Report
 from trainer.state import State, Totals, Unfinished
@@ -110,6 +110,8 @@ def train(
         another host is, or memory runs out.
       Stopped: SIGTERM or Ctrl-C came, to any host, and a checkpoint was saved.
     """
+    if config.deterministic:
+        devices.make_deterministic()
     with lost_hosts(hosts):
         return _train(config, replica_devices, hosts)
 
@@ -134,7 +136,12 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
         if state.newest or init_from:
             hosts.copy_variables(trainee.variables)
         recipe = Recipe(
-            config.label_smoothing, config.clip_norm, config.augment, config.seed, xla=session.xla
+            config.label_smoothing,
+            config.clip_norm,
+            config.augment,
+            config.seed,
+            xla=session.xla,
+            schedule=make_schedule(config, data.manifest.splits["train"].records),
         )
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(stop_request())
@@ -248,7 +255,7 @@ def make_trainee(
             freeze(model, config.freeze)
         return Trainee(
             model,
-            make_optimizer(config, model, manifest.splits["train"].records),
+            make_optimizer(config, model),
             LossScale() if precision == "mixed_float16" else None,
             MovingAverage(model, config.ema_decay) if config.ema_decay else None,
         )
@@ -290,7 +297,7 @@ def train_epoch(run: Run, state: State, meter: Meter) -> None:
         run.after_step()
         if meter.interval_seconds >= REPORT_SECONDS:
             run.data.raise_if_damaged(wait=False)
-            run.report.interval(epoch, meter.step, meter.end_interval())
+            run.report.interval(epoch, meter.step, meter.end_interval(), meter.learning_rate)
         saved_seconds = time.monotonic() - saved_at
         is_due = config.checkpoint_every.has_passed(meter.step - saved_step, saved_seconds)
         stops, saves = run.agreement.reach(bool(run.stop), is_due)
@@ -301,7 +308,7 @@ def train_epoch(run: Run, state: State, meter: Meter) -> None:
             if meter.step < state.step + steps:  # the epoch's end has one of its own
                 checkpoint(run, state, meter)
             saved_step, saved_at = meter.step, time.monotonic()
-    run.report.interval(epoch, meter.step, meter.end_interval())
+    run.report.interval(epoch, meter.step, meter.end_interval(), meter.learning_rate)
 
 
 def checkpoint(run: Run, state: State, meter: Meter) -> State:
