@@ -41,7 +41,7 @@ class Hosts:
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
         """This host's part of what all divide among them."""
-        return items[self.index :: self.count]
+        return items[len(items) * self.index // self.count : len(items) * (self.index + 1) // self.count]
 
     def sum(self, values: np.ndarray | Sequence[int]) -> np.ndarray:
         """Adds up numbers of all hosts, which have to call this in the same order; waits for them.

@@ -1,39 +1,39 @@
 """tf.data from a data set's shards to batches of packed bitmaps.
 
 Bitmaps stay packed, eight pixels to a byte, until the model's device unpacks them: parsing then
-handles whole batches at once, and the device is sent 904 bytes an image instead of 28,900.
+handles many records at once, and the device is sent 904 bytes an image instead of 28,900.
+
+A batch is put together from the rows of several readers, whatever the number of hosts: see
+`trainer.readers`.
 """
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.dataset import Manifest, Split
-from pipeline.records import IMAGE_SIZE, PACKED_BYTES, encode_example
+from pipeline.dataset import Manifest, Shard, Split
+from pipeline.records import IMAGE_SIZE, PACKED_BYTES
 from trainer.hosts import ONE_HOST, Hosts
+from trainer.readers import deal, reader_rows
 from trainer.replicas import Share
 
-# The shuffle's memory: a record is 904 bytes of image and about 100 of key, label and framing, so
-# 65,536 of them are 65 MB. Smaller splits are shuffled completely.
-SHUFFLE_BUFFER_RECORDS = 65_536
-# Shards read in turns, so that a buffer smaller than the split still mixes far-apart records; some
-# records at a time, which is faster than one by one (`make bench-trainer`).
-INTERLEAVED_SHARDS = 16
-INTERLEAVED_RECORDS = 32
-READ_RECORDS = 64  # that go on together until they are cut into the shares of a host
+# The shuffle's memory: all readers together hold blocks of so many parsed records, 912 bytes each,
+# and shuffle each block. Smaller splits are shuffled completely.
+SHUFFLED_RECORDS = 65_536
+# About so many records of all readers at a time are put in the order of the batches.
+GROUPED_RECORDS = 4_096
 # Fixed, not left to tf.data's autotuning: that feeds no faster here, and now and then it kept the
 # end of an epoch waiting for ten seconds, without work for any core.
 PARALLEL_READS = 4
-PARALLEL_PARSES = 2
 PREFETCHED_BATCHES = 8
 
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),
 }
-_BLANK = encode_example(bytes(PACKED_BYTES), 0, b"")
 
 
 class Batch(NamedTuple):
@@ -54,6 +54,25 @@ BATCH_SPEC = Batch(
 )
 
 
+class _Examples(NamedTuple):
+    images: tf.Tensor  # [N, 904] uint8, packed
+    labels: tf.Tensor  # [N] int64
+
+
+_EXAMPLES_SPEC = _Examples(*BATCH_SPEC[:2])
+
+
+class _Reading(NamedTuple):
+    """What a reader reads in an epoch, from where on; the fields of several are stacked."""
+
+    paths: list[str]  # of its shards, in the order in which it reads them
+    skipped: int  # records before the first block that is read
+    block_size: int
+    block: int  # number of the first block that is read, from 0
+    used: int  # records of that block that are in batches before
+    seed: int  # of the shuffle
+
+
 def training_batches(
     directory: str,
     manifest: Manifest,
@@ -64,73 +83,47 @@ def training_batches(
     skip: int = 0,
     hosts: Hosts = ONE_HOST,
 ) -> tf.data.Dataset:
-    """One epoch over the training split: every example once, the last batch may be smaller.
+    """One epoch over the training split: every example once, in batches of even sizes.
 
-    The order depends on `seed`, `epoch` (from 1) and the number of hosts alone, so an epoch can be
-    repeated exactly; TensorFlow mixes its global seed in, which a run sets from the same `seed`.
-    The first `skip` batches, which a resumed run has seen, are read and shuffled but not parsed.
+    The batches depend on `batch_size`, `seed` and `epoch` (from 1) alone, so an epoch can be
+    repeated exactly, on any number of hosts. The first `skip` batches, which a resumed run has
+    seen, are not read, but for the block of the shuffle in which they end.
 
     Returns:
       `Batch`es.
     """
-    split = manifest.splits["train"]
-    own = hosts.own(split.shards)
-    # Two independent numbers out of (seed, epoch): seeds that differ by one share no orders.
-    shard_seed, record_seed = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64)
-    shards = np.random.default_rng(shard_seed).permutation([shard.file for shard in own])
-    paths = [os.path.join(directory, shard) for shard in shards]
-    records = (
-        tf.data.Dataset.from_tensor_slices(paths)
-        .interleave(
-            lambda path: tf.data.TFRecordDataset(path).batch(INTERLEAVED_RECORDS),
-            cycle_length=min(INTERLEAVED_SHARDS, len(paths)),
-            num_parallel_calls=min(PARALLEL_READS, len(paths)),
-            deterministic=True,
-        )
-        .unbatch()
-    )
-    shuffled = records.shuffle(
-        min(SHUFFLE_BUFFER_RECORDS, sum(shard.records for shard in own)),
-        seed=int(record_seed >> np.uint64(1)),
-    )
-    return _batches(shuffled, batch_shares(split, batch_size, hosts.count), hosts.index, skip)
+    readers = deal(manifest.splits["train"].shards)
+    rows = reader_rows(_records(readers), batch_size)
+    starts = rows[:skip].sum(axis=0, dtype=np.int64)  # [readers]
+    largest = -(-SHUFFLED_RECORDS // len(readers))
+    readings = [
+        _shuffled_reading(directory, readers[reader], int(starts[reader]), largest, (seed, epoch, reader))
+        for reader in hosts.own(range(len(readers)))
+    ]
+    return _batches(readings, rows[skip:], manifest, hosts, is_shuffled=True)
 
 
 def evaluation_batches(
     directory: str, manifest: Manifest, split: str, batch_size: int, hosts: Hosts = ONE_HOST
 ) -> tf.data.Dataset:
-    """Every example of a split once, in the order of this host's files, as `Batch`es."""
-    shards = manifest.splits[split].shards
-    files = [os.path.join(directory, shard.file) for shard in hosts.own(shards)]
-    records = tf.data.TFRecordDataset(tf.constant(files, tf.string))
-    shares = batch_shares(manifest.splits[split], batch_size, hosts.count)
-    return _batches(records, shares, hosts.index)
+    """Every example of a split once, as `Batch`es; `evaluation_order` says in which order."""
+    readers = deal(manifest.splits[split].shards)
+    rows = reader_rows(_records(readers), batch_size)
+    size = -(-GROUPED_RECORDS // len(readers))
+    readings = [
+        _Reading([os.path.join(directory, shard.file) for shard in shards], 0, size, 0, 0, 0)
+        for shards in hosts.own(readers)
+    ]
+    return _batches(readings, rows, manifest, hosts, is_shuffled=False)
 
 
-def batch_shares(split: Split, batch_size: int, hosts: int) -> np.ndarray:
-    """How many rows each host adds to each batch of an epoch: [batches, hosts] int64.
-
-    A host's records are spread evenly over all batches, so that its shards last exactly as long as
-    those of the others. A batch has `batch_size` rows, give or take one a host; the last one has
-    what is left.
-    """
-    records = [sum(s.records for s in Hosts(hosts, h).own(split.shards)) for h in range(hosts)]
-    batches = -(-split.records // batch_size)
-    ends = np.minimum(np.arange(batches + 1) * batch_size, split.records)
-    return np.diff(np.outer(ends, records) // split.records, axis=0)
-
-
-def evaluation_order(split: Split, batch_size: int, hosts: int) -> np.ndarray:
-    """Where in the split's files the examples of its batches stand, host after host in each: [N]
-    int64."""
+def evaluation_order(split: Split, batch_size: int) -> np.ndarray:
+    """Where in the split's files the examples of its batches stand: [N] int64."""
     ends = np.cumsum([shard.records for shard in split.shards])
     of_shards = [np.arange(end - s.records, end) for s, end in zip(split.shards, ends, strict=True)]
-    shares = batch_shares(split, batch_size, hosts)
-    parts = []
-    for host in range(hosts):
-        of_host = np.concatenate([np.arange(0), *Hosts(hosts, host).own(of_shards)])
-        parts.append(np.split(of_host, np.cumsum(shares[:-1, host])))
-    return np.concatenate([part for batch in zip(*parts, strict=True) for part in batch])
+    of_readers = np.concatenate([place for shards in deal(of_shards) for place in shards])
+    rows = reader_rows(_records(deal(split.shards)), batch_size)
+    return of_readers[_order(tf.constant(rows, tf.int32)).numpy()]
 
 
 def unpack_bitmaps(packed: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
@@ -142,29 +135,49 @@ def unpack_bitmaps(packed: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
     return tf.cast(tf.reshape(bits, [-1, IMAGE_SIZE, IMAGE_SIZE, 1]), dtype)
 
 
+def _records(readers: Sequence[Sequence[Shard]]) -> list[int]:
+    return [sum(shard.records for shard in shards) for shards in readers]
+
+
+def _shuffled_reading(
+    directory: str, shards: Sequence[Shard], start: int, largest: int, key: tuple[int, ...]
+) -> _Reading:
+    """Of a reader that begins with record `start` of its order, which follows from `key`."""
+    # Independent numbers out of the key: seeds that differ by one share no orders.
+    shard_seed, record_seed = np.random.SeedSequence(key).generate_state(2, np.uint64)
+    order = np.random.default_rng(shard_seed).permutation(len(shards))
+    records = sum(shard.records for shard in shards)
+    blocks = max(-(-records // largest), 1)
+    block_size = max(-(-records // blocks), 1)
+    block, used = divmod(start, block_size)
+    # Shards before the block are not opened, and of the one where it begins, records are passed over.
+    ends = np.cumsum([shards[index].records for index in order])
+    first = int(np.searchsorted(ends, block * block_size, "right"))
+    skipped = block * block_size - (int(ends[first - 1]) if first else 0)
+    paths = [os.path.join(directory, shards[index].file) for index in order[first:]]
+    return _Reading(paths, skipped, block_size, block, used, int(record_seed >> np.uint64(1)))
+
+
 def _batches(
-    records: tf.data.Dataset, shares: np.ndarray, host: int, skip: int = 0
+    readings: Sequence[_Reading],
+    rows: np.ndarray,
+    manifest: Manifest,
+    hosts: Hosts,
+    is_shuffled: bool,
 ) -> tf.data.Dataset:
-    """`shares`: see `batch_shares`; `host`: which of them is this one's."""
-
-    def parse(serialized: tf.Tensor, share: Share) -> Batch:  # serialized: [B] string
-        features = tf.io.parse_example(serialized, _FEATURES)
-        images = tf.io.decode_raw(features["image"], tf.uint8)
-        return Batch(tf.ensure_shape(images, [None, PACKED_BYTES]), features["label"], share)
-
-    firsts = np.cumsum(shares, axis=1) - shares
-    columns = (firsts[:, host], shares[:, host], shares.sum(axis=1))
-    of_batches = tf.data.Dataset.from_tensor_slices(
-        Share(*(column.astype(np.int32) for column in columns))
+    """`readings`: of this host's readers; `rows`: of all readers, [batches, readers]."""
+    first, stop = (hosts.own(range(rows.shape[1])).start, hosts.own(range(rows.shape[1])).stop)
+    own = rows[:, first:stop]  # [batches, readers of this host]
+    of_host = own.sum(axis=1, dtype=np.int64)
+    shares = Share(
+        rows[:, :first].sum(axis=1, dtype=np.int32),
+        of_host.astype(np.int32),
+        rows.sum(axis=1, dtype=np.int32),
     )
-    is_alone = (
-        shares.shape[1] == 1
-    )  # then all batches but the last are of one size, which is faster
-    of_host = records.batch(shares[0, 0]) if is_alone else _in_shares(records, shares[:, host])
+    examples = _arranged(readings, own, manifest.image["encoding"], is_shuffled).rebatch(of_host)
     batches = (
-        tf.data.Dataset.zip((of_host, of_batches))
-        .skip(skip)
-        .map(parse, num_parallel_calls=PARALLEL_PARSES, deterministic=True)
+        tf.data.Dataset.zip((examples, tf.data.Dataset.from_tensor_slices(shares)))
+        .map(lambda examples, share: Batch(*examples, share))
         .prefetch(PREFETCHED_BATCHES)
     )
     options = tf.data.Options()
@@ -172,12 +185,111 @@ def _batches(
     return batches.with_options(options)
 
 
-def _in_shares(records: tf.data.Dataset, rows: np.ndarray) -> tf.data.Dataset:
-    """So many records at a time as `rows` says, [batches]; a blank one in the place of none."""
-    # With one after them that is never read: past the last record there would be no empty batches.
-    endless = records.batch(READ_RECORDS).concatenate(tf.data.Dataset.from_tensors([_BLANK]))
-    return endless.rebatch(rows).map(
-        lambda share: tf.concat(
-            [share, tf.repeat(_BLANK, tf.cast(tf.size(share) == 0, tf.int32))], 0
-        )
+def _arranged(
+    readings: Sequence[_Reading], rows: np.ndarray, encoding: str, is_shuffled: bool
+) -> tf.data.Dataset:
+    """The examples of some readers in the order of the batches, as `_Examples` of any size."""
+    batches = max(GROUPED_RECORDS // int(rows.sum(axis=1).max()), 1)  # of a group
+    groups = np.add.reduceat(rows, range(0, len(rows), batches), axis=0, dtype=np.int64)
+    longest = max(len(reading.paths) for reading in readings)
+    padded = [r._replace(paths=r.paths + [""] * (longest - len(r.paths))) for r in readings]
+    columns = _Reading(*(tf.constant(column) for column in zip(*padded, strict=True)))
+    parts = tf.data.Dataset.from_tensor_slices((columns, np.ascontiguousarray(groups.T))).interleave(
+        lambda reading, sizes: _read(reading, sizes, encoding, is_shuffled),
+        cycle_length=len(readings),
+        num_parallel_calls=min(PARALLEL_READS, len(readings)),
+        deterministic=True,
     )
+    of_groups = parts.rebatch(groups.sum(axis=1))  # reader after reader in each
+    of_batches = tf.data.Dataset.from_tensor_slices(rows).batch(batches)
+    return tf.data.Dataset.zip((of_groups, of_batches)).map(_arrange)
+
+
+def _read(
+    reading: _Reading, sizes: tf.Tensor, encoding: str, is_shuffled: bool
+) -> tf.data.Dataset:
+    """A reader's examples, so many at a time as `sizes` says, [groups] int64."""
+    paths = tf.boolean_mask(reading.paths, reading.paths != "")
+    block_size = tf.cast(reading.block_size, tf.int64)
+    blocks = (
+        tf.data.Dataset.from_tensor_slices(paths).flat_map(tf.data.TFRecordDataset)
+        .skip(tf.cast(reading.skipped, tf.int64))
+        .batch(block_size)
+        .map(_PARSERS[encoding])
+    )
+    if is_shuffled:
+        blocks = blocks.enumerate(tf.cast(reading.block, tf.int64)).map(
+            lambda number, examples: _shuffle(examples, tf.stack([reading.seed, number]))
+        )
+    blank = _Examples(tf.zeros([1, PACKED_BYTES], tf.uint8), tf.zeros([1], tf.int64))
+    # With one more after them: past the last record there would be no empty parts.
+    endless = blocks.concatenate(tf.data.Dataset.from_tensors(blank))
+    parts = endless.rebatch(tf.concat([[tf.cast(reading.used, tf.int64)], sizes], 0))
+    return parts.skip(1).take(tf.size(sizes, tf.int64)).map(_copy)
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def _parse_packed(serialized: tf.Tensor) -> _Examples:
+    features = tf.io.parse_example(serialized, _FEATURES)
+    images = tf.io.decode_raw(features["image"], tf.uint8)
+    return _Examples(tf.ensure_shape(images, [None, PACKED_BYTES]), features["label"])
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def _parse_png(serialized: tf.Tensor) -> _Examples:
+    features = tf.io.parse_example(serialized, _FEATURES)
+    shape = tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, 1], tf.uint8)
+    pixels = tf.map_fn(
+        lambda png: tf.ensure_shape(tf.io.decode_png(png, channels=1), shape.shape),
+        features["image"],
+        fn_output_signature=shape,
+    )  # [N, 85, 85, 1] of 0 and 255
+    bits = tf.reshape(pixels // 255, [-1, IMAGE_SIZE * IMAGE_SIZE])
+    bits = tf.pad(bits, [[0, 0], [0, PACKED_BYTES * 8 - IMAGE_SIZE * IMAGE_SIZE]])
+    bits = tf.reshape(bits, [-1, PACKED_BYTES, 8])
+    powers = tf.constant([128, 64, 32, 16, 8, 4, 2, 1], tf.uint8)
+    return _Examples(tf.reduce_sum(bits * powers, axis=2), features["label"])
+
+
+# By the name that the manifest has for what an image is encoded as.
+_PARSERS = {"packed": _parse_packed, "png": _parse_png}
+
+
+@tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([2], tf.int64)])
+def _shuffle(examples: _Examples, seed: tf.Tensor) -> _Examples:
+    """Another order, which follows from `seed` alone; TensorFlow's global seed plays no part."""
+    order = tf.random.experimental.stateless_shuffle(
+        tf.range(tf.size(examples.labels)), seed, alg="philox"
+    )
+    return _Examples(*(tf.gather(column, order) for column in examples))
+
+
+@tf.function(input_signature=[_EXAMPLES_SPEC])
+def _copy(examples: _Examples) -> _Examples:
+    """For `rebatch`, which complains about slices that it gets, the more so as it made them."""
+    return _Examples(*(tf.raw_ops.DeepCopy(x=column) for column in examples))
+
+
+@tf.function
+def _arrange(examples: _Examples, rows: tf.Tensor) -> _Examples:
+    """From reader after reader to batch after batch.
+
+    Args:
+      examples: of a group.
+      rows: [batches of the group, readers] uint, of this host's readers.
+    """
+    order = _order(tf.cast(rows, tf.int32))
+    return _Examples(*(tf.gather(column, order) for column in examples))
+
+
+def _order(rows: tf.Tensor) -> tf.Tensor:
+    """The places of rows that lie reader after reader, batch after batch: [sum of rows] int32.
+
+    Args:
+      rows: [batches, readers] int32.
+    """
+    by_reader = tf.transpose(rows)
+    starts = tf.cumsum(tf.reshape(by_reader, [-1]), exclusive=True)
+    starts = tf.transpose(tf.reshape(starts, tf.shape(by_reader)))  # [batches, readers]
+    starts = tf.reshape(starts, [-1])
+    return tf.ragged.range(starts, starts + tf.reshape(rows, [-1])).flat_values
