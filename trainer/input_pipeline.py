@@ -25,6 +25,7 @@ from trainer.replicas import Share
 SHUFFLED_RECORDS = 65_536
 # About so many records of all readers at a time are put in the order of the batches.
 GROUPED_RECORDS = 4_096
+READ_RECORDS = 512  # that are parsed at a time
 # Fixed, not left to tf.data's autotuning: that feeds no faster here, and now and then it kept the
 # end of an epoch waiting for ten seconds, without work for any core.
 PARALLEL_READS = 4
@@ -63,14 +64,14 @@ _EXAMPLES_SPEC = _Examples(*BATCH_SPEC[:2])
 
 
 class _Reading(NamedTuple):
-    """What a reader reads in an epoch, from where on; the fields of several are stacked."""
+    """What a reader reads in an epoch; in tensors, those of several readers are stacked."""
 
-    paths: list[str]  # of its shards, in the order in which it reads them
-    skipped: int  # records before the first block that is read
-    block_size: int
-    block: int  # number of the first block that is read, from 0
-    used: int  # records of that block that are in batches before
-    seed: int  # of the shuffle
+    paths: Sequence[str]  # of its shards, in the order in which it reads them
+    skipped: int = 0  # records before the first block that it reads
+    block_size: int = READ_RECORDS
+    block: int = 0  # number of the first block that it reads, from 0 in an epoch
+    used: int = 0  # records of that block that earlier batches have
+    seed: int = 0  # of the shuffle
 
 
 def training_batches(
@@ -95,10 +96,12 @@ def training_batches(
     readers = deal(manifest.splits["train"].shards)
     rows = reader_rows(_records(readers), batch_size)
     starts = rows[:skip].sum(axis=0, dtype=np.int64)  # [readers]
-    largest = -(-SHUFFLED_RECORDS // len(readers))
+    largest_block = -(-SHUFFLED_RECORDS // len(readers))
     readings = [
-        _shuffled_reading(directory, readers[reader], int(starts[reader]), largest, (seed, epoch, reader))
-        for reader in hosts.own(range(len(readers)))
+        _shuffled_reading(
+            directory, readers[index], int(starts[index]), largest_block, (seed, epoch, index)
+        )
+        for index in hosts.own(range(len(readers)))
     ]
     return _batches(readings, rows[skip:], manifest, hosts, is_shuffled=True)
 
@@ -109,9 +112,8 @@ def evaluation_batches(
     """Every example of a split once, as `Batch`es; `evaluation_order` says in which order."""
     readers = deal(manifest.splits[split].shards)
     rows = reader_rows(_records(readers), batch_size)
-    size = -(-GROUPED_RECORDS // len(readers))
     readings = [
-        _Reading([os.path.join(directory, shard.file) for shard in shards], 0, size, 0, 0, 0)
+        _Reading([os.path.join(directory, shard.file) for shard in shards])
         for shards in hosts.own(readers)
     ]
     return _batches(readings, rows, manifest, hosts, is_shuffled=False)
@@ -140,18 +142,21 @@ def _records(readers: Sequence[Sequence[Shard]]) -> list[int]:
 
 
 def _shuffled_reading(
-    directory: str, shards: Sequence[Shard], start: int, largest: int, key: tuple[int, ...]
+    directory: str,
+    shards: Sequence[Shard],
+    start: int,
+    largest_block: int,
+    key: tuple[int, int, int],
 ) -> _Reading:
-    """Of a reader that begins with record `start` of its order, which follows from `key`."""
-    # Independent numbers out of the key: seeds that differ by one share no orders.
+    """Of a reader's shards in an order that follows from `key`, from record `start` on."""
+    # Two independent numbers out of the key: keys that differ by one share no orders.
     shard_seed, record_seed = np.random.SeedSequence(key).generate_state(2, np.uint64)
     order = np.random.default_rng(shard_seed).permutation(len(shards))
-    records = sum(shard.records for shard in shards)
-    blocks = max(-(-records // largest), 1)
-    block_size = max(-(-records // blocks), 1)
-    block, used = divmod(start, block_size)
-    # Shards before the block are not opened, and of the one where it begins, records are passed over.
     ends = np.cumsum([shards[index].records for index in order])
+    blocks = max(-(-int(ends[-1]) // largest_block), 1)
+    block_size = max(-(-int(ends[-1]) // blocks), 1)
+    block, used = divmod(start, block_size)
+    # Shards that end before the block are not opened.
     first = int(np.searchsorted(ends, block * block_size, "right"))
     skipped = block * block_size - (int(ends[first - 1]) if first else 0)
     paths = [os.path.join(directory, shards[index].file) for index in order[first:]]
@@ -166,15 +171,75 @@ def _batches(
     is_shuffled: bool,
 ) -> tf.data.Dataset:
     """`readings`: of this host's readers; `rows`: of all readers, [batches, readers]."""
-    first, stop = (hosts.own(range(rows.shape[1])).start, hosts.own(range(rows.shape[1])).stop)
-    own = rows[:, first:stop]  # [batches, readers of this host]
-    of_host = own.sum(axis=1, dtype=np.int64)
+    own = hosts.own(range(rows.shape[1]))
+    of_host = rows[:, own.start : own.stop]  # [batches, readers of this host]
     shares = Share(
-        rows[:, :first].sum(axis=1, dtype=np.int32),
-        of_host.astype(np.int32),
+        rows[:, : own.start].sum(axis=1, dtype=np.int32),
+        of_host.sum(axis=1, dtype=np.int32),
         rows.sum(axis=1, dtype=np.int32),
     )
-    examples = _arranged(readings, own, manifest.image["encoding"], is_shuffled).rebatch(of_host)
+    group_size = max(GROUPED_RECORDS // int(shares.count.max(initial=1)), 1)  # batches
+    groups = np.add.reduceat(of_host, range(0, len(rows), group_size), axis=0, dtype=np.int64)
+    with tf.device("CPU"):
+        return _dataset(
+            _stack(readings),
+            *map(tf.constant, (of_host, groups)),
+            Share(*map(tf.constant, shares)),
+            tf.constant(group_size, tf.int64),
+            manifest.image["encoding"],
+            is_shuffled,
+            has_gaps=bool((shares.rows == 0).any()),
+        )
+
+
+def _stack(readings: Sequence[_Reading]) -> _Reading:
+    """Tensors with an element for each reader; rows of paths are filled up with empty ones."""
+    longest = max((len(reading.paths) for reading in readings), default=0)
+    paths = [[*reading.paths, *[""] * (longest - len(reading.paths))] for reading in readings]
+    numbers = np.array([reading[1:] for reading in readings], np.int64)
+    numbers = numbers.reshape(len(readings), len(_Reading._fields) - 1)  # of no readings, too
+    return _Reading(
+        tf.constant(paths, tf.string, [len(readings), longest]), *map(tf.constant, numbers.T)
+    )
+
+
+# One graph for all epochs: building the dataset anew takes as long as reading 20,000 records.
+@tf.function(reduce_retracing=True)
+def _dataset(
+    readings: _Reading,
+    rows: tf.Tensor,
+    groups: tf.Tensor,
+    shares: Share,
+    group_size: tf.Tensor,
+    encoding: str,
+    is_shuffled: bool,
+    has_gaps: bool,
+) -> tf.data.Dataset:
+    """`Batch`es.
+
+    Args:
+      readings: of this host's readers, stacked.
+      rows: [batches, readers of this host] unsigned; how many each adds to a batch.
+      groups: [groups, readers of this host] int64; the same for groups of batches.
+      shares: this host's, each field [batches].
+      group_size: batches of a group, but for the last one.
+      encoding: of the images, as the manifest has it.
+      is_shuffled: whether readers shuffle their records.
+      has_gaps: whether this host has no rows of some batches.
+    """
+    parts = tf.data.Dataset.from_tensor_slices((readings, tf.transpose(groups))).interleave(
+        lambda reading, sizes: _read(reading, sizes, encoding, is_shuffled),
+        cycle_length=tf.maximum(tf.shape(groups, tf.int64)[1], 1),
+        num_parallel_calls=PARALLEL_READS,
+        deterministic=True,
+    )  # reader after reader of each group
+    of_groups = _cut(parts, tf.reduce_sum(groups, axis=1))
+    arranged = tf.data.Dataset.zip(
+        (of_groups, tf.data.Dataset.from_tensor_slices(rows).batch(group_size))
+    ).map(_arrange)
+    examples = _cut(arranged, tf.cast(shares.rows, tf.int64))
+    if has_gaps:
+        examples = examples.map(_fill_gap)
     batches = (
         tf.data.Dataset.zip((examples, tf.data.Dataset.from_tensor_slices(shares)))
         .map(lambda examples, share: Batch(*examples, share))
@@ -182,50 +247,35 @@ def _batches(
     )
     options = tf.data.Options()
     options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
     return batches.with_options(options)
-
-
-def _arranged(
-    readings: Sequence[_Reading], rows: np.ndarray, encoding: str, is_shuffled: bool
-) -> tf.data.Dataset:
-    """The examples of some readers in the order of the batches, as `_Examples` of any size."""
-    batches = max(GROUPED_RECORDS // int(rows.sum(axis=1).max()), 1)  # of a group
-    groups = np.add.reduceat(rows, range(0, len(rows), batches), axis=0, dtype=np.int64)
-    longest = max(len(reading.paths) for reading in readings)
-    padded = [r._replace(paths=r.paths + [""] * (longest - len(r.paths))) for r in readings]
-    columns = _Reading(*(tf.constant(column) for column in zip(*padded, strict=True)))
-    parts = tf.data.Dataset.from_tensor_slices((columns, np.ascontiguousarray(groups.T))).interleave(
-        lambda reading, sizes: _read(reading, sizes, encoding, is_shuffled),
-        cycle_length=len(readings),
-        num_parallel_calls=min(PARALLEL_READS, len(readings)),
-        deterministic=True,
-    )
-    of_groups = parts.rebatch(groups.sum(axis=1))  # reader after reader in each
-    of_batches = tf.data.Dataset.from_tensor_slices(rows).batch(batches)
-    return tf.data.Dataset.zip((of_groups, of_batches)).map(_arrange)
 
 
 def _read(
     reading: _Reading, sizes: tf.Tensor, encoding: str, is_shuffled: bool
 ) -> tf.data.Dataset:
     """A reader's examples, so many at a time as `sizes` says, [groups] int64."""
-    paths = tf.boolean_mask(reading.paths, reading.paths != "")
-    block_size = tf.cast(reading.block_size, tf.int64)
-    blocks = (
-        tf.data.Dataset.from_tensor_slices(paths).flat_map(tf.data.TFRecordDataset)
-        .skip(tf.cast(reading.skipped, tf.int64))
-        .batch(block_size)
+    examples = (
+        tf.data.TFRecordDataset(tf.boolean_mask(reading.paths, reading.paths != ""))
+        .skip(reading.skipped)
+        .batch(READ_RECORDS)
         .map(_PARSERS[encoding])
     )
     if is_shuffled:
-        blocks = blocks.enumerate(tf.cast(reading.block, tf.int64)).map(
-            lambda number, examples: _shuffle(examples, tf.stack([reading.seed, number]))
+        blocks = examples.rebatch(reading.block_size).enumerate(reading.block)
+        examples = blocks.map(
+            lambda number, block: _shuffle(block, tf.stack([reading.seed, number]))
         )
-    blank = _Examples(tf.zeros([1, PACKED_BYTES], tf.uint8), tf.zeros([1], tf.int64))
-    # With one more after them: past the last record there would be no empty parts.
-    endless = blocks.concatenate(tf.data.Dataset.from_tensors(blank))
-    parts = endless.rebatch(tf.concat([[tf.cast(reading.used, tf.int64)], sizes], 0))
-    return parts.skip(1).take(tf.size(sizes, tf.int64)).map(_copy)
+    parts = _cut(examples, tf.concat([[reading.used], sizes], axis=0)).skip(1)
+    return tf.data.Dataset.zip((parts, tf.data.Dataset.from_tensor_slices(sizes))).map(_copy)
+
+
+def _cut(examples: tf.data.Dataset, sizes: tf.Tensor) -> tf.data.Dataset:
+    """So many examples at a time as `sizes` says, [N] int64; `rebatch` leaves out empty ones at
+    the end."""
+    empty = _Examples(tf.zeros([0, PACKED_BYTES], tf.uint8), tf.zeros([0], tf.int64))
+    empties = tf.data.Dataset.from_tensors(empty).repeat()
+    return examples.rebatch(sizes).concatenate(empties).take(tf.size(sizes, tf.int64))
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -264,10 +314,24 @@ def _shuffle(examples: _Examples, seed: tf.Tensor) -> _Examples:
     return _Examples(*(tf.gather(column, order) for column in examples))
 
 
+@tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([], tf.int64)])
+def _copy(examples: _Examples, size: tf.Tensor) -> _Examples:
+    """Copies of the examples; an InvalidArgumentError if they are not `size`.
+
+    `rebatch` makes slices, and writes an error to the log for each slice that it is given.
+    """
+    images = tf.reshape(examples.images, [size, PACKED_BYTES])
+    labels = tf.reshape(examples.labels, [size])
+    return _Examples(*(tf.raw_ops.DeepCopy(x=column) for column in (images, labels)))
+
+
 @tf.function(input_signature=[_EXAMPLES_SPEC])
-def _copy(examples: _Examples) -> _Examples:
-    """For `rebatch`, which complains about slices that it gets, the more so as it made them."""
-    return _Examples(*(tf.raw_ops.DeepCopy(x=column) for column in examples))
+def _fill_gap(examples: _Examples) -> _Examples:
+    """A blank row in the place of none: oneDNN's convolutions fail on none."""
+    missing = tf.cast(tf.size(examples.labels) == 0, tf.int32)
+    return _Examples(
+        tf.pad(examples.images, [[0, missing], [0, 0]]), tf.pad(examples.labels, [[0, missing]])
+    )
 
 
 @tf.function
