@@ -34,9 +34,10 @@ def test_a_truncated_shard_is_named(tmp_path):
         ShardCheck(str(tmp_path), manifest).raise_if_damaged(wait=True)
 
 
-def test_png_images_are_refused(tmp_path):
-    manifest = write_dataset(tmp_path, encoding="png")
-    with pytest.raises(UserError, match="images are png; the trainer reads packed"):
+def test_images_of_an_unknown_encoding_are_refused(tmp_path):
+    manifest = write_dataset(tmp_path)
+    manifest.image["encoding"] = "webp"
+    with pytest.raises(UserError, match="images are webp; the trainer reads packed and png ones"):
         check_dataset(str(tmp_path), manifest, 10)
 
 

@@ -48,17 +48,26 @@ def bitmap(label: int, rng: np.random.Generator) -> np.ndarray:
 
 def write_dataset(
     directory: os.PathLike[str] | str,
-    train: int = 50,
+    train: int | Sequence[int] = 50,
     validation: int = 23,
     shards: int = 3,
     encoding: str = "packed",
     seed: int = 0,
 ) -> dataset.Manifest:
-    """A data set directory; an example's key_id is `split-number`, in the order of the files."""
+    """A data set directory; an example's key_id is `split-number`, in the order of the files.
+
+    Args:
+      directory: is made.
+      train: training drawings, or those of each training shard.
+      validation: validation drawings.
+      shards: of the other splits, and of training where it is one number.
+      encoding: of the images; the drawings of a seed are the same in each.
+      seed: of the drawings.
+    """
     os.makedirs(directory, exist_ok=True)
     rng = np.random.default_rng(seed)
     splits = {
-        split: _write_split(directory, split, count, shards, rng)
+        split: _write_split(directory, split, count, shards, rng, encoding)
         for split, count in (("train", train), ("validation", validation), ("test", 0))
     }
     manifest = dataset.Manifest(
@@ -81,23 +90,31 @@ def write_dataset(
 
 
 def _write_split(
-    directory: os.PathLike[str] | str, split: str, count: int, shards: int, rng: np.random.Generator
+    directory: os.PathLike[str] | str,
+    split: str,
+    drawings: int | Sequence[int],
+    shards: int,
+    rng: np.random.Generator,
+    encoding: str,
 ) -> dataset.Split:
+    if isinstance(drawings, int):
+        drawings = [len(part) for part in np.array_split(range(drawings), shards)]
+    count = sum(drawings)
     labels = [number % len(LABELS) for number in range(count)]
     written = []
-    parts = np.array_split(np.arange(count), shards) if count else []
+    parts = np.split(np.arange(count), np.cumsum(drawings)[:-1]) if count else []
     for index, numbers in enumerate(parts):
         data = b"".join(
             records.frame_record(
                 records.encode_example(
-                    records.pack_bitmaps(bitmap(labels[number], rng)[np.newaxis])[0],
+                    records.ENCODERS[encoding](bitmap(labels[number], rng)[np.newaxis])[0],
                     labels[number],
                     f"{split}-{number}".encode(),
                 )
             )
             for number in numbers
         )
-        name = dataset.shard_name(split, index, shards)
+        name = dataset.shard_name(split, index, len(parts))
         with open(os.path.join(directory, name), "wb") as file:
             file.write(data)
         digest = hashlib.sha256(data).hexdigest()

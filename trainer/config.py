@@ -97,7 +97,7 @@ IDENTITY = (
 
 
 def describe_run(
-    config: TrainConfig, precision: str, xla: bool, manifest: Manifest, hosts: int = 1
+    config: TrainConfig, precision: str, xla: bool, manifest: Manifest
 ) -> dict[str, Any]:
     """The content of config.json; `precision` and `xla` are what "auto" came to."""
     dataset = config.dataset if is_remote(config.dataset) else os.path.abspath(config.dataset)
@@ -113,7 +113,6 @@ def describe_run(
         **{name: getattr(fields, name) for name in IDENTITY},
         "augment": list(config.augment),
         "early_stopping": config.early_stopping,
-        "hosts": hosts,  # the order of the drawings depends on it
         "dataset": dataset,
         "dataset_fingerprint": manifest.fingerprint,
         "drawings": {name: manifest.splits[name].records for name in ("train", "validation")},

@@ -3,10 +3,12 @@
 import os
 import threading
 
-from pipeline.dataset import Manifest
+from pipeline.dataset import Manifest, Shard
 from pipeline.errors import RunError, UserError
+from pipeline.records import DECODERS
 from trainer import storage
 from trainer.hosts import ONE_HOST, Hosts
+from trainer.readers import MAX_READERS, deal
 
 SPLITS = ("train", "validation")  # that training reads
 
@@ -17,17 +19,20 @@ def check_dataset(
     """Checks for training what shows without reading the shards.
 
     Raises:
-      UserError: a split is empty or smaller than a batch, the images are not packed bits, a shard
-        of this host is missing or of another length, or there are more hosts than shards or rows
-        in a batch.
+      UserError: a split is empty or smaller than a batch, the images are of an unknown encoding, a
+        shard of this host is missing or of another length, or there are more hosts than readers or
+        rows in a batch.
     """
     for split in SPLITS:
         check_split(directory, manifest, split, hosts)
-    records, shards = manifest.splits["train"].records, len(manifest.splits["train"].shards)
+    records, readers = manifest.splits["train"].records, deal(manifest.splits["train"].shards)
     if batch_size < hosts.count:
         raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts.count} hosts")
-    if hosts.count > shards:
-        raise UserError(f"{hosts.count} hosts, but {shards} training shards in {directory}")
+    if hosts.count > len(readers):
+        raise UserError(
+            f"{hosts.count} hosts, but {len(readers)} readers of the training shards of {directory}: "
+            f"one a shard, {MAX_READERS} at most"
+        )
     if batch_size > records:
         raise UserError(
             f"--batch_size={batch_size} is larger than the training split of {directory}, "
@@ -39,19 +44,24 @@ def check_split(directory: str, manifest: Manifest, split: str, hosts: Hosts = O
     """The same for one split and any batch size.
 
     Raises:
-      UserError: the split is empty, its images are not packed bits, or a shard of this host is
-        missing or of another length.
+      UserError: the split is empty, its images are of an unknown encoding, or a shard of this host
+        is missing or of another length.
     """
     encoding = manifest.image["encoding"]
-    if encoding != "packed":
+    if encoding not in DECODERS:
         raise UserError(
-            f"{directory}: its images are {encoding}; the trainer reads packed ones "
-            "(pipeline.main --image_encoding=packed)"
+            f"{directory}: its images are {encoding}; the trainer reads {' and '.join(DECODERS)} ones "
+            "(pipeline.main --image_encoding)"
         )
     if not manifest.splits[split].records:
         raise UserError(f"{directory}: no drawings in its {split} split")
-    for shard in hosts.own(manifest.splits[split].shards):
+    for shard in own_shards(manifest, split, hosts):
         _check_length(os.path.join(directory, shard.file), shard.bytes)
+
+
+def own_shards(manifest: Manifest, split: str, hosts: Hosts) -> list[Shard]:
+    """The shards of a split that this host's readers read."""
+    return [s for shards in hosts.own(deal(manifest.splits[split].shards)) for s in shards]
 
 
 class ShardCheck:
@@ -64,7 +74,7 @@ class ShardCheck:
     def __init__(self, directory: str, manifest: Manifest, hosts: Hosts = ONE_HOST) -> None:
         """Starts at once, in a thread, and costs a core about a second per GB."""
         self._directory = directory
-        self._shards = [s for split in SPLITS for s in hosts.own(manifest.splits[split].shards)]
+        self._shards = [s for split in SPLITS for s in own_shards(manifest, split, hosts)]
         self._problems: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

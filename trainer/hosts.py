@@ -1,7 +1,7 @@
 """The machines that train together: who they are, and what they tell each other besides gradients.
 
 Each runs the same command with a TF_CONFIG of its own, as TensorFlow's MultiWorkerMirroredStrategy
-wants it. Each reads its own shards; only the first one touches the run directory, and tells the
+wants it. Each has its own readers of shards; only the first one touches the run directory, and tells the
 others what is in it. All take the same decisions at the same step.
 """
 
@@ -40,8 +40,9 @@ class Hosts:
         return self.index == 0
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
-        """This host's part of what all divide among them."""
-        return items[len(items) * self.index // self.count : len(items) * (self.index + 1) // self.count]
+        """This host's part of what all divide among them: items that follow one another."""
+        start, stop = (len(items) * index // self.count for index in (self.index, self.index + 1))
+        return items[start:stop]
 
     def sum(self, values: np.ndarray | Sequence[int]) -> np.ndarray:
         """Adds up numbers of all hosts, which have to call this in the same order; waits for them.

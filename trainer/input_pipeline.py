@@ -227,10 +227,11 @@ def _dataset(
       is_shuffled: whether readers shuffle their records.
       has_gaps: whether this host has no rows of some batches.
     """
+    readers = tf.maximum(tf.shape(groups, tf.int64)[1], 1)
     parts = tf.data.Dataset.from_tensor_slices((readings, tf.transpose(groups))).interleave(
         lambda reading, sizes: _read(reading, sizes, encoding, is_shuffled),
-        cycle_length=tf.maximum(tf.shape(groups, tf.int64)[1], 1),
-        num_parallel_calls=PARALLEL_READS,
+        cycle_length=readers,
+        num_parallel_calls=tf.minimum(readers, PARALLEL_READS),
         deterministic=True,
     )  # reader after reader of each group
     of_groups = _cut(parts, tf.reduce_sum(groups, axis=1))
@@ -251,9 +252,7 @@ def _dataset(
     return batches.with_options(options)
 
 
-def _read(
-    reading: _Reading, sizes: tf.Tensor, encoding: str, is_shuffled: bool
-) -> tf.data.Dataset:
+def _read(reading: _Reading, sizes: tf.Tensor, encoding: str, is_shuffled: bool) -> tf.data.Dataset:
     """A reader's examples, so many at a time as `sizes` says, [groups] int64."""
     examples = (
         tf.data.TFRecordDataset(tf.boolean_mask(reading.paths, reading.paths != ""))

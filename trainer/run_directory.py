@@ -34,10 +34,8 @@ _IDENTITY = {
     "architecture": "the experiment's architecture",
     **{name: f"--{name}" for name in IDENTITY},
     "dataset_fingerprint": "the content of --dataset",
-    "hosts": "the number of hosts",
 }
 _LONG_VALUES = {"architecture", "dataset_fingerprint"}  # not shown in an error
-_BEFORE = {"hosts": 1}  # what runs were that did not say it yet
 
 
 @contextlib.contextmanager
@@ -176,7 +174,7 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
         names["epochs"] = "--epochs, where the cosine schedule ends:"
     found = []
     for key, name in names.items():
-        value = there.get(key, _BEFORE.get(key))
+        value = there.get(key)
         if value != here[key]:
             shown = key not in _LONG_VALUES
             found.append(f"{name} ({value} there, {here[key]} here)" if shown else name)

@@ -103,7 +103,7 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
     of_first = hosts.from_first(precision)  # what "auto" comes to may differ between machines
     precision = of_first if config.precision == "auto" else precision
     xla = devices.choose_xla(config.xla, replica_devices, hosts)
-    description = describe_run(config, precision, xla, manifest, hosts.count)
+    description = describe_run(config, precision, xla, manifest)
     with run_directory.locked(config.run_dir) if hosts.is_first else contextlib.nullcontext():
         state = open_run(config, description, hosts)
         if state.is_finished(config.epochs, config.early_stopping):
@@ -248,7 +248,7 @@ def validate(run: Run, state: State, meter: Meter) -> State:
         )
     if run.hosts.is_first:
         directory = os.path.join(run.config.run_dir, run_directory.CHECKPOINTS)
-        answers = answers.at(evaluation_order(split, batch_size, run.hosts.count))
+        answers = answers.at(evaluation_order(split, batch_size))
         predictions.save(predictions.path_of(directory, name), answers)
     state = state.advance(name, meter.step, meter.epoch, evaluation)
     # A kill between the two writes the lines again: the next start drops those that no state names.
