@@ -190,7 +190,7 @@ def test_no_checkpoint_counts_while_a_shard_of_another_host_is_foreign(data, tmp
 
 def test_more_hosts_than_readers_of_the_training_shards_are_refused(data, tmp_path):
     config = make_config(data, tmp_path / "run")
-    message = "4 hosts, but 3 readers of the training shards .*: one a shard, 16 at most"
+    message = r"4 hosts, but 3 readers of the training shards in .* \(one a shard, at most 16"
     with pytest.raises(UserError, match=message):
         train.train(config, hosts=Hosts(4, 0))
     config = dataclasses.replace(config, batch_size=1)

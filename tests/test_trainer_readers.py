@@ -41,7 +41,7 @@ def test_every_reader_adds_its_records_evenly_to_batches_of_even_sizes(seed, mon
     monkeypatch.setattr(readers, "_ENDS_AT_ONCE", 7)
     rng = np.random.default_rng(seed)
     # Readers with none, with one, with many; more readers than rows in a batch.
-    records = rng.choice([0, 1, 2, 7, 50, 51, 300], rng.integers(1, 17)).tolist() + [1]
+    records = [*rng.choice([0, 1, 2, 7, 50, 51, 300], rng.integers(1, 17)).tolist(), 1]
     batch_size = int(rng.integers(1, 60))
     rows = reader_rows(records, batch_size)
     assert rows.sum(axis=1, dtype=int).tolist() == even_sizes(sum(records), batch_size).tolist()

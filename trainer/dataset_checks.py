@@ -30,8 +30,8 @@ def check_dataset(
         raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts.count} hosts")
     if hosts.count > len(readers):
         raise UserError(
-            f"{hosts.count} hosts, but {len(readers)} readers of the training shards of {directory}: "
-            f"one a shard, {MAX_READERS} at most"
+            f"{hosts.count} hosts, but {len(readers)} readers of the training shards in "
+            f"{directory} (one a shard, at most {MAX_READERS}, whatever the number of hosts)"
         )
     if batch_size > records:
         raise UserError(
@@ -50,8 +50,8 @@ def check_split(directory: str, manifest: Manifest, split: str, hosts: Hosts = O
     encoding = manifest.image["encoding"]
     if encoding not in DECODERS:
         raise UserError(
-            f"{directory}: its images are {encoding}; the trainer reads {' and '.join(DECODERS)} ones "
-            "(pipeline.main --image_encoding)"
+            f"{directory}: its images are {encoding}; the trainer reads "
+            f"{' and '.join(DECODERS)} ones (pipeline.main --image_encoding)"
         )
     if not manifest.splits[split].records:
         raise UserError(f"{directory}: no drawings in its {split} split")

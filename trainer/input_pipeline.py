@@ -171,8 +171,8 @@ def _batches(
     is_shuffled: bool,
 ) -> tf.data.Dataset:
     """`readings`: of this host's readers; `rows`: of all readers, [batches, readers]."""
-    own = hosts.own(range(rows.shape[1]))
-    of_host = rows[:, own.start : own.stop]  # [batches, readers of this host]
+    own = hosts.own_slice(rows.shape[1])
+    of_host = rows[:, own]  # [batches, readers of this host]
     shares = Share(
         rows[:, : own.start].sum(axis=1, dtype=np.int32),
         of_host.sum(axis=1, dtype=np.int32),
@@ -243,7 +243,7 @@ def _dataset(
         examples = examples.map(_fill_gap)
     batches = (
         tf.data.Dataset.zip((examples, tf.data.Dataset.from_tensor_slices(shares)))
-        .map(lambda examples, share: Batch(*examples, share))
+        .map(lambda examples, share: Batch(examples.images, examples.labels, share))
         .prefetch(PREFETCHED_BATCHES)
     )
     options = tf.data.Options()
