@@ -48,7 +48,7 @@ def bitmap(label: int, rng: np.random.Generator) -> np.ndarray:
 
 def write_dataset(
     directory: os.PathLike[str] | str,
-    train: int = 50,
+    train: int | Sequence[int] = 50,
     validation: int = 23,
     shards: int = 3,
     encoding: str = "packed",
@@ -58,12 +58,20 @@ def write_dataset(
 ) -> dataset.Manifest:
     """A data set directory; an example's key_id is `split-number`, in the order of the files.
 
-    A label's drawings are the same wherever it stands in `labels`; all are of LABELS.
+    Args:
+      directory: is made.
+      train: training drawings, or those of each training shard.
+      validation: validation drawings.
+      shards: of the other splits, and of training where it is one number.
+      encoding: of the images; the drawings of a seed are the same in each.
+      seed: of the drawings.
+      test: test drawings.
+      labels: of LABELS; a label's drawings are the same wherever it stands.
     """
     os.makedirs(directory, exist_ok=True)
     rng = np.random.default_rng(seed)
     splits = {
-        split: _write_split(directory, split, count, shards, rng, labels)
+        split: _write_split(directory, split, count, shards, rng, labels, encoding)
         for split, count in (("train", train), ("validation", validation), ("test", test))
     }
     manifest = dataset.Manifest(
@@ -88,19 +96,23 @@ def write_dataset(
 def _write_split(
     directory: os.PathLike[str] | str,
     split: str,
-    count: int,
+    drawings: int | Sequence[int],
     shards: int,
     rng: np.random.Generator,
     names: tuple[str, ...],
+    encoding: str,
 ) -> dataset.Split:
+    if isinstance(drawings, int):
+        drawings = [len(part) for part in np.array_split(range(drawings), shards)]
+    count = sum(drawings)
     labels = [number % len(names) for number in range(count)]
     written = []
-    parts = np.array_split(np.arange(count), shards) if count else []
+    parts = np.split(np.arange(count), np.cumsum(drawings)[:-1]) if count else []
     for index, numbers in enumerate(parts):
         data = b"".join(
             records.frame_record(
                 records.encode_example(
-                    records.pack_bitmaps(
+                    records.ENCODERS[encoding](
                         bitmap(LABELS.index(names[labels[number]]), rng)[np.newaxis]
                     )[0],
                     labels[number],
@@ -109,17 +121,13 @@ def _write_split(
             )
             for number in numbers
         )
-        name = dataset.shard_name(split, index, shards)
+        name = dataset.shard_name(split, index, len(parts))
         with open(os.path.join(directory, name), "wb") as file:
             file.write(data)
         digest = hashlib.sha256(data).hexdigest()
         written.append(dataset.Shard(name, len(numbers), len(data), digest))
     counts = {label: labels.count(index) for index, label in enumerate(names)}
     return dataset.Split(count, counts, tuple(written))
-
-
-def _packed(label: str, rng: np.random.Generator) -> bytes:
-    return records.pack_bitmaps(bitmap(LABELS.index(label), rng)[np.newaxis])[0]
 
 
 def images_in_files(directory: str, manifest: dataset.Manifest, split: str) -> Sequence[bytes]:

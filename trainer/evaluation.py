@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -13,7 +13,7 @@ from pipeline.dataset import Manifest
 from pipeline.errors import RunError, UserError
 from pipeline.paths import is_remote
 from trainer import run_directory
-from trainer.input_pipeline import Batch, evaluation_batches
+from trainer.input_pipeline import Batch, evaluation_batches, evaluation_order
 from trainer.memory import out_of_memory
 from trainer.metrics import Metrics
 from trainer.predictions import Predictions
@@ -97,11 +97,13 @@ def evaluate_run(
         step = make_evaluation_step(
             tf.distribute.get_strategy(), adapt_model(model, categories, mirror)
         )
+        places: list[np.ndarray] = []
         with data.reading(), out_of_memory(batch_size):
             batches = evaluation_batches(dataset, manifest, split, batch_size)
-            return evaluate(
-                step, select_drawings(batches, categories, batch_size), categories.labels
-            )
+            order = evaluation_order(manifest.splits[split], batch_size)
+            selected = select_drawings(batches, order, categories, batch_size, places)
+            scores, predictions = evaluate(step, selected, categories.labels)
+        return scores, predictions.at(np.concatenate(places))
 
     scores, predictions = evaluate_model(run.model)
     raw = {}
@@ -184,24 +186,36 @@ def adapt_model(model: keras.Model, categories: Categories, mirror: bool) -> ker
 
 
 def select_drawings(
-    batches: tf.data.Dataset, categories: Categories, batch_size: int
-) -> tf.data.Dataset:
-    """The drawings of the categories alone, as `Batch`es of one host, with their classes there."""
+    batches: tf.data.Dataset,
+    order: np.ndarray,
+    categories: Categories,
+    batch_size: int,
+    places: list[np.ndarray],
+) -> Iterator[Batch]:
+    """The drawings of the categories alone, as `Batch`es of one host, with their classes there.
+
+    Args:
+      batches: of all drawings.
+      order: their places in the files, [N] int64.
+      categories: that are evaluated.
+      batch_size: of what is selected.
+      places: to which those of the selected drawings are added.
+    """
     if np.array_equal(categories.classes, np.arange(len(categories.classes))):
-        return batches
+        places.append(order)
+        yield from batches
+        return
     classes = tf.constant(categories.classes)
-
-    def whole(images: tf.Tensor, labels: tf.Tensor) -> Batch:
-        count = tf.size(labels)
-        return Batch(images, labels, Share(tf.constant(0), count, count))
-
-    return (
-        batches.map(lambda batch: (batch.images, tf.gather(classes, batch.labels)))
-        .unbatch()
-        .filter(lambda _, label: label >= 0)
+    drawings = batches.map(lambda batch: (batch.images, tf.gather(classes, batch.labels)))
+    selected = (
+        tf.data.Dataset.zip((drawings.unbatch(), tf.data.Dataset.from_tensor_slices(order)))
+        .filter(lambda drawing, _: drawing[1] >= 0)
         .batch(batch_size)
-        .map(whole)
     )
+    for (images, labels), of_batch in selected:
+        places.append(of_batch.numpy())
+        count = tf.size(labels)
+        yield Batch(images, labels, Share(tf.constant(0), count, count))
 
 
 def _check_drawings(dataset: str, manifest: Manifest, split: str, categories: Categories) -> None:

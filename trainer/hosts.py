@@ -1,8 +1,8 @@
 """The machines that train together: who they are, and what they tell each other besides gradients.
 
 Each runs the same command with a TF_CONFIG of its own, as TensorFlow's MultiWorkerMirroredStrategy
-wants it. Each reads its own shards; only the first one touches the run directory, and tells the
-others what is in it. All take the same decisions at the same step.
+wants it. Each has its own readers of shards; only the first one touches the run directory, and
+tells the others what is in it. All take the same decisions at the same step.
 """
 
 import contextlib
@@ -41,7 +41,11 @@ class Hosts:
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
         """This host's part of what all divide among them."""
-        return items[self.index :: self.count]
+        return items[self.own_slice(len(items))]
+
+    def own_slice(self, length: int) -> slice:
+        """Where this host's part lies in what all divide among them."""
+        return slice(length * self.index // self.count, length * (self.index + 1) // self.count)
 
     def sum(self, values: np.ndarray | Sequence[int]) -> np.ndarray:
         """Adds up numbers of all hosts, which have to call this in the same order; waits for them.

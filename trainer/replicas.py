@@ -2,7 +2,7 @@
 
 Every replica is handed its host's whole part of a packed batch (90 kB for 100 images). What is
 random in training, dropout and augmentation, is drawn for the batch of all hosts and cut as the
-images are, so that the number of replicas changes nothing.
+images are; so neither the number of replicas nor that of hosts changes anything.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 
 class Share(NamedTuple):
-    """A host's part of a batch, int32 scalars."""
+    """A host's part of a batch, rows that follow one another; int32 scalars."""
 
     first: tf.Tensor  # place of its first row in the batch
     rows: tf.Tensor  # that it has

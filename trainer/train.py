@@ -340,7 +340,7 @@ def validate(run: Run, state: State, meter: Meter) -> State:
         )
     if run.hosts.is_first:
         directory = os.path.join(run.config.run_dir, run_directory.CHECKPOINTS)
-        answers = answers.at(evaluation_order(split, batch_size, run.hosts.count))
+        answers = answers.at(evaluation_order(split, batch_size))
         predictions.save(predictions.path_of(directory, name), answers)
     keep = run.config.keep_checkpoints
     state = state.advance(name, meter.step, meter.epoch, evaluation, keep)

@@ -1,6 +1,7 @@
 """A data set that training, evaluation and export read: checked before, during and after."""
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -12,6 +13,7 @@ from pipeline.dataset import DataSet, Shard, read_manifest
 from pipeline.errors import RunError, UserError
 from trainer import storage
 from trainer.hosts import ONE_HOST, Hosts
+from trainer.readers import MAX_READERS, deal
 
 TRAINING_SPLITS = ("train", "validation")
 
@@ -54,7 +56,7 @@ class VerifiedData(DataSet):
         self.seen: Seen = {}
         self._shards: list[Shard] = []
         for split in splits:
-            self._shards += hosts.own(self.split(split).shards)
+            self._shards += itertools.chain(*hosts.own(deal(self.split(split).shards)))
         for shard in self._shards:
             self._check_length(shard)
         self._problems: list[str] = []
@@ -169,15 +171,17 @@ def check_trainable(data: VerifiedData, batch_size: int, hosts: Hosts = ONE_HOST
     """Check a data set against a batch size and a number of hosts.
 
     Raises:
-      UserError: the training split is smaller than a batch, or there are more hosts than shards or
+      UserError: the training split is smaller than a batch, or there are more hosts than readers or
         rows in a batch.
     """
     split = data.split("train")
+    readers = deal(split.shards)
     if batch_size < hosts.count:
         raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts.count} hosts")
-    if hosts.count > len(split.shards):
+    if hosts.count > len(readers):
         raise UserError(
-            f"{hosts.count} hosts, but {len(split.shards)} training shards in {data.directory}"
+            f"{hosts.count} hosts, but {len(readers)} readers of the training shards in "
+            f"{data.directory} (one a shard, at most {MAX_READERS}, whatever the number of hosts)"
         )
     if batch_size > split.records:
         raise UserError(
