@@ -41,6 +41,7 @@ NO_PATHS = {
     "experiments",
     "formats",
     "key_id",
+    "memory_drawings",
     "split",
     "train_per_category",
 }
