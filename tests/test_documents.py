@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import synthetic
 from pipeline.dataset import read_labels
-from tests.document_commands import COMMANDS, OUTPUTS, Run, RunBy
+from tests.document_commands import COMMANDS, FIRST, OUTPUTS, Run, RunBy
 from tests.documents import (
     ROOT,
     Example,
@@ -43,7 +43,8 @@ def all_examples() -> list[Example]:
         seen |= set(commands)
         if commands or example.output:
             found.append(example._replace(commands=commands))
-    return found
+    first = [example for name in FIRST for example in found if name in example.commands]
+    return [*first, *(example for example in found if example not in first)]
 
 
 EXAMPLES = all_examples()
@@ -78,10 +79,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     environment.mkdir()
     for path in pathlib.Path(sys.prefix).resolve().iterdir():
         (environment / path.name).symlink_to(path)
-    for name in (
-        "installed-demo",
-        "installed",
-    ):  # newer than setup.py, so that make installs nothing
+    for name in ("installed-demo", "installed"):  # newer than setup.py: make installs nothing
         (environment / name).unlink(missing_ok=True)
         (environment / name).touch()
     for name in ("DIR", "DRAWINGS"):
