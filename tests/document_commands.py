@@ -52,7 +52,7 @@ _PREDICTIONS = ((r'"label":"[^"]*"', '"label":"CATEGORY"'),)
 # Fewer experiments and precisions; which operations take longest depends on machine and size.
 _TRAINER_BENCHMARK = (
     (r"\b(demo|E\d_\d+)\b(?=,| in)", "EXPERIMENT"),
-    (r"^a step of EXPERIMENT in float32.*", ""),
+    (r"^a step of EXPERIMENT in (float32|mixed_bfloat16)", "a step in PRECISION"),
     (r"^(?!ours|usual|other)[a-z ]+?( +\d+\.\d+ s +\d+%)$", r"OPERATION\1"),
 )
 
@@ -68,8 +68,8 @@ COMMANDS: dict[str, Action] = {
     "python -m analysis.confused_pairs --run_dir=demo/run --pairs=5 --per_category=5 "
     "--output=confused_pairs.png": Run(),
     "python -m analysis.confusion --run_dir=demo/run --output=confusion.png": Run(),
-    "make demo": Run((("make demo", "make demo MADE_UP=60 EPOCHS=1"),), _BY_SCORE),
-    "make test": Run((("make test", "make --dry-run test"),)),  # this is a part of it
+    "make demo": Run((("make demo", "make demo MADE_UP=60 EPOCHS=2"),), _BY_SCORE),
+    "make test": Run((("make test", "make --dry-run test > test.txt"),)),  # this is a part of it
     "make demo DATA=DIR": Run((("DATA=DIR", "DATA=DIR EPOCHS=1"),)),
     "source .venv/bin/activate": Run(),
     # Prepare a data set
@@ -193,7 +193,7 @@ COMMANDS: dict[str, Action] = {
         )
     ),
     "python -m trainer.main --dataset=data/categories12 --run_dir=runs/E3_8 --experiment=E3_8": Run(
-        (("--experiment=E3_8", "--experiment=E3_8 --epochs=1"),)
+        (("--experiment=E3_8", "--experiment=E3_8 --epochs=1 --batch_size=4"),)
     ),
     # WORKSPACE
     "pip install --upgrade": _INSTALLS,

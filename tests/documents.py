@@ -76,12 +76,12 @@ def difference(
 ) -> str:
     """What was printed beside what the document claims, as a diff; nothing where they agree.
 
-    Figures, the width of columns and blank lines do not count, nor how often a line comes: figures
-    aside, the rows of a table are the same line. `replacements`, of regular expressions, are made
-    in both before; a line of which nothing is left does not count either.
+    Figures, the width of columns and blank lines do not count, nor how often lines are repeated:
+    figures aside, the rows of a table are the same. `replacements`, of regular expressions, are
+    made in both before; a line of which nothing is left does not count either.
     """
-    ours = _distinct(_normal(line, replacements) for line in claimed)
-    theirs = _distinct(_normal(line, replacements) for line in printed)
+    ours = _without_repetitions([_normal(line, replacements) for line in claimed])
+    theirs = _without_repetitions([_normal(line, replacements) for line in printed])
     pattern = "".join(
         r"(?:.*\n)*?" if line == ANY_LINES else re.escape(f"{line}\n") for line in ours
     )
@@ -99,12 +99,21 @@ def _normal(line: str, replacements: Sequence[tuple[str, str]]) -> str:
     return " ".join(line.split())
 
 
-def _distinct(lines: Iterable[str]) -> list[str]:
-    """Each line once, where it comes first; each "…" that is no neighbour of another one."""
-    found: list[str] = []
-    for line in filter(None, lines):
-        if line not in found or (line == ANY_LINES and found[-1] != ANY_LINES):
-            found.append(line)
+def _without_repetitions(lines: Sequence[str]) -> list[str]:
+    """Lines, or groups of lines, that follow themselves, once."""
+    found = [line for line in lines if line]
+    size = 1
+    while size <= len(found) // 2:
+        repeated = (
+            start
+            for start in range(len(found) - 2 * size + 1)
+            if found[start : start + size] == found[start + size : start + 2 * size]
+        )
+        if (start := next(repeated, None)) is None:
+            size += 1
+        else:
+            del found[start : start + size]
+            size = 1
     return found
 
 
