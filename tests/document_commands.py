@@ -45,7 +45,8 @@ _SMALL_BENCHMARK = (
 )
 # Of few drawings another category is the best.
 _BY_SCORE = ((r"^(best|worst) +\w.*", r"\1 CATEGORIES"),)
-_CATEGORY_ROWS = ((r"^(smiley face|[a-z]+)( +[\d.]+)+$", r"CATEGORY\2"),)
+# In another order; "–" where nothing was taken for the category.
+_CATEGORY_ROWS = ((r"^(smiley face|[a-z]+)( +[\d.–]+){4}$", "CATEGORY"),)
 # It comes every ten seconds.
 _NO_PROGRESS = ((r"^epoch \d+/\d+  step .*", ""), (r"  \(best\)$", ""))
 _PREDICTIONS = ((r'"label":"[^"]*"', '"label":"CATEGORY"'),)

@@ -100,8 +100,11 @@ def _normal(line: str, replacements: Sequence[tuple[str, str]]) -> str:
 
 
 def _without_repetitions(lines: Sequence[str]) -> list[str]:
-    """Lines, or groups of lines, that follow themselves, once."""
+    """Lines, or groups of lines, that follow themselves, once, or whose repetition is left out."""
     found = [line for line in lines if line]
+    for index in range(len(found) - 2, 0, -1):
+        if found[index] == ANY_LINES and found[index - 1] == found[index + 1]:
+            del found[index]
     size = 1
     while size <= len(found) // 2:
         repeated = (
