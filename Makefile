@@ -5,6 +5,9 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 # What `make demo` works on: made-up drawings, or with DATA=DIR the ndjson files in DIR.
 DATA =
+# How many of each category are made up, and how long the model is trained.
+MADE_UP = 1900
+EPOCHS = 6
 DRAWINGS = $(or $(DATA),demo/drawings)
 # As many drawings of each category as the smallest file (a category) has, at most 22,800 in all, so
 # that a demo takes minutes on any data; a fifth of them validate.
@@ -29,12 +32,13 @@ test-engines: .venv/installed
 demo: .venv/installed-demo
 	rm -rf demo
 ifndef DATA
-	$(BIN)/python -m pipeline.synthetic --output=demo/drawings --drawings_per_category=1900
+	$(BIN)/python -m pipeline.synthetic --output=demo/drawings --drawings_per_category=$(MADE_UP)
 endif
 	@quotas=$$(wc -l "$(DRAWINGS)"/*.ndjson 2>/dev/null | $(QUOTAS)); set -x; \
 	$(BIN)/python -m pipeline.main --input="$(DRAWINGS)/*.ndjson" --output=demo/data $$quotas
 	$(BIN)/python -m analysis.contact_sheet --dataset=demo/data --output=demo/drawings.png
-	$(BIN)/python -m trainer.main --dataset=demo/data --run_dir=demo/run --experiment=demo --epochs=6
+	$(BIN)/python -m trainer.main --dataset=demo/data --run_dir=demo/run --experiment=demo \
+		--epochs=$(EPOCHS)
 	head -qn 1 "$(DRAWINGS)"/*.ndjson | head -n 6 | \
 		$(BIN)/python -m trainer.predict --run_dir=demo/run -
 	$(BIN)/python -m analysis.plot_histories --run_dir=demo/run --output=demo/history.png,demo/history.svg
@@ -43,17 +47,22 @@ endif
 	@printf '\nreport    demo/report.html: open it in a browser\n'
 	@printf 'pictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
 
-# Speed and memory of the pipeline beside the study's plain loop, on the drawings in DATA
+# The benchmarks measure on the simplified ndjson files in DATA, with other sizes by FLAGS:
+# make bench-pipeline DATA=DIR FLAGS=--drawings=100000; `python -m pipeline.benchmark --help` lists them.
+FLAGS =
+INPUT = $(if $(DATA),--input="$(DATA)/*.ndjson",$(error say where the drawings are: make $@ DATA=DIR))
+
+# Speed and memory of the pipeline beside the study's plain loop
 bench-pipeline: .venv/installed
-	$(BIN)/python -m pipeline.benchmark --input="$(DATA)/*.ndjson"
+	$(BIN)/python -m pipeline.benchmark $(INPUT) $(FLAGS)
 
 # How the pipeline's cost grows with the number of drawings, repeated from those in DATA
 bench-growth: .venv/installed
-	$(BIN)/python -m pipeline.growth --input="$(DATA)/*.ndjson"
+	$(BIN)/python -m pipeline.growth $(INPUT) $(FLAGS)
 
-# Speed and memory of the trainer beside the usual ways, on the drawings in DATA
+# Speed and memory of the trainer beside the usual ways
 bench-trainer: .venv/installed
-	$(BIN)/python -m trainer.benchmark --input="$(DATA)/*.ndjson"
+	$(BIN)/python -m trainer.benchmark $(INPUT) $(FLAGS)
 
 # Enough for the demo
 .venv/installed-demo: setup.py constraints.txt

@@ -10,6 +10,7 @@ import glob
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import psutil
 from absl import flags
 
 from pipeline import command
+from pipeline.errors import UserError
 from pipeline.sources import category_of, match_files
 
 _SAMPLE_SECONDS = 0.05  # between two looks at the memory
@@ -72,6 +74,19 @@ def repeat_drawings(patterns: list[str], directory: str, count: int) -> None:
                 fields = orjson.loads(line)
                 fields["key_id"] = str(next(keys))
                 output.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def parse_numbers(flag: str, texts: Sequence[str], files: int) -> list[int]:
+    """Numbers of drawings that `repeat_drawings` can make of so many files, in ascending order.
+
+    Raises:
+      UserError: there is none, or one is none of these.
+    """
+    if not texts or not all(re.fullmatch(r"\d{1,10}", t) and int(t) >= files for t in texts):
+        raise UserError(
+            f"--{flag}: whole numbers of at most 10 digits, at least {files:,}, one drawing a file"
+        )
+    return sorted(map(int, texts))
 
 
 def measure(arguments: list[str]) -> Measured:

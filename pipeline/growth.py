@@ -9,19 +9,16 @@ items, buckets, shards) follows the plan on paper for 50 million and 5 billion d
 import glob
 import json
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Sequence
 
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipeline import command, growth_tables, publish, sources, staging
-from pipeline.benchmark import measure, repeat_drawings
+from pipeline.benchmark import measure, parse_numbers, repeat_drawings
 from pipeline.commit import commit
-from pipeline.errors import UserError
 from pipeline.growth_plan import QUOTAS, Amount, Measured, plan_for
 from pipeline.growth_tables import Run
 from pipeline.local_runner import run_locally
@@ -102,14 +99,6 @@ def element_seconds(few: Run, many: Run) -> float:
     return max(0.0, (many.seconds - few.seconds) / more) if more else 0.0
 
 
-def _numbers(texts: Sequence[str], files: int) -> list[int]:
-    if not all(re.fullmatch(r"\d{1,10}", text) and int(text) >= files for text in texts):
-        raise UserError(
-            f"--drawings: whole numbers of at most 10 digits, at least {files:,}, one a file"
-        )
-    return sorted(map(int, texts))
-
-
 def define_flags() -> None:
     command.define_paths(
         "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
@@ -122,7 +111,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     patterns = flags.FLAGS.input
     files = len(match_files(patterns))
-    numbers = _numbers(flags.FLAGS.drawings, files)
+    numbers = parse_numbers("drawings", flags.FLAGS.drawings, files)
     runs, start_seconds = [], {}
     for workers in (1, 2):
         start_seconds[workers] = measure_run(patterns, files, workers).seconds

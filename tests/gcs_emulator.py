@@ -24,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from apache_beam.io.gcp import gcsio
 from apache_beam.io.gcp.gcsio_retry import DEFAULT_RETRY_WITH_THROTTLING_COUNTER
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -168,6 +169,15 @@ def failing(is_to_fail: Callable[[int], bool]) -> Iterator[list[int]]:
         _wrap_handlers(patch, wrap, excepted="GET")
         patch.setattr(objects, "_BATCH_METHOD_HANDLERS", items)
         yield numbers
+
+
+@contextmanager
+def one_client() -> Iterator[None]:
+    """Give one client to all of Beam's operations: making one takes longer than an operation."""
+    with pytest.MonkeyPatch.context() as patch:
+        client = gcsio.GcsIO()
+        patch.setattr(gcsio, "GcsIO", lambda **_: client)
+        yield
 
 
 @contextmanager

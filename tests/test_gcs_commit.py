@@ -29,7 +29,7 @@ QUOTAS = Quotas(train=30, validation=10)
 
 @pytest.fixture(scope="module", autouse=True)
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with gcs_emulator.running_emulator(tmp_path_factory.mktemp("none")):
+    with gcs_emulator.running_emulator(tmp_path_factory.mktemp("none")), gcs_emulator.one_client():
         yield
 
 

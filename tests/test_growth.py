@@ -1,10 +1,10 @@
 """Elements grow in number as the drawings do, and in size not beyond what is stated."""
 
 import cProfile
+import itertools
 import os
 import pathlib
-import subprocess
-import sys
+import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline import (
     benchmark,
     distinct,
+    growth,
     growth_tables,
     parse,
     publish,
@@ -25,6 +26,7 @@ from pipeline import (
 )
 from pipeline.commit import commit
 from pipeline.dataset import read_manifest
+from pipeline.errors import UserError
 from pipeline.growth import element_seconds, prepare_counted
 from pipeline.growth_plan import KINDS, LARGEST_BYTES, QUOTAS, Amount, Measured, plan_for
 from pipeline.label_rule import clean_label
@@ -267,21 +269,34 @@ def test_the_tables_fit_a_screen_and_say_how_much_each_figure_grew() -> None:
 
 
 def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
-    write_lines: Writer, tmp_path: pathlib.Path
+    write_lines: Writer,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """With runs in this process; tests/test_documents.py runs the command as it is."""
     for name in ("cat", "sun"):
         write_lines(f"{name}.ndjson", [line(name, n) for n in range(50)])
-    command = [sys.executable, "-m", "pipeline.growth", f"--input={tmp_path}/*.ndjson"]
-    done = subprocess.run(
-        [*command, "--drawings=3000"],
-        env=with_odd_temporary_directory(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = [text.split() for text in done.stdout.splitlines()]
+    directories = itertools.count()
+
+    def measure_here(
+        patterns: list[str], drawings: int, workers: int, range_bytes: int = sources.RANGE_BYTES
+    ) -> growth_tables.Run:
+        inputs = tmp_path / f"drawings {next(directories)}"
+        inputs.mkdir()
+        benchmark.repeat_drawings(patterns, str(inputs), drawings)
+        output = str(tmp_path / f"data {next(directories)}")
+        with monkeypatch.context() as patch:
+            patch.setattr(sources, "RANGE_BYTES", range_bytes)
+            amounts = prepare_counted([f"{inputs}/*"], output, workers=1)
+        input_bytes = sum(path.stat().st_size for path in inputs.iterdir())
+        return growth_tables.Run(drawings, workers, 2, input_bytes, 1.5, 10**8, amounts)
+
+    monkeypatch.setattr(growth, "measure_run", measure_here)
+    args = types.SimpleNamespace(input=[f"{tmp_path}/*.ndjson"], drawings=["3000"])
+    monkeypatch.setattr(growth.flags, "FLAGS", args)
+    growth.main([])
+    rows = [text.split() for text in capsys.readouterr().out.splitlines()]
     runs = [(row[:2], row[-2:]) for row in rows if row and row[0] == "3,000"]
     assert runs == [(["3,000", "1"], ["4", "0.9"]), (["3,000", "2"], ["4", "0.9"])]
     (items,) = [row for row in rows if row[:2] == ["work", "items"]]
@@ -305,17 +320,9 @@ def with_odd_temporary_directory(parent: pathlib.Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(directory)}
 
 
-def test_a_number_that_is_none_or_too_small_is_refused(write_lines: Writer) -> None:
-    path = write_lines("cat.ndjson", [line("cat", 1)])
-    for number in ("0", "ten", "1" * 5000):
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.growth", f"--input={path}", f"--drawings={number}"],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 2
-        assert (
-            "--drawings: whole numbers of at most 10 digits, at least 1, one a file" in done.stderr
-        )
+@pytest.mark.parametrize("texts", [[], ["0"], ["ten"], ["10", "1"], ["-3"], ["1e6"], ["1" * 5000]])
+def test_a_number_of_drawings_that_is_none_or_too_small_is_refused(texts: list[str]) -> None:
+    error = "^--drawings: whole numbers of at most 10 digits, at least 2, one drawing a file$"
+    with pytest.raises(UserError, match=error):
+        benchmark.parse_numbers("drawings", texts, 2)
+    assert benchmark.parse_numbers("drawings", ["10", "2"], 2) == [2, 10]

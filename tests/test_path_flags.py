@@ -33,6 +33,7 @@ NO_PATHS = {
     "formats",
     "keep_checkpoints",
     "key_id",
+    "memory_drawings",
     "split",
     "train_per_category",
 }

@@ -23,47 +23,49 @@ from absl import flags
 from pipeline import benchmark, command
 from pipeline.dataset import Manifest, read_manifest
 from pipeline.records import IMAGE_SIZE
+from pipeline.sources import match_files
 from trainer import experiments
 from trainer.quiet_start import quiet_start
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-BATCH_SIZE = 100
 _SHUFFLED_IMAGES = 10_000  # a usual buffer; 289 MB of float32 images
-_MEMORY_DRAWINGS = (20_000, 70_000, 200_000)  # from 65,536 on the shuffle's buffer is full
 _WARM_UP_STEPS = 3
 
 
 def make_datasets(
     patterns: list[str], directory: str, drawings: int, encodings: Sequence[str]
 ) -> list[str]:
-    """Data sets of about so many training drawings, one for each encoding; their directories."""
+    """Makes data sets of about so many training drawings, one for each encoding.
+
+    Returns:
+      Their directories. Each category has as many drawings, and one for validation for every ten.
+    """
     drawn = os.path.join(directory, "drawings")
     os.mkdir(drawn)
-    benchmark.repeat_drawings(patterns, drawn, drawings + drawings // 5)
-    per_category = drawings // len(os.listdir(drawn))
+    categories = len(match_files(patterns))
+    benchmark.repeat_drawings(patterns, drawn, drawings + max(drawings // 5, 2 * categories))
+    per_category = drawings // categories
     for encoding in encodings:
         arguments = (
             f"--input={glob.escape(drawn)}/*.ndjson",
             f"--output={directory}/{encoding}",
             f"--train_per_category={per_category}",
-            f"--validation_per_category={per_category // 10}",
+            f"--validation_per_category={max(1, per_category // 10)}",
             f"--image_encoding={encoding}",
         )
-        subprocess.run(
-            [sys.executable, "-m", "pipeline.main", *arguments], check=True, capture_output=True
-        )
+        benchmark.measure(["-m", "pipeline.main", *arguments])
     return [os.path.join(directory, encoding) for encoding in encodings]
 
 
-def our_input(directory: str, manifest: Manifest) -> "tf.data.Dataset":
+def our_input(directory: str, manifest: Manifest, batch_size: int) -> "tf.data.Dataset":
     from trainer.input_pipeline import training_batches
 
-    return training_batches(directory, manifest, BATCH_SIZE, seed=0, epoch=1)
+    return training_batches(directory, manifest, batch_size, seed=0, epoch=1)
 
 
-def usual_input(directory: str, manifest: Manifest) -> "tf.data.Dataset":
+def usual_input(directory: str, manifest: Manifest, batch_size: int) -> "tf.data.Dataset":
     """Parse and decode each example, shuffle the images, then batch."""
     import tensorflow as tf
 
@@ -83,12 +85,12 @@ def usual_input(directory: str, manifest: Manifest) -> "tf.data.Dataset":
         tf.data.TFRecordDataset(files)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .shuffle(_SHUFFLED_IMAGES)
-        .batch(BATCH_SIZE)
+        .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
-def tfds_input(directory: str, _: Manifest) -> "tf.data.Dataset":
+def tfds_input(directory: str, _: Manifest, batch_size: int) -> "tf.data.Dataset":
     """The same with TensorFlow Datasets' reader in front."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -100,14 +102,14 @@ def tfds_input(directory: str, _: Manifest) -> "tf.data.Dataset":
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .shuffle(_SHUFFLED_IMAGES)
-        .batch(BATCH_SIZE)
+        .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
-def compare_inputs(packed: str, png: str, rounds: int) -> None:
+def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
     """Examples/s of one epoch each, the median of some rounds that take turns."""
-    inputs: dict[str, tuple[Callable[[str, Manifest], Any], str]] = {
+    inputs: dict[str, tuple[Callable[[str, Manifest, int], Any], str]] = {
         "ours": (our_input, packed),
         "usual idiom": (usual_input, png),
         "TensorFlow Datasets": (tfds_input, png),
@@ -118,10 +120,10 @@ def compare_inputs(packed: str, png: str, rounds: int) -> None:
     for _ in range(rounds):
         for name, (make, path) in inputs.items():
             start = time.perf_counter()
-            for _ in make(path, manifests[path]):
+            for _ in make(path, manifests[path], batch_size):
                 pass
             rates[name].append(examples / (time.perf_counter() - start))
-    print(f"input, {examples:,} examples in batches of {BATCH_SIZE}, examples/s:")
+    print(f"input, {examples:,} examples in batches of {batch_size}, examples/s:")
     ours = statistics.median(rates["ours"])
     for name, of_name in rates.items():
         rate = statistics.median(of_name)
@@ -131,20 +133,19 @@ def compare_inputs(packed: str, png: str, rounds: int) -> None:
 class Training:
     """An experiment ready to be trained in a precision, by our steps."""
 
-    def __init__(self, experiment: str, precision: str, packed: str) -> None:
+    def __init__(self, experiment: str, precision: str, packed: str, batch_size: int) -> None:
         import tensorflow as tf
 
         from trainer import steps
         from trainer.config import TrainConfig
         from trainer.train import make_trainee
 
-        self._directory = packed
-        self._manifest = read_manifest(packed)
-        self._from_disk = self._endless()
+        manifest = read_manifest(packed)
+        self._from_disk = _endless(packed, manifest, batch_size)
         self._in_memory = next(self._from_disk)
         strategy = tf.distribute.get_strategy()
-        config = TrainConfig(packed, "", experiments.find(experiment), batch_size=BATCH_SIZE)
-        trainee = make_trainee(config, precision, self._manifest, strategy)
+        config = TrainConfig(packed, "", experiments.find(experiment), batch_size=batch_size)
+        trainee = make_trainee(config, precision, manifest, strategy)
         self._step = steps.make_training_step(strategy, trainee, steps.Recipe())
         self._number = tf.constant(1, tf.int64)
         self.from_memory(_WARM_UP_STEPS)
@@ -165,42 +166,41 @@ class Training:
         float(result.loss)  # waits for the device
         return images / (time.perf_counter() - start)
 
-    def _endless(self) -> Iterator[Any]:
-        while True:
-            yield from our_input(self._directory, self._manifest)
-
 
 class StudysTraining:
     """The study's way: float32, Keras' fit on arrays in memory."""
 
-    def __init__(self, experiment: str, packed: str, count: int) -> None:
+    def __init__(self, experiment: str, packed: str, batch_size: int, count: int) -> None:
         import keras
 
         from trainer.model import build_model
 
-        images, labels = _arrays(packed, count * BATCH_SIZE)
+        images, labels = _arrays(packed, batch_size, count * batch_size)
         keras.mixed_precision.set_dtype_policy("float32")
         self._model = build_model(experiment, len(read_manifest(packed).labels))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         # Keras' own choice, XLA, is several times slower on a CPU; the study's release had none.
         self._model.compile(keras.optimizers.Adam(), loss, metrics=["accuracy"], jit_compile=False)
-        self._images, self._labels = images, labels
+        self._images, self._labels, self._batch_size = images, labels, batch_size
         self.fit(_WARM_UP_STEPS)
 
     def fit(self, count: int) -> float:
         """Images/s of `count` steps."""
-        size = count * BATCH_SIZE
+        size = count * self._batch_size
+        images, labels = self._images[:size], self._labels[:size]
         start = time.perf_counter()
-        self._model.fit(self._images[:size], self._labels[:size], batch_size=BATCH_SIZE, verbose=0)
+        self._model.fit(images, labels, batch_size=self._batch_size, verbose=0)
         return size / (time.perf_counter() - start)
 
 
-def compare_training(experiment: str, packed: str, count: int, rounds: int) -> None:
+def compare_training(
+    experiment: str, packed: str, batch_size: int, count: int, rounds: int
+) -> None:
     """Images/s, the median of some rounds in which all take turns."""
     with quiet_start():
-        studys = StudysTraining(experiment, packed, max(count, _WARM_UP_STEPS))
+        studys = StudysTraining(experiment, packed, batch_size, max(count, _WARM_UP_STEPS))
     ours = {
-        precision: Training(experiment, precision, packed)
+        precision: Training(experiment, precision, packed, batch_size)
         for precision in ("float32", "mixed_bfloat16")
     }
     measures: dict[str, Callable[[int], float]] = {"the study's way, float32": studys.fit}
@@ -211,7 +211,7 @@ def compare_training(experiment: str, packed: str, count: int, rounds: int) -> N
     for _ in range(rounds):
         for name, measure in measures.items():
             rates[name].append(measure(count))
-    print(f"training {experiment}, batches of {BATCH_SIZE}, images/s:")
+    print(f"training {experiment}, batches of {batch_size}, images/s:")
     medians = {name: statistics.median(of_name) for name, of_name in rates.items()}
     base = medians["the study's way, float32"]
     for name, rate in medians.items():
@@ -224,11 +224,13 @@ def compare_training(experiment: str, packed: str, count: int, rounds: int) -> N
         print(f"{precision} from disk is {ratio:.3f} of in memory", flush=True)
 
 
-def profile_convolutions(experiment: str, precision: str, packed: str, count: int) -> None:
+def profile_convolutions(
+    experiment: str, precision: str, packed: str, batch_size: int, count: int
+) -> None:
     """What a step consists of, from oneDNN's verbose log, with one operation at a time."""
     code = (
         "from trainer.benchmark import Training\n"
-        f"training = Training({experiment!r}, {precision!r}, {packed!r})\n"
+        f"training = Training({experiment!r}, {precision!r}, {packed!r}, {batch_size})\n"
         "print('measured', flush=True)\n"
         f"print('rate', training.from_memory({count}))"
     )
@@ -248,7 +250,7 @@ def profile_convolutions(experiment: str, precision: str, packed: str, count: in
         if fields[2:4] == ["primitive", "exec"]:
             kind = f"{fields[5]} {fields[7]}".removesuffix(" undef").replace("_", " ")
             seconds[kind] += float(fields[-1]) / 1e3 / count
-    step = BATCH_SIZE / rate
+    step = batch_size / rate
     print(f"a step of {experiment} in {precision}, one operation at a time, {step:.2f} s, of which")
     largest = sorted(seconds.items(), key=lambda item: -item[1])[:4]
     for kind, of_kind in largest:
@@ -257,26 +259,36 @@ def profile_convolutions(experiment: str, precision: str, packed: str, count: in
     print(f"{'other':<34}{rest:>6.2f} s  {rest / step:>4.0%}", flush=True)
 
 
-def compare_memory(patterns: list[str]) -> None:
+def compare_memory(patterns: list[str], numbers: Sequence[int], batch_size: int) -> None:
     """The peak memory of a training run of one epoch on small and large data sets."""
     print("peak memory of a training run (demo, one epoch):")
-    for drawings in _MEMORY_DRAWINGS:
+    for drawings in numbers:
         with tempfile.TemporaryDirectory() as directory:
             (packed,) = make_datasets(patterns, directory, drawings, ["packed"])
             records = read_manifest(packed).splits["train"].records
-            run = ("--experiment=demo", "--epochs=1", f"--run_dir={directory}/run")
-            measured = benchmark.measure(["-m", "trainer.main", f"--dataset={packed}", *run])
+            run = (f"--dataset={packed}", f"--run_dir={directory}/run", "--experiment=demo")
+            sizes = ("--epochs=1", f"--batch_size={batch_size}")
+            measured = benchmark.measure(["-m", "trainer.main", *run, *sizes])
         print(f"{records:>11,} drawings {measured.peak_bytes / 1e6:9,.0f} MB", flush=True)
 
 
-def _arrays(directory: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _endless(directory: str, manifest: Manifest, batch_size: int) -> Iterator[Any]:
+    while True:
+        yield from our_input(directory, manifest, batch_size)
+
+
+def _arrays(directory: str, batch_size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """[count, 85, 85, 1] float32 images and [count] labels."""
     from trainer.input_pipeline import unpack_bitmaps
 
-    batches = our_input(directory, read_manifest(directory)).take(-(-count // BATCH_SIZE))
-    parts = [(unpack_bitmaps(images, "float32"), labels) for images, labels in batches]
-    images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return images[:count], labels[:count]
+    images: list[np.ndarray] = []  # [85, 85, 1]
+    labels: list[int] = []
+    batches = _endless(directory, read_manifest(directory), batch_size)
+    while len(labels) < count:
+        batch = next(batches)
+        images.extend(unpack_bitmaps(batch.images, "float32").numpy())
+        labels.extend(batch.labels.numpy())
+    return np.stack(images[:count]), np.array(labels[:count])
 
 
 def define_flags() -> None:
@@ -285,25 +297,46 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("experiments", ["E2_7", "E3_8"], "To train.")
     command.define_integer(
-        "steps", 5, "Training steps of a measurement.", lower_bound=1, upper_bound=10**6
+        "drawings",
+        50_000,
+        "Training drawings of the data set that input and training are measured on.",
+        lower_bound=1,
+        upper_bound=10**8,
+    )
+    flags.DEFINE_list(
+        "memory_drawings",
+        ["20000", "70000", "200000"],  # from 65,536 on the shuffle's buffer is full
+        "Training drawings of each data set that memory is measured on.",
     )
     command.define_integer(
-        "rounds", 3, "Measurements of each kind.", lower_bound=1, upper_bound=10**6
+        "batch_size", 100, "Examples in a batch.", lower_bound=1, upper_bound=100_000
+    )
+    command.define_integer(
+        "steps", 5, "Training steps of a measurement.", lower_bound=1, upper_bound=100_000
+    )
+    command.define_integer(
+        "rounds", 3, "Measurements of each kind.", lower_bound=1, upper_bound=1_000
     )
 
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
+    for experiment in args.experiments:
+        experiments.find(experiment)
+    categories = len(match_files(args.input))
+    benchmark.parse_numbers("drawings", [str(args.drawings)], categories)
+    memory_drawings = benchmark.parse_numbers("memory_drawings", args.memory_drawings, categories)
     with quiet_start():
         import keras  # noqa: F401 - with TensorFlow
+    sizes = (args.batch_size, args.steps)
     with tempfile.TemporaryDirectory() as directory:
-        packed, png = make_datasets(args.input, directory, 50_000, ["packed", "png"])
-        compare_inputs(packed, png, args.rounds)
+        packed, png = make_datasets(args.input, directory, args.drawings, ["packed", "png"])
+        compare_inputs(packed, png, args.batch_size, args.rounds)
         for experiment in args.experiments:
-            compare_training(experiment, packed, args.steps, args.rounds)
+            compare_training(experiment, packed, *sizes, args.rounds)
             for precision in ("float32", "mixed_bfloat16"):
-                profile_convolutions(experiment, precision, packed, args.steps)
-    compare_memory(args.input)
+                profile_convolutions(experiment, precision, packed, *sizes)
+    compare_memory(args.input, memory_drawings, args.batch_size)
 
 
 if __name__ == "__main__":
