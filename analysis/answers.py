@@ -119,7 +119,7 @@ def _answered(
 ) -> Iterator[tuple[int, records.Example]]:
     """The examples of the split whose labels were evaluated, each with its class there."""
     classes = {label: index for index, label in enumerate(answers.labels)}
-    for example in dataset.read_examples(directory, manifest, answers.split):
+    for example in dataset.DataSet(directory, manifest).examples(answers.split):
         label = manifest.labels[example.label] if example.label < len(manifest.labels) else None
         if label in classes:
             yield classes[label], example

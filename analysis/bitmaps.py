@@ -54,7 +54,7 @@ def stream_bitmaps(
         for label in categories
         if counts[label]
     }
-    for example in dataset.read_examples(directory, manifest, split):
+    for example in dataset.DataSet(directory, manifest).examples(split):
         if example.label in missing:
             try:
                 bitmap = decode(example.image).reshape(records.IMAGE_SIZE, records.IMAGE_SIZE)

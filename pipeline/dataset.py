@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline import records
@@ -166,15 +166,13 @@ class DataSet:
     def path(self, shard: Shard) -> str:
         return os.path.join(self.directory, shard.file)
 
-    def examples(
-        self, split: str, shards: Sequence[Shard] | None = None
-    ) -> Iterator[records.Example]:
-        """Read the examples of a split in the order of its shards (all of them, or those given).
+    def examples(self, split: str) -> Iterator[records.Example]:
+        """Read the examples of a split in the order of its shards.
 
         Raises:
           UserError: a shard is missing, damaged, or of another data set.
         """
-        for shard in self.manifest.splits[split].shards if shards is None else shards:
+        for shard in self.manifest.splits[split].shards:
             path = self.path(shard)
             try:
                 content = self.read_file(path)  # at most 50,000 records, 50 MB
@@ -215,14 +213,3 @@ def read_labels(path: str) -> tuple[str, ...]:
             raise UserError(f"{path}: label {label!r} stands there more than once")
         labels[label] = None
     return tuple(labels)
-
-
-def read_examples(
-    directory: str, manifest: Manifest, split: str, shards: Sequence[Shard] | None = None
-) -> Iterator[records.Example]:
-    """The examples of a split in the order of its shards (all of them, or those given).
-
-    Raises:
-      UserError: a shard is missing or damaged.
-    """
-    return DataSet(directory, manifest).examples(split, shards)

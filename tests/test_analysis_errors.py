@@ -31,7 +31,7 @@ PER_LABEL = 6
 
 def examples(directory):
     manifest = dataset.read_manifest(str(directory))
-    return list(dataset.read_examples(str(directory), manifest, "validation"))
+    return list(dataset.DataSet(str(directory), manifest).examples("validation"))
 
 
 @pytest.fixture

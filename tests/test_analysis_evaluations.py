@@ -96,7 +96,7 @@ def read_split(directory, split):
     manifest = dataset.read_manifest(str(directory))
     return [
         (manifest.labels[example.label], records.unpack_bitmap(example.image))
-        for example in dataset.read_examples(str(directory), manifest, split)
+        for example in dataset.DataSet(str(directory), manifest).examples(split)
     ]
 
 

@@ -36,7 +36,7 @@ def marks(axes):
 def test_the_marks_are_percentiles_of_the_bitmaps_ink(tmp_path):
     manifest = write_dataset(tmp_path, COUNTS)
     shares = {label: [] for label in COUNTS}
-    for example in dataset.read_examples(str(tmp_path), manifest, "train"):
+    for example in dataset.DataSet(str(tmp_path), manifest).examples("train"):
         bitmap = records.unpack_bitmap(example.image)
         shares[manifest.labels[example.label]].append(100 * bitmap.mean())
     (axes,) = ink.make_ink(str(tmp_path), "train").axes

@@ -19,7 +19,7 @@ COUNTS = {"cat": 9, "The Great Wall of China": 7, "car": 2}
 def bitmaps_in_shards(directory, manifest, label):
     return [
         records.unpack_bitmap(example.image)
-        for example in dataset.read_examples(str(directory), manifest, "train")
+        for example in dataset.DataSet(str(directory), manifest).examples("train")
         if manifest.labels[example.label] == label
     ]
 

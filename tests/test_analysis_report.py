@@ -46,7 +46,7 @@ def write_data(directory, drawings=9):
 def write_whole_run(directory, data, name="E3_8", **config):
     """A run of four epochs with everything that a report reads; its path."""
     manifest = dataset.read_manifest(str(data))
-    examples = dataset.read_examples(str(data), manifest, "validation")
+    examples = dataset.DataSet(str(data), manifest).examples("validation")
     truth = np.array([example.label for example in examples])
     count = len(truth)
     run_dir = write_run(

@@ -18,7 +18,7 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import dataset, job, sources, staging, storage, verify
-from pipeline.dataset import read_examples, read_manifest
+from pipeline.dataset import DataSet, read_manifest
 from pipeline.errors import RunError, UserError
 from pipeline.sampling import Quotas
 from pipeline.sources import InputFile
@@ -135,7 +135,9 @@ def test_two_workers_killed_and_run_again_write_what_a_local_run_writes(
     manifest = read_manifest(f"{bucket.url}/data")
     assert manifest.inputs[0]["file"] == f"{bucket.url}/in/cat.ndjson"
     assert verify.check_dataset(f"{bucket.url}/data", manifest) == []
-    labels = {example.label for example in read_examples(f"{bucket.url}/data", manifest, "train")}
+    labels = {
+        example.label for example in DataSet(f"{bucket.url}/data", manifest).examples("train")
+    }
     assert labels == {0, 1}
 
 
@@ -274,7 +276,7 @@ def test_a_data_set_on_gs_is_fetched_once_with_one_request_a_file(
     assert sum(shard.bytes for shard in shards) < sum(sizes) <= 1.1 * total
     assert len(sizes) == 1 + len(SIDE_FILES) + len(shards)
     with gcs_emulator.counting_downloads() as sizes:
-        list(read_examples(f"{bucket.url}/data", manifest, "train"))
+        list(DataSet(f"{bucket.url}/data", manifest).examples("train"))
     assert sorted(sizes) == sorted(shard.bytes for shard in manifest.splits["train"].shards)
 
 

@@ -16,7 +16,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job, parse, records, report, sources
-from pipeline.dataset import SPLITS, Manifest, read_examples, read_manifest
+from pipeline.dataset import SPLITS, DataSet, Manifest, read_manifest
 from pipeline.errors import RunError, UserError
 from pipeline.rasterize import rasterize
 from pipeline.sampling import Quotas
@@ -43,7 +43,7 @@ def contents(directory: pathlib.Path) -> dict[str, str]:
 
 
 def keys(directory: Any, manifest: Manifest, split: str) -> list[bytes]:
-    return [example.key_id for example in read_examples(str(directory), manifest, split)]
+    return [example.key_id for example in DataSet(str(directory), manifest).examples(split)]
 
 
 def test_real_drawings_become_the_bitmaps_and_labels_they_should(
@@ -64,7 +64,7 @@ def test_real_drawings_become_the_bitmaps_and_labels_they_should(
     found = Counter(
         (example.image, example.label)
         for split in SPLITS
-        for example in read_examples(str(tmp_path), manifest, split)
+        for example in DataSet(str(tmp_path), manifest).examples(split)
     )
     assert found == expected  # 1,500 + 400 are all of them
 
@@ -131,7 +131,7 @@ def test_other_files_change_nothing_in_a_category(
     alone = run([cats], tmp_path / "alone")
     together = run([f"{tmp_path}/*.ndjson"], tmp_path / "together")
     for split in SPLITS:
-        examples = read_examples(f"{tmp_path}/together", together, split)
+        examples = DataSet(f"{tmp_path}/together", together).examples(split)
         cat_keys = {e.key_id for e in examples if together.labels[e.label] == "cat"}
         assert cat_keys == set(keys(tmp_path / "alone", alone, split))
 
@@ -348,7 +348,7 @@ def test_labels_choose_the_categories_and_their_indices(
     manifest = run([path], tmp_path / "data", labels=("sun", "ant"))
     assert manifest.labels == ("sun", "ant")
     assert manifest.drawings["other_category"] == 40
-    for example in read_examples(str(tmp_path / "data"), manifest, "train"):
+    for example in DataSet(str(tmp_path / "data"), manifest).examples("train"):
         number = int(example.key_id) - 10**15
         assert example.label == (0 if number >= 200 else 1)
     with pytest.raises(UserError, match=r"no drawing of category 'catt'.*mean 'cat'"):
@@ -500,8 +500,8 @@ def test_png_holds_the_same_bitmaps_in_one_bit_a_pixel(
     packed = run([path], tmp_path / "packed")
     png = run([path], tmp_path / "png", image_encoding="png")
     pairs = zip(
-        read_examples(f"{tmp_path}/packed", packed, "train"),
-        read_examples(f"{tmp_path}/png", png, "train"),
+        DataSet(f"{tmp_path}/packed", packed).examples("train"),
+        DataSet(f"{tmp_path}/png", png).examples("train"),
         strict=True,
     )
     for one, other in pairs:

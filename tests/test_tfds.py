@@ -8,7 +8,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job, records
-from pipeline.dataset import read_examples
+from pipeline.dataset import DataSet
 from pipeline.sampling import Quotas
 from tests.conftest import line
 
@@ -35,7 +35,7 @@ def test_every_image_label_and_key_is_the_same(
         "validation": 100,
     }
     for split in ("train", "validation"):
-        expected = {e.key_id: e for e in read_examples(f"{tmp_path}/data", manifest, split)}
+        expected = {e.key_id: e for e in DataSet(f"{tmp_path}/data", manifest).examples(split)}
         found = list(tfds.as_numpy(builder.as_dataset(split=split)))
         assert {example["key_id"] for example in found} == expected.keys()
         for example in found:

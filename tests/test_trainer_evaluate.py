@@ -40,7 +40,7 @@ def run_dir(data, tmp_path_factory):
 def read_split(directory, split="test"):
     """[N, 85, 85, 1] float32 bitmaps and the name of each one's label, in the files' order."""
     manifest = dataset.read_manifest(str(directory))
-    examples = list(dataset.read_examples(str(directory), manifest, split))
+    examples = list(dataset.DataSet(str(directory), manifest).examples(split))
     bitmaps = np.stack([records.unpack_bitmap(example.image) for example in examples])
     names = [manifest.labels[example.label] for example in examples]
     return bitmaps[..., np.newaxis].astype(np.float32), names

@@ -133,7 +133,7 @@ def test_the_first_host_writes_what_a_run_on_one_host_does(finished, data):
         predictions.path_of(os.path.join(finished.run_dir, "checkpoints"), state.last.name)
     )
     manifest = dataset.read_manifest(data)
-    labels = [example.label for example in dataset.read_examples(data, manifest, "validation")]
+    labels = [example.label for example in dataset.DataSet(data, manifest).examples("validation")]
     assert answers.labels.tolist() == labels
     assert (answers.top_labels[:, 0] == labels).mean() == state.last.evaluation["top1"]
 

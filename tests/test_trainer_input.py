@@ -159,7 +159,7 @@ def test_labels_stay_with_their_images(data):
     directory, manifest = data
     labels = {
         example.image: example.label
-        for example in dataset.read_examples(directory, manifest, "train")
+        for example in dataset.DataSet(directory, manifest).examples("train")
     }
     for batch in train_batches(data):
         for image, label in zip(batch.images.numpy(), batch.labels.numpy(), strict=True):

@@ -127,7 +127,7 @@ def test_the_answers_to_all_validation_drawings_lie_beside_a_checkpoint(finished
     directory = os.path.join(finished.run_dir, "checkpoints")
     answers = predictions.load(predictions.path_of(directory, saved.name))
     manifest = dataset.read_manifest(data)
-    labels = [example.label for example in dataset.read_examples(data, manifest, "validation")]
+    labels = [example.label for example in dataset.DataSet(data, manifest).examples("validation")]
     assert answers.labels.tolist() == labels
     assert (answers.top_labels[:, 0] == answers.labels).mean() == saved.evaluation["top1"]
     assert -np.log(answers.label_probabilities).mean() == pytest.approx(saved.evaluation["loss"])

@@ -132,4 +132,4 @@ def _write_split(
 
 def images_in_files(directory: str, manifest: dataset.Manifest, split: str) -> Sequence[bytes]:
     """The packed images of a split, in the order of its files."""
-    return [example.image for example in dataset.read_examples(directory, manifest, split)]
+    return [example.image for example in dataset.DataSet(directory, manifest).examples(split)]

@@ -57,10 +57,6 @@ class Hosts:
             return np.asarray(values)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(values), None).numpy()
 
-    def wait_for_all(self) -> None:
-        """Returns when every host has come here."""
-        self.sum([0])
-
     def from_first(self, value: Any) -> Any:
         """The first host's value, made of what JSON knows; those of the others are ignored."""
         return self._from_host(0, value)

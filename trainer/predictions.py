@@ -13,7 +13,7 @@ TOP = 3  # classes that are kept of a drawing
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """A line a drawing, in the order in which `pipeline.dataset.read_examples` reads the split."""
+    """A line a drawing, in the order in which `pipeline.dataset.DataSet` reads the split."""
 
     labels: np.ndarray  # [N] int16, the true class
     label_probabilities: np.ndarray  # [N] float32, of the true class
