@@ -93,11 +93,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         (directory / name).mkdir()
         for category in FEW:
             synthetic.write_category(directory / name, category, 60, seed=1)
-    temporary = directory / "some [a] * ?"  # a name that looks like a pattern
-    temporary.mkdir()
-    variables = {
-        "HOME": os.environ.get("HOME", str(directory)),
-        "TMPDIR": str(temporary),
+    odd = directory / "some [a] * ?"
+    odd.mkdir()
+    variables = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ} | {
+        "ODD": str(odd),  # a directory whose name looks like a pattern
         "PATH": f"{environment}/bin{os.pathsep}{os.environ['PATH']}",  # as `activate` does
         "PYTHONPATH": str(directory),
         "PYTHON": "false",  # whatever happens, make installs nothing
