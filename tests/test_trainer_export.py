@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,6 +25,8 @@ from trainer.config import TrainConfig
 from trainer.export import check_formats
 from trainer.export_comparison import first_drawings
 from trainer.export_job import export_run, replaced
+from trainer.exporters import standard_model
+from trainer.model import build_model
 from trainer.run_directory import read_state
 from trainer.train import train
 

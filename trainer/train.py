@@ -104,7 +104,7 @@ def _train(config: TrainConfig, replica_devices: Sequence[str], hosts: Hosts) ->
     precision = devices.choose_precision() if config.precision == "auto" else config.precision
     of_first = hosts.from_first(precision)  # what "auto" comes to may differ between machines
     precision = of_first if config.precision == "auto" else precision
-    xla = devices.choose_xla(config.xla, replica_devices, hosts)
+    xla = devices.choose_xla(config.xla, replica_devices, hosts, config.deterministic)
     description = describe_run(config, precision, xla, manifest, hosts.count)
     with run_directory.locked(config.run_dir) if hosts.is_first else contextlib.nullcontext():
         state = open_run(config, description, hosts)
