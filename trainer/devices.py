@@ -40,24 +40,32 @@ def training_devices() -> list[str]:
     return [device.name for device in gpus or tf.config.list_logical_devices("CPU")[:1]]
 
 
-def choose_xla(setting: str, devices: Sequence[str], hosts: Hosts) -> bool:
+def choose_xla(
+    setting: str, devices: Sequence[str], hosts: Hosts, is_deterministic: bool = False
+) -> bool:
     """Whether forward and backward pass are compiled by XLA.
 
     On a CPU oneDNN's convolutions are three times as fast. Under several replicas TensorFlow cannot
-    compile what they exchange; Keras' "auto" makes the same choices.
+    compile what they exchange; Keras' "auto" makes the same choices. XLA has no deterministic
+    gradient of max-pooling.
 
     Args:
       setting: one of `config.XLA`.
       devices: of the replicas of this host.
       hosts: that train together.
+      is_deterministic: whether operations are.
 
     Raises:
-      UserError: "on" for several replicas.
+      UserError: "on" for several replicas, or with deterministic operations.
     """
+    if setting == "on" and is_deterministic:
+        raise UserError("--xla=on: not with --deterministic, which XLA cannot be for max-pooling")
     is_alone = len(devices) == 1 and hosts.count == 1
     if setting == "on" and not is_alone:
         raise UserError("--xla=on: only with a single GPU or the CPU")
-    return setting == "on" or (setting == "auto" and is_alone and ":GPU:" in devices[0])
+    if setting == "auto":
+        return is_alone and not is_deterministic and ":GPU:" in devices[0]
+    return setting == "on"
 
 
 def hardware() -> list[str]:
@@ -70,8 +78,8 @@ def hardware() -> list[str]:
 def make_deterministic() -> None:
     """From now on, TensorFlow's operations give the same result to the bit each time.
 
-    On the CPU they do anyway. On GPUs some add up in an order that varies; these become slower, and
-    one that has no other way raises an error. There is no way back within a process.
+    On the CPU they do anyway, though some round differently then. On GPUs some add up in an order
+    that varies; these become slower, and one that has no other way raises an error.
     """
     tf.config.experimental.enable_op_determinism()
 

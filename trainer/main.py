@@ -236,8 +236,8 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "deterministic",
         False,
-        "Let GPUs, too, give the same result to the bit each time, with slower operations where "
-        "the usual ones do not. The CPU does without.",
+        "Make runs on GPUs reproducible to the bit, with slower operations and without XLA; on the "
+        "CPU they are anyway.",
         module_name=group,
     )
 

@@ -42,17 +42,17 @@ def choose(
       hosts: that train together.
 
     Raises:
-      UserError: XLA is asked for on several replicas.
+      UserError: XLA is asked for on several replicas, or with --deterministic.
     """
     precision, xla = config.precision, config.xla
     if precision == "auto":  # which may differ between machines
         found = before["precision"] if before else devices.choose_precision()
         precision = hosts.from_first(found)
-    if xla == "auto" and before and not _are_several(replica_devices, hosts):
+    is_alone = hosts.count == len(replica_devices) == 1
+    if xla == "auto" and before and is_alone and not config.deterministic:
         xla = before["xla"]
-    return Session(
-        precision, devices.choose_xla(xla, replica_devices, hosts), replica_devices, hosts.count
-    )
+    is_on = devices.choose_xla(xla, replica_devices, hosts, config.deterministic)
+    return Session(precision, is_on, replica_devices, hosts.count)
 
 
 def describe(config: TrainConfig, session: Session) -> dict[str, Any]:
@@ -95,7 +95,3 @@ def changes(before: Mapping[str, Any] | None, described: Mapping[str, Any]) -> l
 
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _are_several(replica_devices: Sequence[str], hosts: Hosts) -> bool:
-    return hosts.count > 1 or len(replica_devices) > 1
