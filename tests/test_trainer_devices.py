@@ -84,9 +84,11 @@ def test_a_deterministic_run_trains_with_everything_and_its_directory_says_so(tm
     for name, flags in {"usual": [], "deterministic": ["--deterministic"]}.items():
         run_dir = tmp_path / name
         subprocess.run(
-            [sys.executable, "-m", "trainer.main", "--experiment=demo", "--epochs=1"]
-            + [f"--dataset={tmp_path / 'data'}", f"--run_dir={run_dir}", "--batch_size=16"]
-            + ["--precision=float32", *everything, *flags],
+            [
+                *(sys.executable, "-m", "trainer.main", "--experiment=demo", "--epochs=1"),
+                *(f"--dataset={tmp_path / 'data'}", f"--run_dir={run_dir}", "--batch_size=16"),
+                *("--precision=float32", *everything, *flags),
+            ],
             check=True,
         )
         histories.append(json.loads((run_dir / "history.json").read_text()))
