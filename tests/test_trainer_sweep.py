@@ -142,6 +142,7 @@ def test_sigterm_reaches_the_run_which_saves_and_the_sweep_ends_with_its_status(
         (("--group=depth53", "--epochs=0"), "--epochs=0"),
         (("--group=depth53", "--experiment=E1"), "'experiment'. Did you mean: experiments"),
         (("--group=depth53", "--run_dir=gs://b/c"), "--run_dir=gs://b/c: it has to be a directory"),
+        (("--group=depth53", "--architecture=a.json"), "takes the place of --group and --exp"),
         (("--group=depth53", "--seeds=0"), "--seeds=0: 0 is not an integer in the range [1, 100]"),
         (("--group=depth53", "--vary", "learning_rate=1e-3,nan"), "--learning_rate=nan: nan is no"),
         (("--group=depth53", "--vary=augment=mirror,flip"), "--augment=flip: no flip; there are"),
@@ -288,6 +289,20 @@ def test_any_flag_of_the_trainer_may_vary_files_too(parse):
             parser.parse("model=a/n t,a/n_t")
     finally:
         del values.model, values.kind
+
+
+def test_architectures_of_files_vary_in_the_place_of_experiments(parse, tmp_path):
+    for name in ("small", "wide"):
+        architecture = experiments.find("demo").architecture.describe()
+        (tmp_path / f"{name}.json").write_text(json.dumps(architecture))
+    files = f"--vary=architecture={tmp_path}/small.json,{tmp_path}/wide.json"
+    args = parse("--dataset=d", "--run_dir=r", files)
+    runs = plan([None], args.vary, 1)
+    assert [run.name for run in runs] == [
+        "small-architecture=small.json", "wide-architecture=wide.json",
+    ]  # fmt: skip
+    assert f"--architecture={tmp_path}/small.json" in runs[0].flags
+    assert not [flag for flag in runs[0].flags if flag.startswith("--experiment=")]
 
 
 def test_names_of_runs_are_one_path_each(parse):

@@ -268,11 +268,12 @@ def experiment_from_flags() -> Experiment:
       UserError: the flags contradict each other, or there is none such.
     """
     args = flags.FLAGS
+    is_named = "experiment" in args and args["experiment"].present  # a sweep has no such flag
     if args.architecture:
-        if args["experiment"].present:
+        if is_named:
             raise UserError("--architecture and --experiment: give one of them")
         experiment = read_architecture(args.architecture)
-    elif args.init_from and not args["experiment"].present:
+    elif args.init_from and not is_named:
         experiment = initial_weights.find_experiment(args.init_from, args.run_dir)
     else:
         return find_experiment(args.experiment, args.batch_norm)

@@ -95,7 +95,11 @@ def main(_: list[str]) -> None:
     if len(read_cluster()[0]) > 1:
         raise UserError(f"{VARIABLE} names several hosts; a sweep trains on one")
     sweep_axes.check_axes(args.vary)
-    runs = plan(choose(args.group, args.experiments), args.vary, args.seeds)
+    has_files = args.architecture or any(axis[0].flag == "architecture" for axis in args.vary)
+    if has_files and (args.group or args.experiments):
+        raise UserError("--architecture takes the place of --group and --experiments")
+    names = [None] if has_files else choose(args.group, args.experiments)
+    runs = plan(names, args.vary, args.seeds)
     if is_remote(args.run_dir):
         raise UserError(f"--run_dir={args.run_dir}: it has to be a directory on this machine")
     manifest = _read_manifest(args.dataset)
@@ -130,11 +134,13 @@ def choose(group: str | None, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(experiments.find(name).name for name in names))
 
 
-def plan(names: Sequence[str], axes: Sequence[Sequence[Setting]], seeds: int) -> list[PlannedRun]:
+def plan(
+    names: Sequence[str | None], axes: Sequence[Sequence[Setting]], seeds: int
+) -> list[PlannedRun]:
     """The runs in the order in which they are trained: all with the first seed, then the next.
 
     Args:
-      names: of experiments.
+      names: of experiments; None for the one of --architecture.
       axes: of --vary.
       seeds: how many, from --seed on.
 
@@ -152,16 +158,19 @@ def plan(names: Sequence[str], axes: Sequence[Sequence[Setting]], seeds: int) ->
     ]
 
 
-def _plan_run(name: str, settings: Settings, seed: int, is_among_seeds: bool) -> PlannedRun:
+def _plan_run(name: str | None, settings: Settings, seed: int, is_among_seeds: bool) -> PlannedRun:
     values = {setting.flag: setting.value for setting in settings}
     if is_among_seeds:
         values["seed"] = str(seed)
     with sweep_axes.flags_set(values):
-        experiment = trainer_main.find_experiment(name, flags.FLAGS.batch_norm)
+        if name is None:
+            experiment = trainer_main.experiment_from_flags()
+        else:
+            experiment = trainer_main.find_experiment(name, flags.FLAGS.batch_norm)
         config = trainer_main.config_from_flags(experiment)
         run_dir = _directory(config, settings, is_among_seeds)
         config = dataclasses.replace(config, run_dir=run_dir)
-        return PlannedRun(config, settings, _flags_of(config))
+        return PlannedRun(config, settings, _flags_of(config, name))
 
 
 def _directory(config: TrainConfig, settings: Settings, is_among_seeds: bool) -> str:
@@ -299,13 +308,13 @@ def _train(run: PlannedRun, signals: Sequence[int]) -> int:
                 passed_on += 1
 
 
-def _flags_of(config: TrainConfig) -> tuple[str, ...]:
+def _flags_of(config: TrainConfig, name: str | None) -> tuple[str, ...]:
     """A run's flags: those of the sweep that were given, as they were given, and its own."""
     given = [flags.FLAGS[name] for name in flags.FLAGS]
     return (
         f"--dataset={config.dataset}",
         f"--run_dir={config.run_dir}",
-        f"--experiment={config.experiment.name}",
+        *([f"--experiment={name}"] if name else []),
         *(flag.serialize() for flag in given if flag.present and flag.name not in OWN_FLAGS),
     )
 
