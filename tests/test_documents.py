@@ -1,7 +1,9 @@
 """Every command of the documents and the Makefile runs, and prints what the document claims."""
 
+import importlib
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+from absl import flags
 
 from pipeline import synthetic
 from pipeline.dataset import read_labels
@@ -24,6 +27,7 @@ from tests.documents import (
     read_names,
 )
 from tests.download_server import serving
+from tests.test_path_flags import MODULES
 
 CHECKED_OUT = (
     *("analysis", "pipeline", "tests", "trainer", "constraints.txt", "LICENSE", "Makefile"),
@@ -147,6 +151,51 @@ def test_the_modules_and_targets_that_a_document_names_exist(path: pathlib.Path)
     assert not [name for name in read_names(path) if not name_exists(name)]
 
 
+def test_figures_widths_and_repeated_rows_do_not_count_all_else_does() -> None:
+    claimed = ["name    MB", "a      1.5", "b      2.5", "", "wrote it in 3 s, 22.6 MB", "…", "end"]
+    printed = ["name  MB", "a   12", "b  -1e-5", "wrote it in 1,200 s, 1 kB", "x", "y", "end"]
+    assert not difference(claimed, printed, ())
+    assert not difference(claimed, [*printed[:4], "end"], ())
+    assert not difference(["a 1", "…", "a 9"], ["a 1"], ())
+    assert not difference(["of cats 5"], ["of dogs 5", "of dogs 7"], [("cats|dogs", "them")])
+    for other in (
+        printed[1:],
+        [*printed, "more"],
+        ["first", *printed],
+        [*printed[:2], *printed[3:]],
+    ):
+        assert difference(claimed, other, ())
+    assert "+more" in difference(claimed, [*printed, "more"], ())
+
+
+def test_commands_and_the_outputs_after_them_are_found(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(
+        "`make test`, `make all\nX=1`, `--flag`\n\n```sh\npython -m a \\\n  --b=1  # c\n"
+        "ls\n```\n\nprints\n\n```\nout 1\n```\n\n```\nalone\n```\n",
+        encoding="utf-8",
+    )
+    assert read_examples(path) == [
+        Example("a.md", ("make all X=1",)),
+        Example("a.md", ("python -m a --b=1", "ls"), ("out 1",)),
+        Example("a.md", (), ("alone",)),
+    ]
+    assert read_names(path) == {"make test"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_in_a_commands_docstring_use_flags_that_it_has(module: str) -> None:
+    command = importlib.import_module(module)
+    before = set(flags.FLAGS)
+    command.define_flags()
+    names = set(flags.FLAGS) - before
+    for name in names:
+        delattr(flags.FLAGS, name)
+    text = (command.__doc__ or "").replace("\\\n", " ")
+    used = re.findall(r"--(\w+)", " ".join(re.findall(rf"python -m {module}\b(.*)", text)))
+    assert set(used) <= names
+
+
 @pytest.mark.parametrize(
     "example",
     [
@@ -172,6 +221,7 @@ def test_a_command_runs_and_prints_what_its_document_claims(
         done = project.run(shortened)
         assert done.returncode == action.status, f"{shortened}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
+        assert not action.status or len(done.stderr.splitlines()) == 1, done.stderr
         # Documents leave out where the project is.
         printed += done.stdout.replace(f"{project.directory}/", "").splitlines()
         replacements += action.replacements

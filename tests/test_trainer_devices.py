@@ -83,14 +83,9 @@ def test_a_deterministic_run_trains_with_everything_and_its_directory_says_so(tm
     histories = []
     for name, flags in {"usual": [], "deterministic": ["--deterministic"]}.items():
         run_dir = tmp_path / name
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "trainer.main", "--experiment=demo", "--epochs=1"),
-                *(f"--dataset={tmp_path / 'data'}", f"--run_dir={run_dir}", "--batch_size=16"),
-                *("--precision=float32", *everything, *flags),
-            ],
-            check=True,
-        )
+        command = [sys.executable, "-m", "trainer.main", "--experiment=demo", "--epochs=1"]
+        command += [f"--dataset={tmp_path / 'data'}", f"--run_dir={run_dir}", "--batch_size=16"]
+        subprocess.run([*command, "--precision=float32", *everything, *flags], check=True)
         histories.append(json.loads((run_dir / "history.json").read_text()))
         config = json.loads((run_dir / "config.json").read_text())
         assert config["deterministic"] == bool(flags)
