@@ -10,6 +10,7 @@ import dataclasses
 import json
 import signal
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -153,6 +154,8 @@ def lost_hosts(hosts: Hosts) -> Iterator[None]:
     except tf.errors.OpError as error:
         if hosts.count == 1 or not any(words in error.message for words in _LOST):
             raise
+        # TensorFlow leaves a pool of threads in them, which complains if it goes at the very end.
+        traceback.clear_frames(error.__traceback__)
         raise RunError(
             "another host has failed or cannot be reached; the same command on all hosts goes on "
             "from the newest checkpoint"
