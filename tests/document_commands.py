@@ -150,6 +150,8 @@ COMMANDS: dict[str, Action] = {
     # Train
     "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles --experiment=demo "
     "--epochs=2": Run(replacements=_NO_PROGRESS),
+    "python -m trainer.main --dataset=data/shares --run_dir=runs/tuned --init_from=runs/doodles "
+    "--freeze=blocks_c --epochs=1": Run(),
     "tensorboard --logdir=runs": Run((("tensorboard", "tensorboard --inspect"),)),  # no server
     'TF_CONFIG=\'{"cluster": {"worker": ["HOST1:2222", "HOST2:2222"]}, '
     '"task": {"type": "worker", "index": 0}}\' '
@@ -161,6 +163,10 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.evaluate --run_dir=runs/doodles --split=test": Run(
         replacements=_CATEGORY_ROWS
     ),
+    "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
+    "--output=runs/test.json": Run(),
+    "python -m analysis.errors --evaluation=runs/test.json --output=runs/test_errors.png": Run(),
+    "python -m analysis.report --run_dir=runs/doodles --evaluation=runs/test.json": Run(),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict --run_dir=runs/doodles -": Run(
         replacements=_PREDICTIONS
@@ -171,6 +177,8 @@ COMMANDS: dict[str, Action] = {
     ),
     "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=demo,E3_8 "
     "--epochs=1": Run(),
+    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/rates --experiments=demo "
+    "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(),
     "make bench-trainer DATA=DIR": Run(
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
