@@ -6,8 +6,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -18,6 +16,7 @@ from pipeline import dataset
 from pipeline.errors import RunError, Stopped, UserError
 from tests.stopped_training import make_config
 from tests.trainer_data import DEVICES, LABELS, tiny_experiment, write_dataset
+from tests.warm_process import run_module
 from trainer import (
     checkpoints,
     devices,
@@ -147,15 +146,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished, data, t
 
 def stop_training(data, run_dir, point, number, signal, changes="{}"):
     """Runs until the signal comes; what the process leaves behind."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.stopped_training"),
-            *map(str, (data, run_dir, changes, point, number, signal)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = (data, run_dir, changes, point, number, signal)
+    return run_module("tests.stopped_training", arguments)
 
 
 @pytest.mark.parametrize(
