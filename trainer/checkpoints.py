@@ -94,8 +94,9 @@ def variable_groups(trainee: Trainee) -> dict[str, Variables]:
     assert len(optimizer) == len(trainee.optimizer.variables)
     groups: dict[str, Variables] = {"model": model_variables(trainee.model), "optimizer": optimizer}
     if trainee.loss_scale:
-        scale, good_steps = trainee.loss_scale.variables
-        groups["loss_scale"] = {"scale": scale, "good_steps": good_steps}
+        groups["loss_scale"] = {
+            variable.name.partition(":")[0]: variable for variable in trainee.loss_scale.variables
+        }
     if trainee.average:
         names = averaged_variables(trainee.model)
         groups["average"] = dict(zip(names, trainee.average.variables, strict=True))

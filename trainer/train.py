@@ -202,7 +202,8 @@ def open_run(
         first one.
     """
     description = describe_run(config, data.manifest, init_from)
-    told = {**description, "precision": config.precision, "xla": config.xla}
+    settings = ("precision", "xla", "deterministic")
+    told = description | {name: getattr(config, name) for name in settings}
     first = hosts.from_first(told)
     if different := run_directory.differences(first, json.loads(json.dumps(told)), sorted(told)):
         raise UserError(
