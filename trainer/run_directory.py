@@ -283,6 +283,14 @@ def write_json(path: str, value: Any) -> None:
         raise
 
 
+def identity(description: dict[str, Any]) -> list[str]:
+    """Name the settings that a run cannot change on its way."""
+    names = ["experiment", "architecture", *IDENTITY, "dataset_fingerprint"]
+    if description["learning_rate_schedule"] == "cosine":
+        names.append("epochs")  # where the schedule ends
+    return names
+
+
 def differences(
     there: dict[str, Any], here: dict[str, Any], names: Iterable[str]
 ) -> list[Difference]:
@@ -314,10 +322,7 @@ def _compare(run_dir: str, description: dict[str, Any]) -> str:
             f"{run_dir}: of another version of the trainer, whose checkpoints and order of "
             "drawings are not this one's; choose another --run_dir"
         )
-    names = ["experiment", "architecture", *IDENTITY, "dataset_fingerprint"]
-    if description["learning_rate_schedule"] == "cosine":
-        names.append("epochs")  # where the schedule ends
-    found = differences(there, description, names)
+    found = differences(there, description, identity(description))
     if not found:
         return ""
     flags = [each.flag for each in found if each.flag]
