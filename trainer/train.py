@@ -205,7 +205,9 @@ def open_run(
     settings = ("precision", "xla", "deterministic")
     told = description | {name: getattr(config, name) for name in settings}
     first = hosts.from_first(told)
-    if different := run_directory.differences(first, json.loads(json.dumps(told)), sorted(told)):
+    own = json.loads(json.dumps(told))
+    names = [*run_directory.identity(description), *settings]
+    if different := run_directory.differences(first, own, names):
         raise UserError(
             f"host {hosts.index + 1} was told another run than host 1: "
             f"{', '.join(map(str, different))}"
