@@ -28,7 +28,7 @@ GROUPED_RECORDS = 4_096
 READ_RECORDS = 512  # that are parsed at a time
 # Fixed, not left to tf.data's autotuning: that feeds no faster here, and now and then it kept the
 # end of an epoch waiting for ten seconds, without work for any core.
-PARALLEL_READS = 4
+PARALLEL_READS = 2
 PREFETCHED_BATCHES = 8
 
 _FEATURES = {
