@@ -16,6 +16,8 @@ class Run(NamedTuple):
     # what differs with small data or on another machine.
     replacements: tuple[tuple[str, str], ...] = ()
     status: int = 0
+    # Fork it from a process that has imported TensorFlow; each module is run as it is once.
+    is_warm: bool = False
 
 
 class RunBy(NamedTuple):
@@ -73,7 +75,9 @@ COMMANDS: dict[str, Action] = {
     "python -m analysis.confusion --run_dir=demo/run --output=confusion.png": Run(),
     "make demo": Run((("make demo", "make demo MADE_UP=35 EPOCHS=2"),), _BY_SCORE),
     "make test": Run((("make test", "make --dry-run test > test.txt"),)),  # this is a part of it
-    "make demo DATA=DIR": Run((("DATA=DIR", "DATA=DIR EPOCHS=1"),)),
+    "make demo DATA=DIR": Run(  # until there is a data set: the rest is that of `make demo`
+        (("make demo DATA=DIR", "make -n demo DATA=DIR | sed '/contact_sheet/,$d' | bash -e"),)
+    ),
     "source .venv/bin/activate": Run(),
     # Prepare a data set
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/doodles "
@@ -149,9 +153,9 @@ COMMANDS: dict[str, Action] = {
     ),
     # Train
     "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles --experiment=demo "
-    "--epochs=2": Run(replacements=_NO_PROGRESS),
+    "--epochs=2": Run(replacements=_NO_PROGRESS, is_warm=True),
     "python -m trainer.main --dataset=data/shares --run_dir=runs/tuned --init_from=runs/doodles "
-    "--freeze=blocks_c --epochs=1": Run(),
+    "--freeze=blocks_c --epochs=1": Run(is_warm=True),
     "tensorboard --logdir=runs": Run((("tensorboard", "tensorboard --inspect"),)),  # no server
     'TF_CONFIG=\'{"cluster": {"worker": ["HOST1:2222", "HOST2:2222"]}, '
     '"task": {"type": "worker", "index": 0}}\' '
@@ -164,7 +168,7 @@ COMMANDS: dict[str, Action] = {
         replacements=_CATEGORY_ROWS
     ),
     "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
-    "--output=runs/test.json": Run(),
+    "--output=runs/test.json": Run(is_warm=True),
     "python -m analysis.errors --evaluation=runs/test.json --output=runs/test_errors.png": Run(),
     "python -m analysis.report --run_dir=runs/doodles --evaluation=runs/test.json": Run(),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
@@ -178,7 +182,9 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=demo,E3_8 "
     "--epochs=1": Run(),
     "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/rates --experiments=demo "
-    "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(),
+    "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(
+        (("1e-3,3e-4", "3e-4"),), is_warm=True
+    ),
     "make bench-trainer DATA=DIR": Run(
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
@@ -209,7 +215,7 @@ COMMANDS: dict[str, Action] = {
         )
     ),
     "python -m trainer.main --dataset=data/categories12 --run_dir=runs/E3_8 --experiment=E3_8": Run(
-        (("--experiment=E3_8", "--experiment=E3_8 --epochs=1 --batch_size=4"),)
+        (("--experiment=E3_8", "--experiment=E3_8 --epochs=1 --batch_size=4"),), is_warm=True
     ),
     # WORKSPACE
     "pip install --upgrade": _INSTALLS,

@@ -4,6 +4,7 @@ import importlib
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tests.documents import (
 )
 from tests.download_server import serving
 from tests.test_path_flags import MODULES
+from tests.warm_process import run_module
 
 CHECKED_OUT = (
     *("analysis", "pipeline", "tests", "trainer", "constraints.txt", "LICENSE", "Makefile"),
@@ -78,6 +80,11 @@ class Project(NamedTuple):
                 os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
                 raise
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    def run_warm(self, command: str) -> "subprocess.CompletedProcess[str]":
+        python, option, module, *arguments = shlex.split(command)
+        assert (python, option) == ("python", "-m")
+        return run_module(module, arguments, self.directory, self.variables)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +225,7 @@ def test_a_command_runs_and_prints_what_its_document_claims(
         for old, new in action.changes:
             assert old in shortened, f"{old} is not in {command}"
             shortened = shortened.replace(old, new)
-        done = project.run(shortened)
+        done = project.run_warm(shortened) if action.is_warm else project.run(shortened)
         assert done.returncode == action.status, f"{shortened}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         assert not action.status or len(done.stderr.splitlines()) == 1, done.stderr
