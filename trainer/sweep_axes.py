@@ -16,7 +16,7 @@ from absl import flags
 from pipeline.errors import UserError
 
 # Flags of trainer.main that say nothing of the training, or that have an axis of their own.
-_NOT_VARIED = {"dataset", "run_dir", "seed", "profile", "checkpoint_every"}
+_NOT_VARIED = {"dataset", "run_dir", "seed", "profile", "checkpoint_every", "keep_checkpoints"}
 
 
 class Setting(NamedTuple):

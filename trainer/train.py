@@ -72,7 +72,7 @@ class Run:
         self.data.raise_if_damaged(wait=False)
         (behind,) = self.hosts.sum([int(not self.data.is_verified)])
         self.is_verified = not behind
-        times = None if self.is_verified else merge(self.hosts.gather(self.data.times()))
+        times = None if self.is_verified else merge(self.hosts.gather(self.data.times))
         if self.hosts.is_first:
             run_directory.commit(self.config.run_dir, state, times)
         if not self.is_seen:
@@ -212,7 +212,7 @@ def open_run(
             f"host {hosts.index + 1} was told another run than host 1: "
             f"{', '.join(map(str, different))}"
         )
-    times = merge(hosts.gather(data.times()))
+    times = merge(hosts.gather(data.times))
     start = {}
     if hosts.is_first:
         run_dir = config.run_dir

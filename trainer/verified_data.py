@@ -40,6 +40,9 @@ class VerifiedData(DataSet):
     def __init__(self, directory: str, splits: Sequence[str], hosts: Hosts = ONE_HOST) -> None:
         """Check what shows without reading the shards.
 
+        Each file is asked once for its length and time, kept in `times` by name: on gs:// that is a
+        request.
+
         Args:
           directory: of the data set.
           splits: that are read.
@@ -57,8 +60,7 @@ class VerifiedData(DataSet):
         self._shards: list[Shard] = []
         for split in splits:
             self._shards += itertools.chain(*hosts.own(deal(self.split(split).shards)))
-        for shard in self._shards:
-            self._check_length(shard)
+        self.times = {shard.file: self._check_length(shard) for shard in self._shards}
         self._problems: list[str] = []
         self._is_compared = False
         self._failure: Exception | None = None
@@ -121,14 +123,6 @@ class VerifiedData(DataSet):
                 f"{self.directory}: holds a record that is no example of a data set ({reason})"
             ) from None
 
-    def times(self) -> dict[str, list[int]]:
-        """Give length and time of every shard's file as they are now, by name.
-
-        Raises:
-          RunError: one is gone.
-        """
-        return {shard.file: list(self._stat(shard)) for shard in self._shards}
-
     def _run(self) -> None:
         try:
             self._compare()
@@ -139,8 +133,7 @@ class VerifiedData(DataSet):
         for shard in self._shards:
             path = self.path(shard)
             try:
-                before = list(self._stat(shard))
-                if self.seen.get(shard.file) == [*before, shard.sha256]:
+                if self.seen.get(shard.file) == [*self.times[shard.file], shard.sha256]:
                     continue
                 found = storage.sha256(path)
             except OSError as error:
@@ -149,15 +142,13 @@ class VerifiedData(DataSet):
             if found != shard.sha256:
                 self._problems.append(f"{path}: damaged, or of another data set")
             else:
-                self.seen[shard.file] = [*before, found]
+                self.seen[shard.file] = [*self.times[shard.file], found]
         self._is_compared = True
 
-    def _stat(self, shard: Shard) -> tuple[int, int]:
-        return storage.length_and_time(self.path(shard))
-
-    def _check_length(self, shard: Shard) -> None:
+    def _check_length(self, shard: Shard) -> list[int]:
+        """Return length and time of a shard's file: see `storage.length_and_time`."""
         try:
-            actual_bytes, _ = self._stat(shard)
+            actual_bytes, time_ns = storage.length_and_time(self.path(shard))
         except OSError as error:
             raise UserError(f"{self.path(shard)}: {error.strerror}") from None
         if actual_bytes != shard.bytes:
@@ -165,6 +156,7 @@ class VerifiedData(DataSet):
                 f"{self.path(shard)}: {actual_bytes} bytes long, but {shard.bytes} by the "
                 "manifest; copy or prepare the data set again"
             )
+        return [actual_bytes, time_ns]
 
 
 def check_trainable(data: VerifiedData, batch_size: int, hosts: Hosts = ONE_HOST) -> None:
