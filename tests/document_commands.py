@@ -101,7 +101,10 @@ COMMANDS: dict[str, Action] = {
     ),
     "pip install -e '.[gcp]'": _INSTALLS,
     "python -m pipeline.main --input='gs://BUCKET/drawings/*.ndjson' "
-    "--output=gs://BUCKET/data": RunBy("tests/test_gcs.py", "def test_"),
+    "--output=gs://BUCKET/data": RunBy(
+        "tests/test_gcs.py",
+        "def test_two_workers_killed_and_run_again_write_what_a_local_run_writes",
+    ),
     "python -m trainer.main --dataset=gs://BUCKET/data --run_dir=runs/E2_7": RunBy(
         "tests/test_gcs.py", "def test_the_trainer_reads_from_gs_what_it_reads_from_a_directory"
     ),

@@ -23,8 +23,6 @@ from tests.conftest import line
 Writer = Callable[[str, Sequence[str]], str]
 END_SECONDS = 10  # for a run to end after a kill
 DRAWINGS = 3_000
-# Shares of what a worker computes: until 0.58 it imports Beam, then it works, from 0.75 on it ends.
-MOMENTS = (0.0, 0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.85, 0.95)
 
 
 class Run:
@@ -141,16 +139,16 @@ def test_a_worker_killed_at_any_moment_ends_the_run_in_one_line(start: Callable[
     assert whole.end() == (0, [])
 
     ends = []
-    for index, moment in enumerate(MOMENTS):
+    for moment in range(20):
         run = start()
-        worker = run.wait_for_workers()[index % 2]
-        while cpu_seconds(worker) < whole_seconds * moment:
+        worker = run.wait_for_workers()[moment % 2]
+        while cpu_seconds(worker) < whole_seconds * moment / 20:
             time.sleep(0.02)
         kill(worker)
         ends.append(run.end())
         assert ends[-1] in (KILLED, (0, [])), moment
         assert run.leaves_no_process(), moment
-    assert ends.count(KILLED) >= 6  # the others may have come after the job's end
+    assert ends.count(KILLED) >= 15  # the others may have come after the job's end
 
 
 def test_a_worker_killed_when_the_job_is_done_fails_the_run_or_is_not_missed(
