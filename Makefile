@@ -15,7 +15,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test test-engines demo bench-pipeline bench-growth bench-trainer clean
+.PHONY: test test-slow test-engines demo bench-pipeline bench-growth bench-trainer clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -23,6 +23,10 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
+# Kills and failures at many more moments
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow --numprocesses=auto
 
 # The pipeline on distributed engines, which are downloaded into .engines/ first; -rs: what is left out
 test-engines: .venv/installed

@@ -149,6 +149,7 @@ COMMANDS: dict[str, Action] = {
         "tests/engines/test_prism.py", "--prism_location="
     ),
     "make test-engines": Left("downloads the engines"),
+    "make test-slow": Run((("make test-slow", "make --dry-run test-slow > test.txt"),)),
     # What it costs
     "make bench-pipeline DATA=DIR": Run((("DATA=DIR", "DATA=DIR FLAGS=--drawings=3300"),)),
     "make bench-growth DATA=DIR": Run(

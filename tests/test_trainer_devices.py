@@ -88,7 +88,7 @@ def test_a_deterministic_run_trains_with_everything_and_its_directory_says_so(tm
         subprocess.run([*command, "--precision=float32", *everything, *flags], check=True)
         histories.append(json.loads((run_dir / "history.json").read_text()))
         config = json.loads((run_dir / "config.json").read_text())
-        assert config["deterministic"] == bool(flags)
+        assert config["sessions"][0]["deterministic"] == bool(flags)
     usual, deterministic = histories
     assert deterministic["loss"] == pytest.approx(usual["loss"], rel=1e-4)
 

@@ -112,8 +112,14 @@ def test_two_hosts_train_as_one_does(data, finished, tmp_path):
     assert_same_but_for_rounding(one, finished)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kills", [[(2, 5), (1, 6)], [(1, 10), (2, 3)], [(2, 2), (1, 9), (2, 6)]])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [(2, 5), (1, 6)],
+        pytest.param([(1, 10), (2, 3)], marks=pytest.mark.slow),
+        pytest.param([(2, 2), (1, 9), (2, 6)], marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_killed_on_two_hosts_goes_on_with_one_and_back(finished, data, tmp_path, kills):
     """`kills`: on how many hosts the run starts, and after how many steps the last is killed."""
     config = make_config(data, tmp_path / "run", **RECIPE)

@@ -207,7 +207,10 @@ def test_a_killed_run_that_started_elsewhere_ends_as_if_it_had_not_been(
     shutil.rmtree(source)
     train.train(resumed)
     assert_same_run(whole, resumed)
-    assert read_json(whole, "config.json") == read_json(resumed, "config.json")
+    one, other = (
+        read_json(config, "config.json") | {"sessions": []} for config in (whole, resumed)
+    )
+    assert one == other
 
 
 def test_of_several_hosts_only_the_first_needs_the_source(plain_source, data, tmp_path):

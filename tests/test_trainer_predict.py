@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.dataset import DataSet
 from pipeline.errors import UserError
 from pipeline.rasterize import rasterize
 from tests.trainer_data import LABELS, tiny_experiment, write_dataset
@@ -135,7 +136,7 @@ def test_a_run_is_computed_in_float32_whatever_was_set_before(trained):
 def test_predictions_on_the_validation_split_have_the_accuracy_of_the_evaluation(trained):
     """The checkpoint restored is the one evaluated, the labels in the same order."""
     run_dir, directory, manifest = trained
-    bitmaps, classes = first_drawings(directory, manifest, "validation", 1000)
+    bitmaps, classes = first_drawings(DataSet(directory, manifest), "validation", 1000)
     state = read_state(run_dir)
     for checkpoint in ("best", "last"):
         correct = load_run(run_dir, checkpoint)(bitmaps).argmax(axis=1) == classes
