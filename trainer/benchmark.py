@@ -108,7 +108,10 @@ def tfds_input(directory: str, _: Manifest, batch_size: int) -> "tf.data.Dataset
 
 
 def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
-    """Examples/s of one epoch each, the median of some rounds that take turns."""
+    """Examples/s of one epoch each, the median of some rounds that take turns.
+
+    A first round does not count: a run builds the graph of its input once for all epochs.
+    """
     inputs: dict[str, tuple[Callable[[str, Manifest, int], Any], str]] = {
         "ours": (our_input, packed),
         "usual idiom": (usual_input, png),
@@ -117,12 +120,13 @@ def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
     manifests = {path: read_manifest(path) for path in (packed, png)}
     examples = manifests[packed].splits["train"].records
     rates: dict[str, list[float]] = {name: [] for name in inputs}
-    for _ in range(rounds):
+    for number in range(rounds + 1):
         for name, (make, path) in inputs.items():
             start = time.perf_counter()
             for _ in make(path, manifests[path], batch_size):
                 pass
-            rates[name].append(examples / (time.perf_counter() - start))
+            if number:
+                rates[name].append(examples / (time.perf_counter() - start))
     print(f"input, {examples:,} examples in batches of {batch_size}, examples/s:")
     ours = statistics.median(rates["ours"])
     for name, of_name in rates.items():
