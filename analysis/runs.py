@@ -207,7 +207,7 @@ def read_evaluation(directory: str) -> Evaluation:
     path = os.path.join(directory, run_directory.EVALUATION)
     if not os.path.exists(path):
         raise UserError(f"{path}: not there; it is written when an epoch is finished")
-    fields = _read_json(path)
+    fields = run_directory.read_json(path)
     try:
         return Evaluation(fields["split"], parse_scores(fields), parse_scores(fields["best"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -303,7 +303,7 @@ def _read_history(directory: str) -> dict[str, list[float]]:
     has_begun = os.path.exists(os.path.join(directory, run_directory.STATE))
     if not has_begun and not os.path.exists(path):  # a run killed as it began
         return {key: [] for key in HISTORY_KEYS}
-    fields = _read_json(path)
+    fields = run_directory.read_json(path)
     history: dict[str, list[float]] = {}
     for key in HISTORY_KEYS:
         values = fields.get(key)
@@ -360,19 +360,6 @@ def _read_metrics(directory: str, kind: str, fields: type[Speed]) -> list[dict[s
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged: {reason_of(error)}") from None
     return found
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            fields = json.load(file)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged: not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise UserError(f"{path}: damaged: not a JSON object")
-    return fields
 
 
 def _is_finite_number(value: Any) -> bool:

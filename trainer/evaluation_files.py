@@ -5,7 +5,6 @@ No TensorFlow here: analysis reads them.
 
 import contextlib
 import hashlib
-import json
 import os
 from typing import Any
 
@@ -74,14 +73,8 @@ def read(path: str) -> dict[str, Any]:
     Raises:
       UserError: it is not there, damaged, or no file of `write`.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            fields = json.load(file)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged: not JSON: {error}") from None
-    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+    fields = run_directory.read_json(path)
+    if fields.get("format") != FORMAT:
         raise UserError(f"{path}: not written by this version's trainer.evaluate --output")
     if fields.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path}: format version {fields.get('format_version')}, unknown here")

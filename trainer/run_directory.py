@@ -264,6 +264,24 @@ def append_metrics(run_dir: str, metrics: dict[str, Any]) -> None:
         file.write(json.dumps(metrics) + "\n")
 
 
+def read_json(path: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+      UserError: it is not there, or damaged.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            fields = json.load(file)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: damaged: not a JSON object")
+    return fields
+
+
 def write_json(path: str, value: Any) -> None:
     """Writes a JSON file as a whole: a reader, or a kill, never meets half of it.
 
