@@ -52,21 +52,21 @@ endif
 	@printf 'pictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
 
 # The benchmarks measure on the simplified ndjson files in DATA, with other sizes by FLAGS:
-# make bench-pipeline DATA=DIR FLAGS=--drawings=100000; `python -m pipeline.benchmark --help` lists them.
+# make bench-pipeline DATA=DIR FLAGS=--drawings=100000; `python -m benchmarks.pipeline --help` lists them.
 FLAGS =
 INPUT = $(if $(DATA),--input="$(DATA)/*.ndjson",$(error say where the drawings are: make $@ DATA=DIR))
 
 # Speed and memory of the pipeline beside the study's plain loop
 bench-pipeline: .venv/installed
-	$(BIN)/python -m pipeline.benchmark $(INPUT) $(FLAGS)
+	$(BIN)/python -m benchmarks.pipeline $(INPUT) $(FLAGS)
 
 # How the pipeline's cost grows with the number of drawings, repeated from those in DATA
 bench-growth: .venv/installed
-	$(BIN)/python -m pipeline.growth $(INPUT) $(FLAGS)
+	$(BIN)/python -m benchmarks.growth $(INPUT) $(FLAGS)
 
 # Speed and memory of the trainer beside the usual ways
 bench-trainer: .venv/installed
-	$(BIN)/python -m trainer.benchmark $(INPUT) $(FLAGS)
+	$(BIN)/python -m benchmarks.trainer $(INPUT) $(FLAGS)
 
 # Enough for the demo
 .venv/installed-demo: setup.py constraints.txt

@@ -1,17 +1,17 @@
 """Packaging. The base requirements are exactly what a Beam worker of the pipeline needs."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="inceptionresnet-quickdraw",
     version="0.1.0",
     description="From Quick, Draw! strokes to a trained Inception-ResNet classifier.",
     license="Apache-2.0",
-    packages=["pipeline", "trainer", "analysis"],
+    packages=find_packages(include=["pipeline*", "trainer*", "analysis*"]),
     package_data={
         "pipeline": ["labels/*.txt"],
-        "trainer": ["study.json"],
-        "analysis": ["report_page.css", "report_page.js"],
+        "trainer.models": ["study.json"],
+        "analysis.sections": ["page.css", "page.js"],
     },
     python_requires=">=3.10",
     install_requires=[

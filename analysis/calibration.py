@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from analysis import evaluations, figures
-from analysis.answers import Answers, read_answers
-from analysis.evaluations import ShownEvaluation
-from analysis.uncertainty import CONFIDENCE, wilson_interval
-from pipeline import command
+from analysis.reading import evaluations
+from analysis.reading.evaluations import ShownEvaluation
+from analysis.reading.predictions import Answers, read_answers
+from analysis.style import figures
+from analysis.style.uncertainty import CONFIDENCE, wilson_interval
+from pipeline.cli import command
 
 BINS = 15  # of equal width, as in Guo et al.
 

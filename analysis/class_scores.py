@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from analysis import category_rows, evaluations, figures
-from analysis.evaluations import ShownEvaluation
-from analysis.runs import ClassScore
-from analysis.uncertainty import CONFIDENCE, wilson_interval
-from pipeline import command
-from pipeline.errors import UserError
+from analysis.reading import evaluations
+from analysis.reading.evaluations import ShownEvaluation
+from analysis.reading.runs import ClassScore
+from analysis.style import category_rows, figures
+from analysis.style.uncertainty import CONFIDENCE, wilson_interval
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
 
 RECALL: dict[str, Any] = {"color": figures.COLOURS[0], "marker": "o", "ms": 4.5, "mew": 0}
 PRECISION: dict[str, Any] = {

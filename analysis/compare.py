@@ -10,12 +10,12 @@ import os
 
 from absl import flags
 
-from analysis import figures, run_table
-from analysis.cost_scatter import plot_costs
-from analysis.runs import define_checkpoint_flag, define_run_dirs_flag, read_runs
-from pipeline import command
-from pipeline.errors import UserError
-from pipeline.paths import check_output_file
+from analysis.reading.runs import define_checkpoint_flag, define_run_dirs_flag, read_runs
+from analysis.style import figures, run_table
+from analysis.style.cost_scatter import plot_costs
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.cli.paths import check_output_file
 
 TABLES = {".md": run_table.to_markdown, ".csv": run_table.to_csv}
 

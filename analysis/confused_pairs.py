@@ -12,14 +12,15 @@ from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import evaluations, figures, tiles
-from analysis.answers import Answers, read_answers, read_drawings
-from analysis.evaluations import ShownEvaluation
-from analysis.similar_order import similarity
-from analysis.text_lines import wrap_to_width
-from pipeline import command
-from pipeline.errors import UserError
-from pipeline.records import IMAGE_SIZE
+from analysis.reading import evaluations
+from analysis.reading.evaluations import ShownEvaluation
+from analysis.reading.predictions import Answers, read_answers, read_drawings
+from analysis.style import figures, tiles
+from analysis.style.similar_order import similarity
+from analysis.style.text_lines import wrap_to_width
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.dataset.records import IMAGE_SIZE
 
 # Pixels of the PNG.
 CELL = IMAGE_SIZE + 11  # from a drawing to the next

@@ -18,10 +18,11 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import evaluations, figures, similar_order
-from analysis.evaluations import ShownEvaluation
-from analysis.text_lines import wrap_to_width
-from pipeline import command
+from analysis.reading import evaluations
+from analysis.reading.evaluations import ShownEvaluation
+from analysis.style import figures, similar_order
+from analysis.style.text_lines import wrap_to_width
+from pipeline.cli import command
 
 MAX_NUMBERED = 20  # categories: with more there are no numbers in the cells
 MAX_NAMED = 110  # categories: with more the axes name groups of them

@@ -14,10 +14,12 @@ from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import bitmaps, figures
-from pipeline import command, dataset
-from pipeline.errors import UserError
-from pipeline.records import IMAGE_SIZE
+from analysis.reading import bitmaps
+from analysis.style import figures
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.dataset import manifests
+from pipeline.dataset.records import IMAGE_SIZE
 
 # Lengths in pixels of the PNG, where a pixel of a bitmap is exactly a pixel: nothing is blurred.
 CELL = IMAGE_SIZE + 11  # a drawing and the gap to the next
@@ -70,10 +72,10 @@ def make_contact_sheet(
       UserError: no complete data set, an unknown split or category, no drawings in a split, or more
         than fit in a picture.
     """
-    manifest = dataset.read_manifest(directory)
+    manifest = manifests.read_manifest(directory)
     for split in splits or [""]:
-        if split not in dataset.SPLITS:
-            raise UserError(f"--split: {split!r} is none of {', '.join(dataset.SPLITS)}")
+        if split not in manifests.SPLITS:
+            raise UserError(f"--split: {split!r} is none of {', '.join(manifests.SPLITS)}")
     categories = bitmaps.choose_categories(directory, manifest, categories, splits)
     counts = {  # of the categories' drawings in each split
         split: [manifest.splits[split].class_counts[label] for label in categories]

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from analysis import category_rows, figures
-from pipeline import command, dataset
-from pipeline.errors import UserError
+from analysis.style import category_rows, figures
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.dataset import manifests
 
 # Colours and shapes, so that neither is needed to tell the splits apart.
 MARKS: dict[str, dict[str, Any]] = {
@@ -36,11 +37,11 @@ def make_counts(directory: str) -> Figure:
     Raises:
       UserError: no complete data set, or one without drawings.
     """
-    manifest = dataset.read_manifest(directory)
+    manifest = manifests.read_manifest(directory)
     counts = {name: split.class_counts for name, split in manifest.splits.items() if split.records}
     if not counts:
         raise UserError(f"{directory}: no drawings in any split")
-    return draw_counts({name: counts[name] for name in dataset.SPLITS if name in counts})
+    return draw_counts({name: counts[name] for name in manifests.SPLITS if name in counts})
 
 
 def draw_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:

@@ -17,12 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import bitmaps, category_rows, figures
-from analysis.drawings import LabelledDrawing, print_warning, read_drawings
-from pipeline import command, dataset
-from pipeline.errors import UserError
+from analysis.reading import bitmaps
+from analysis.reading.drawings import LabelledDrawing, print_warning, read_drawings
+from analysis.style import category_rows, figures
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.dataset import manifests
+from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.rasterize import rasterize_packed
-from pipeline.records import IMAGE_SIZE
 
 INK = "ink (% of the pixels)"  # axis labels
 STROKES = "strokes per drawing"
@@ -53,7 +55,7 @@ def make_ink(
       UserError: no complete data set, an unknown category, no drawings in the split, or a shard is
         missing or damaged.
     """
-    manifest = dataset.read_manifest(directory)
+    manifest = manifests.read_manifest(directory)
     categories = bitmaps.choose_categories(directory, manifest, categories, [split])
     pixels = {label: array("H") for label in categories}
     for label, bitmap in bitmaps.stream_bitmaps(
@@ -69,7 +71,7 @@ def make_stroke_statistics(
 ) -> Figure:
     """Ink, strokes and points of the drawings in ndjson files.
 
-    Arguments and errors are those of `analysis.drawings.read_drawings`.
+    Arguments and errors are those of `analysis.reading.drawings.read_drawings`.
     """
     return draw_statistics(read_statistics(read_drawings(patterns, warn, per_file)), "drawings")
 
@@ -84,7 +86,7 @@ def read_statistics(drawings: Iterator[LabelledDrawing]) -> Statistics:
         inks = np.count_nonzero(images, axis=(1, 2)).tolist()
         for (label, drawing), ink in zip(batch, inks, strict=True):
             (stroke_count,) = struct.unpack_from("<H", drawing.strokes)
-            header = 2 + 2 * stroke_count  # see pipeline.strokes; then two bytes a point
+            header = 2 + 2 * stroke_count  # see pipeline.drawings.strokes; then two bytes a point
             point_count = (len(drawing.strokes) - header) // 2
             for counts, count in ((pixels, ink), (strokes, stroke_count), (points, point_count)):
                 counts.setdefault(label, array("H")).append(count)
@@ -149,7 +151,7 @@ def define_flags() -> None:
         kind="GLOB",
     )
     figures.define_output_flag()
-    flags.DEFINE_enum("split", "train", dataset.SPLITS, "Which split's drawings, of --dataset.")
+    flags.DEFINE_enum("split", "train", manifests.SPLITS, "Which split's drawings, of --dataset.")
     command.define_integer(
         "per_category",
         None,

@@ -13,9 +13,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis import bitmaps, figures
-from pipeline import command, dataset
-from pipeline.records import IMAGE_SIZE
+from analysis.reading import bitmaps
+from analysis.style import figures
+from pipeline.cli import command
+from pipeline.dataset import manifests
+from pipeline.dataset.records import IMAGE_SIZE
 
 # Gray is perceptually uniform (its lightness is nearly linear), and ink is dark on white paper.
 COLOUR_MAP = "gray_r"
@@ -60,7 +62,7 @@ def make_mean_drawings(
       UserError: no complete data set, an unknown category, no drawings in the split, or a shard is
         missing or damaged.
     """
-    manifest = dataset.read_manifest(directory)
+    manifest = manifests.read_manifest(directory)
     categories = bitmaps.choose_categories(directory, manifest, categories, [split])
     means = read_means(directory, manifest, split, categories, per_category)
     counts = figures.number_range([mean.drawings for mean in means.values()])
@@ -71,7 +73,7 @@ def make_mean_drawings(
 
 def read_means(
     directory: str,
-    manifest: dataset.Manifest,
+    manifest: manifests.Manifest,
     split: str,
     categories: Sequence[str],
     per_category: int | None = None,
@@ -169,7 +171,7 @@ def _draw_bar(figure: Figure, scale: Normalize) -> None:
 def define_flags() -> None:
     command.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
-    flags.DEFINE_enum("split", "train", dataset.SPLITS, "Which split's drawings.")
+    flags.DEFINE_enum("split", "train", manifests.SPLITS, "Which split's drawings.")
     command.define_integer(
         "per_category",
         None,

@@ -19,12 +19,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import curves, figures, scales, study_histories
-from analysis.curves import EndLabel, Look
-from analysis.runs import Run, define_run_dirs_flag, read_runs, run_names
-from pipeline import command
-from pipeline.errors import UserError
-from trainer import study
+from analysis.reading.runs import Run, define_run_dirs_flag, read_runs, run_names
+from analysis.style import curves, figures, scales, study_histories
+from analysis.style.curves import EndLabel, Look
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from trainer.models import study
 
 # With more runs training and validation get panels of their own.
 MAX_OVERLAID_RUNS = len(figures.COLOURS)

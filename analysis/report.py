@@ -17,19 +17,9 @@ from xml.etree.ElementTree import Element
 
 from absl import flags
 
-from analysis import (
-    evaluations,
-    report_answers,
-    report_comparison,
-    report_data,
-    report_heading,
-    report_run,
-)
-from analysis.evaluations import ShownEvaluation, read_saved_of, validation_of
-from analysis.report_data import Data
-from analysis.report_page import Chapter, Section, note, to_html
-from analysis.report_run import Subject
-from analysis.runs import (
+from analysis.reading import evaluations
+from analysis.reading.evaluations import ShownEvaluation, read_saved_of, validation_of
+from analysis.reading.runs import (
     Run,
     define_checkpoint_flag,
     define_dataset_flag,
@@ -41,11 +31,21 @@ from analysis.runs import (
     read_speeds,
     run_names,
 )
-from pipeline import command
-from pipeline.dataset import read_manifest
-from pipeline.errors import RunError, UserError
-from pipeline.paths import check_output_file
-from trainer import run_directory
+from analysis.sections import (
+    comparison_sections,
+    data_sections,
+    page_heading,
+    prediction_sections,
+    run_sections,
+)
+from analysis.sections.data_sections import Data
+from analysis.sections.page import Chapter, Section, note, to_html
+from analysis.sections.run_sections import Subject
+from pipeline.cli import command
+from pipeline.cli.errors import RunError, UserError
+from pipeline.cli.paths import check_output_file
+from pipeline.dataset.manifests import read_manifest
+from trainer.runs import run_directory
 
 NAME = "report.html"
 MAX_DETAILED = 3  # runs with a chapter of their own: more are not read, and make the page heavy
@@ -119,12 +119,12 @@ def make_report(
     if len(runs) > 1:
         tell(f"{len(runs)} runs: their comparison")
         whole = [run for run in runs if _is_whole(run, missing)]
-        makers = report_comparison.choose(whole)
+        makers = comparison_sections.choose(whole)
         chapters.append(Chapter("Comparison", missing.make_sections(makers, whole)))
     for subject in _best(subjects):
         run = subject.run
         tell(f"{run.directory}: {subject.name}, {run.epochs} of {run.planned_epochs} epochs")
-        run_makers = report_run.choose(is_alone=len(runs) == 1) | report_answers.SECTIONS
+        run_makers = run_sections.choose(is_alone=len(runs) == 1) | prediction_sections.SECTIONS
         title = "The run" if len(runs) == 1 else subject.name
         chapters.append(Chapter(title, missing.make_sections(run_makers, subject)))
     directories = _datasets(subjects, missing)
@@ -133,8 +133,8 @@ def make_report(
         name = os.path.basename(os.path.normpath(directory))
         title = "The data" if len(directories) == 1 else f"The data in {name}"
         data = Data(directory, read_manifest(directory))
-        chapters.append(Chapter(title, missing.make_sections(report_data.SECTIONS, data)))
-    title, heading = report_heading.make_heading(subjects, missing.lines)
+        chapters.append(Chapter(title, missing.make_sections(data_sections.SECTIONS, data)))
+    title, heading = page_heading.make_heading(subjects, missing.lines)
     return to_html(title, heading, chapters), missing.lines
 
 

@@ -15,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from analysis import figures
-from analysis.drawings import LabelledDrawing, print_warning, read_drawings
-from pipeline import command
-from pipeline.errors import UserError
+from analysis.reading.drawings import LabelledDrawing, print_warning, read_drawings
+from analysis.style import figures
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.dataset.records import IMAGE_SIZE
+from pipeline.drawings.strokes import unpack_strokes
 from pipeline.rasterize import CANVAS_SIZE, rasterize_packed
-from pipeline.records import IMAGE_SIZE
-from pipeline.strokes import unpack_strokes
 
 MAX_DRAWINGS = 30  # in one picture
 COLOUR_MAP, LAST_COLOUR = "viridis", 0.85  # of it; what follows is too light for lines
@@ -61,7 +61,7 @@ def make_strokes(
     """The first drawings of each of some files, or the drawings of some keys.
 
     Args:
-      patterns: globs, as of `analysis.drawings.read_drawings`.
+      patterns: globs, as of `analysis.reading.drawings.read_drawings`.
       warn: the same.
       per_file: how many drawings of each file to show.
       key_ids: of the drawings to show instead, in this order.
@@ -108,7 +108,7 @@ def draw_strokes(drawings: Sequence[LabelledDrawing]) -> Figure:
 
 
 def split_strokes(packed: bytes) -> list[np.ndarray]:
-    """Strokes packed by `pipeline.strokes.pack_strokes` → of each, [points, 2], its x and y."""
+    """Strokes that `pack_strokes` packed → of each, [points, 2], its x and y."""
     drawing = unpack_strokes([packed])
     points = np.stack([drawing.x, drawing.y], axis=1)
     return np.split(points, np.cumsum(drawing.lengths)[:-1])

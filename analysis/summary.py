@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from analysis.evaluations import ShownEvaluation, define_evaluation_flag, read_saved_of
-from analysis.runs import (
+from analysis.reading.evaluations import ShownEvaluation, define_evaluation_flag, read_saved_of
+from analysis.reading.runs import (
     ClassScore,
     Evaluation,
     Run,
@@ -20,9 +20,9 @@ from analysis.runs import (
     read_run,
     read_speeds,
 )
-from pipeline import command
-from pipeline.dataset import MANIFEST, SPLITS, Manifest
-from trainer import run_directory
+from pipeline.cli import command
+from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
+from trainer.runs import run_directory
 
 SHOWN_CLASSES = 3  # best and worst
 INDENT = " " * 10

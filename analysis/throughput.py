@@ -14,9 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analysis import curves, figures
-from analysis.curves import EndLabel, Look
-from analysis.runs import (
+from analysis.reading.runs import (
     Interval,
     Run,
     Speed,
@@ -27,8 +25,10 @@ from analysis.runs import (
     read_speeds,
     run_names,
 )
-from pipeline import command
-from pipeline.errors import UserError
+from analysis.style import curves, figures
+from analysis.style.curves import EndLabel, Look
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
 
 MAX_DETAILED_RUNS = len(figures.COLOURS)  # with more only the means of epochs are shown
 LOG_RATIO = 10  # of the fastest run to the slowest: more needs a logarithmic axis

@@ -27,12 +27,13 @@ import requests
 from absl import flags
 from tqdm import tqdm
 
-from pipeline import bucket, command
-from pipeline.bucket import AnswerError, Source
-from pipeline.dataset import read_labels
-from pipeline.errors import RunError, UserError
-from pipeline.partial_file import PartialFile, count_drawings, crc32c_of
-from pipeline.paths import is_remote
+from pipeline.cli import command
+from pipeline.cli.errors import RunError, UserError
+from pipeline.cli.paths import is_remote
+from pipeline.dataset.manifests import read_labels
+from pipeline.files import bucket
+from pipeline.files.bucket import AnswerError, Source
+from pipeline.files.partial_file import PartialFile, count_drawings, crc32c_of
 
 PARALLEL = 4  # files at a time: enough to fill a line, few enough for any server
 FAILURES = 6  # in a row, without a new byte, before a file is given up: about half a minute

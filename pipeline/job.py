@@ -12,21 +12,23 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import acceptance, dataflow, publish, report, sampling, staging
-from pipeline.commit import commit, finish_exchanges
-from pipeline.dataset import MANIFEST, Manifest
-from pipeline.errors import ContactLost, RunError, UserError
-from pipeline.local_runner import run_locally
-from pipeline.output_lock import locked
-from pipeline.paths import is_remote
-from pipeline.progress import Progress, ProgressLines
-from pipeline.publish import Summary
-from pipeline.remote_runner import is_remote_run, run_remotely
-from pipeline.sampling import Quotas
-from pipeline.settings import PrepareSettings
-from pipeline.sources import InputFile, file_categories, input_versions, match_files
-from pipeline.staging import Job
-from pipeline.transforms import prepare
+from pipeline.cli.errors import ContactLost, RunError, UserError
+from pipeline.cli.paths import is_remote
+from pipeline.dataset.manifests import MANIFEST, Manifest
+from pipeline.graph import sampling
+from pipeline.graph.sampling import Quotas
+from pipeline.graph.settings import PrepareSettings
+from pipeline.graph.transforms import prepare
+from pipeline.output import acceptance, publish, report, staging
+from pipeline.output.commit import commit, finish_exchanges
+from pipeline.output.output_lock import locked
+from pipeline.output.publish import Summary
+from pipeline.output.staging import Job
+from pipeline.runners import dataflow
+from pipeline.runners.local_runner import run_locally
+from pipeline.runners.progress import Progress, ProgressLines
+from pipeline.runners.remote_runner import is_remote_run, run_remotely
+from pipeline.sources.input_files import InputFile, file_categories, input_versions, match_files
 
 
 def run(

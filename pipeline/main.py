@@ -17,11 +17,13 @@ import time
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import command, job, report
-from pipeline.dataset import read_labels
-from pipeline.errors import UserError
-from pipeline.records import ENCODERS
-from pipeline.sampling import PRIORITY, Quotas
+from pipeline import job
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.dataset.manifests import read_labels
+from pipeline.dataset.records import ENCODERS
+from pipeline.graph.sampling import PRIORITY, Quotas
+from pipeline.output import report
 
 MAX_PER_CATEGORY = 10**9
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from pipeline.records import IMAGE_SIZE
-from pipeline.strokes import Unpacked, unpack_strokes
+from pipeline.dataset.records import IMAGE_SIZE
+from pipeline.drawings.strokes import Unpacked, unpack_strokes
 
 CANVAS_SIZE = 262  # pixels: the 256 of a drawing and the pen's width
 THICKNESS = 5  # pixels on the canvas
@@ -66,7 +66,7 @@ def rasterize(strokes: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
 
 
 def rasterize_packed(packed: Sequence[bytes]) -> np.ndarray:
-    """`rasterize` for many drawings at once, packed by `pipeline.strokes.pack_strokes`.
+    """`rasterize` for many drawings at once, packed by `pipeline.drawings.strokes.pack_strokes`.
 
     Returns:
       [N, 85, 85] uint8 of 0 and 1.

@@ -21,9 +21,9 @@ import numpy as np
 import orjson
 from absl import flags
 
-from pipeline import command
-from pipeline.errors import UserError
-from pipeline.paths import is_remote
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.cli.paths import is_remote
 
 Stroke = np.ndarray  # [points, 2] float, x to the right and y down, in any unit of about a drawing
 Rng = np.random.Generator

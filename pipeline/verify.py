@@ -13,10 +13,11 @@ from collections import Counter
 
 from absl import flags
 
-from pipeline import command, records
-from pipeline.dataset import SPLITS, Manifest, Shard, read_file, read_manifest
-from pipeline.errors import RunError, UserError
-from pipeline.tfds_metadata import side_files
+from pipeline.cli import command
+from pipeline.cli.errors import RunError, UserError
+from pipeline.dataset import records
+from pipeline.dataset.manifests import SPLITS, Manifest, Shard, read_file, read_manifest
+from pipeline.dataset.tfds_metadata import side_files
 
 
 def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[str], Counter[str]]:

@@ -5,11 +5,11 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from pipeline.dataset import Manifest
-from pipeline.errors import UserError
-from pipeline.paths import is_remote
-from trainer import costs
-from trainer.experiments import Experiment
+from pipeline.cli.errors import UserError
+from pipeline.cli.paths import is_remote
+from pipeline.dataset.manifests import Manifest
+from trainer.models import costs
+from trainer.models.experiments import Experiment
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # as Keras names them
 SCHEDULES = ("constant", "cosine")

@@ -12,12 +12,12 @@ from typing import Any
 
 from absl import flags
 
-from pipeline import command
-from pipeline.dataset import SPLITS, read_labels
-from pipeline.paths import check_output_file
-from trainer import evaluation_files, run_directory
-from trainer.checkpoint_flag import define_checkpoint_flag
-from trainer.quiet_start import quiet_start
+from pipeline.cli import command
+from pipeline.cli.paths import check_output_file
+from pipeline.dataset.manifests import SPLITS, read_labels
+from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.runs import evaluation_files, run_directory
+from trainer.runs.checkpoint_flag import define_checkpoint_flag
 
 _SHOWN_CLASSES = 10  # best and worst ones, where there are many
 
@@ -75,7 +75,7 @@ def main(_: list[str]) -> None:
     labels = read_labels(args.labels) if args.labels else None
     config = run_directory.read_config(args.run_dir)
     with quiet_start():
-        from trainer.evaluation import evaluate_run
+        from trainer.training.evaluation import evaluate_run
     evaluation, predictions = evaluate_run(
         args.run_dir,
         args.dataset or config["dataset"],

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from pipeline import command
-from pipeline.errors import UserError
-from trainer import run_directory
-from trainer.checkpoint_flag import define_checkpoint_flag
-from trainer.classifiers import FILES
-from trainer.quiet_start import quiet_start
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from trainer.exports.classifiers import FILES
+from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.runs import run_directory
+from trainer.runs.checkpoint_flag import define_checkpoint_flag
 
 
 def define_flags() -> None:
@@ -51,7 +51,7 @@ def main(_: list[str]) -> None:
     check_formats(args.formats)
     run_directory.read_config(args.run_dir)  # a wrong directory shows before TensorFlow is there
     with quiet_start():
-        from trainer.export_job import export_run
+        from trainer.exports.job import export_run
     export_run(args.run_dir, args.checkpoint, args.formats, args.dataset)
 
 

@@ -18,11 +18,9 @@ from typing import Any
 
 from absl import flags
 
-from pipeline import command
-from pipeline.dataset import read_manifest
-from pipeline.errors import UserError
-from trainer import costs, experiments, initial_weights
-from trainer.architecture_file import read_architecture
+from pipeline.cli import command
+from pipeline.cli.errors import UserError
+from pipeline.dataset.manifests import read_manifest
 from trainer.config import (
     AUGMENTATIONS,
     MAX_SEED,
@@ -32,9 +30,12 @@ from trainer.config import (
     Interval,
     TrainConfig,
 )
-from trainer.experiments import Experiment
-from trainer.quiet_start import quiet_start
-from trainer.state import State
+from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.models import costs, experiments
+from trainer.models.architecture_file import read_architecture
+from trainer.models.experiments import Experiment
+from trainer.runs import initial_weights
+from trainer.runs.state import State
 
 
 def define_flags() -> None:
@@ -251,7 +252,7 @@ def main(_: list[str]) -> None:
         return
     config = config_from_flags(experiment)
     with quiet_start():
-        from trainer.hosts import join_hosts
+        from trainer.hardware.hosts import join_hosts
         from trainer.train import train
     hosts = join_hosts()
     print(result_lines(train(config, hosts=hosts)))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from pipeline.records import IMAGE_SIZE
-from trainer import experiments
-from trainer.experiments import (
+from pipeline.dataset.records import IMAGE_SIZE
+from trainer.hardware.replicas import current_rows
+from trainer.models import experiments
+from trainer.models.experiments import (
     STAGES,
     Block,
     Branches,
@@ -17,7 +18,6 @@ from trainer.experiments import (
     block_layers,
     reduction_layers,
 )
-from trainer.replicas import current_rows
 
 
 def build_model(experiment: str | Experiment, num_classes: int) -> keras.Model:

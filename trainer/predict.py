@@ -17,13 +17,13 @@ import numpy as np
 import orjson
 from absl import flags
 
-from pipeline import command
-from pipeline.errors import RunError, UserError
+from pipeline.cli import command
+from pipeline.cli.errors import RunError, UserError
 from pipeline.rasterize import rasterize_packed
-from trainer.checkpoint_flag import define_checkpoint_flag
-from trainer.classifiers import Classifier, load_export, load_run
-from trainer.drawing_lines import Line, check_files, read_batches
-from trainer.memory import out_of_memory
+from trainer.exports.classifiers import Classifier, load_export, load_run
+from trainer.exports.drawing_lines import Line, check_files, read_batches
+from trainer.runs.checkpoint_flag import define_checkpoint_flag
+from trainer.training.memory import out_of_memory
 
 
 def define_flags() -> None:

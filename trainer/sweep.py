@@ -25,20 +25,22 @@ from types import FrameType
 
 from absl import flags
 
-from pipeline import command
-from pipeline.command import EXIT_STOPPED
-from pipeline.dataset import Manifest, read_manifest
-from pipeline.errors import RunError, Stopped, UserError
-from pipeline.paths import is_remote
-from trainer import experiments, run_directory, study, sweep_axes, sweep_table
+from pipeline.cli import command
+from pipeline.cli.command import EXIT_STOPPED
+from pipeline.cli.errors import RunError, Stopped, UserError
+from pipeline.cli.paths import is_remote
+from pipeline.dataset.manifests import Manifest, read_manifest
 from trainer import main as trainer_main
-from trainer.cluster import VARIABLE, read_cluster
 from trainer.config import MAX_SEED, TrainConfig, describe_run
-from trainer.initial_weights import known_source
-from trainer.quiet_start import quiet_start
-from trainer.state import State
-from trainer.sweep_axes import Setting, Settings
-from trainer.sweep_table import Result
+from trainer.hardware.cluster import VARIABLE, read_cluster
+from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.models import experiments, study
+from trainer.runs import run_directory
+from trainer.runs.initial_weights import known_source
+from trainer.runs.state import State
+from trainer.sweeps import sweep_axes, sweep_table
+from trainer.sweeps.sweep_axes import Setting, Settings
+from trainer.sweeps.sweep_table import Result
 
 CSV = "sweep.csv"
 # Which no run is handed as they are.
@@ -285,7 +287,7 @@ def _read_manifest(dataset: str) -> Manifest:
     if not is_remote(dataset):
         return read_manifest(dataset)
     with quiet_start():
-        from trainer import storage
+        from trainer.runs import storage
     return read_manifest(dataset, storage.read_file)
 
 

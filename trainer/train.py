@@ -11,28 +11,31 @@ from typing import Any, NamedTuple, NoReturn
 import keras
 import tensorflow as tf
 
-from pipeline.dataset import Manifest
-from pipeline.errors import Stopped, UserError
-from trainer import checkpoints, devices, initial_weights, predictions, run_directory, sessions
+from pipeline.cli.errors import Stopped, UserError
+from pipeline.dataset.manifests import Manifest
 from trainer.config import TrainConfig, describe_run
-from trainer.evaluation import evaluate
-from trainer.hosts import ONE_HOST, Agreement, Hosts, lost_hosts
-from trainer.initial_weights import InitialWeights
-from trainer.input_pipeline import (
+from trainer.data.input_pipeline import (
     Batch,
     evaluation_batches,
     evaluation_order,
     training_batches,
 )
-from trainer.loss_scale import LossScale
-from trainer.memory import out_of_memory
-from trainer.meter import Meter
+from trainer.data.verified_data import TRAINING_SPLITS, Seen, VerifiedData, check_trainable
+from trainer.hardware import devices
+from trainer.hardware.hosts import ONE_HOST, Agreement, Hosts, lost_hosts
+from trainer.hardware.signals import StopRequest, stop_request
 from trainer.model import build_model, freeze
-from trainer.optimizer import MovingAverage, make_optimizer, make_schedule
-from trainer.profile import profiled
-from trainer.report import NoReport, Report
-from trainer.state import State, Totals, Unfinished
-from trainer.steps import (
+from trainer.runs import checkpoints, initial_weights, predictions, run_directory, sessions
+from trainer.runs.initial_weights import InitialWeights
+from trainer.runs.state import State, Totals, Unfinished
+from trainer.training.evaluation import evaluate
+from trainer.training.log import NoReport, Report
+from trainer.training.loss_scale import LossScale
+from trainer.training.memory import out_of_memory
+from trainer.training.meter import Meter
+from trainer.training.optimizer import MovingAverage, make_optimizer, make_schedule
+from trainer.training.profile import profiled
+from trainer.training.steps import (
     EvaluationStep,
     Recipe,
     Trainee,
@@ -40,8 +43,6 @@ from trainer.steps import (
     make_evaluation_step,
     make_training_step,
 )
-from trainer.stop import StopRequest, stop_request
-from trainer.verified_data import TRAINING_SPLITS, Seen, VerifiedData, check_trainable
 
 REPORT_SECONDS = 10.0  # between two lines on the screen
 POLL_SECONDS = 0.2  # between two looks for a signal while nothing is trained

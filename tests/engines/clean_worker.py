@@ -10,8 +10,7 @@ import tempfile
 import pytest
 
 from tests.engines.java import DOWNLOADS
-
-_ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests.support.ndjson import ROOT
 
 
 @functools.cache
@@ -39,4 +38,4 @@ def clean_python() -> pathlib.Path:
 
 
 def _run(*command: str | pathlib.Path) -> None:
-    subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)

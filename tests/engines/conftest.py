@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from pipeline import benchmark, synthetic
+from benchmarks import pipeline
+from pipeline import synthetic
 from tests.engines.prepare import prepare
 
 _DRAWINGS = 30_000  # seconds of work for two workers
@@ -21,7 +22,7 @@ def drawings(
         source = tmp_path_factory.mktemp("synthetic")
         synthetic.write_drawings(source, count=250, seed=0)
     directory = tmp_path_factory.mktemp("drawings")
-    benchmark.repeat_drawings([f"{source}/*.ndjson"], str(directory), _DRAWINGS)
+    pipeline.repeat_drawings([f"{source}/*.ndjson"], str(directory), _DRAWINGS)
     return directory
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam
 
 from tests.engines.java import LOG, fetch_jar, running_java
-from tests.worker_pool import free_port
+from tests.support.worker_pool import free_port
 
 _JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"

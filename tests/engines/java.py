@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.worker_pool import running_group
+from tests.support.worker_pool import running_group
 
 LOG = "org.slf4j:slf4j-simple:1.7.30"  # an artifact with which engines say what they do
 DOWNLOADS = pathlib.Path(__file__).parent.parent.parent / ".engines"

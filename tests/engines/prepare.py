@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from pipeline.staging import STAGING
+from pipeline.output.staging import STAGING
 from tests.engines.java import temporary_files_in
-from tests.worker_pool import running_group
+from tests.support.worker_pool import running_group
 
 _DEADLINE_SECONDS = 240
 

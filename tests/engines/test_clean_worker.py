@@ -12,7 +12,7 @@ from apache_beam.transforms.environments import ExternalEnvironment
 
 from tests.engines.clean_worker import clean_python
 from tests.engines.prepare import files_of, running_pipeline
-from tests.worker_pool import running_worker_pool, workers_of
+from tests.support.worker_pool import running_worker_pool, workers_of
 
 pytestmark = pytest.mark.engines
 

@@ -9,7 +9,7 @@ from tests.engines.clean_worker import clean_python
 from tests.engines.flink import FlinkCluster, flink_cluster, flink_jar
 from tests.engines.prepare import files_of, prepare, running_pipeline
 from tests.engines.worker import worker_flags
-from tests.worker_pool import running_worker_pool
+from tests.support.worker_pool import running_worker_pool
 
 pytestmark = pytest.mark.engines
 

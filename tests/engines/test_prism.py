@@ -9,7 +9,7 @@ import pytest
 from tests.engines.clean_worker import clean_python
 from tests.engines.prepare import files_of, prepare, running_pipeline
 from tests.engines.prism import prism_binary
-from tests.worker_pool import running_worker_pool, workers_of
+from tests.support.worker_pool import running_worker_pool, workers_of
 
 pytestmark = pytest.mark.engines
 

@@ -10,7 +10,7 @@ from tests.engines.clean_worker import clean_python
 from tests.engines.prepare import files_of, prepare, running_pipeline
 from tests.engines.spark import spark_cluster, spark_jar
 from tests.engines.worker import worker_flags
-from tests.worker_pool import running_worker_pool
+from tests.support.worker_pool import running_worker_pool
 
 pytestmark = pytest.mark.engines
 

@@ -1,0 +1,129 @@
+"""The sections of a data set in the report: how much there is of what, and what it looks like."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from analysis import mean_drawings
+from analysis.counts import make_counts
+from analysis.ink import make_ink
+from analysis.reading import bitmaps
+from analysis.sections.page import Cell, Column, beside, element, facts, picture, table
+from analysis.sections.thumbnails import drawings_image, mean_image
+from analysis.style import figures
+from pipeline.dataset.manifests import SPLITS, Manifest
+
+SPLIT = "train"
+EXAMPLES = 8  # drawings shown of each category
+EXAMPLES_IN_A_ROW = 4
+MEASURED = 1_000  # drawings of each category, at most, in means and in statistics of ink
+MANY = 60  # categories: their examples are folded up
+
+
+class Data(NamedTuple):
+    """A data set directory."""
+
+    directory: str
+    manifest: Manifest
+
+
+def origin(data: Data) -> list[Element]:
+    """What it holds and how it was made."""
+    manifest = data.manifest
+    splits = [
+        f"{manifest.splits[name].records:,} {figures.SPLIT_NAMES[name]}"
+        for name in SPLITS
+        if manifest.splits[name].records
+    ]
+    size = sum(shard.bytes for split in manifest.splits.values() for shard in split.shards)
+    image, sampling = manifest.image, manifest.sampling
+    made_of = sum(each.get("bytes", 0) for each in manifest.inputs)
+    pairs = {
+        "Directory": data.directory,
+        "Drawings": f"{', '.join(splits)}; {len(manifest.labels):,} categories",
+        "Images": f"{image['width']}×{image['height']}, {image['encoding']}, {size / 1e6:,.1f} MB",
+        "Made from": f"{len(manifest.inputs):,} files, {made_of / 1e6:,.1f} MB",
+        "Read": ", ".join(
+            f"{count:,} {name.replace('_', ' ')}"
+            for name, count in (manifest.drawings | manifest.rejects).items()
+            if count
+        ),
+        "Sampling": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in sampling.items()),
+        "Fingerprint": manifest.fingerprint,
+        "Versions": ", ".join(f"{name} {v}" for name, v in manifest.versions.items()),
+    }
+    return [facts((name, text) for name, text in pairs.items() if text)]
+
+
+def counts(data: Data) -> list[Element]:
+    """Drawings of each category and split, drawn and as a table."""
+    manifest = data.manifest
+    splits = [name for name in SPLITS if manifest.splits[name].records]
+    columns = [
+        Column("category", is_number=False),
+        *(Column(figures.SPLIT_NAMES[name]) for name in splits),
+    ]
+    rows = []
+    for label in manifest.labels:
+        numbers = [manifest.splits[name].class_counts[label] for name in splits]
+        rows.append([Cell(label), *(Cell(f"{number:,}", number) for number in numbers)])
+    figure = picture(
+        make_counts(data.directory), f"Drawings of each of {len(manifest.labels)} categories"
+    )
+    return beside(figure, table("Drawings", columns, rows))
+
+
+def examples(data: Data) -> list[Element]:
+    """The mean drawing of each category beside some of its drawings."""
+    directory, manifest = data
+    labels = bitmaps.choose_categories(directory, manifest, (), [SPLIT])
+    drawings = bitmaps.read_bitmaps(directory, manifest, SPLIT, labels, EXAMPLES)
+    means = mean_drawings.read_means(directory, manifest, SPLIT, labels, MEASURED)
+    shown = np.stack([mean.image for mean in means.values() if mean.drawings])
+    end = float(np.percentile(shown, mean_drawings.PERCENTILE)) or 1.0
+    cards = [
+        _card(label, manifest.splits[SPLIT].class_counts[label], means[label], end, list(some))
+        for label, some in drawings.items()
+    ]
+    text = (
+        f"Left: the mean of up to {MEASURED:,} training drawings; the full tone is where {end:.0%} "
+        f"of them or more have ink. Right: the first {EXAMPLES} in the data set's random order."
+    )
+    grid = element("ul", *cards, class_="examples")
+    if len(labels) > MANY:
+        grid = element("details", element("summary", f"All {len(labels):,} categories"), grid)
+    return [element("p", text), grid]
+
+
+def ink(data: Data) -> list[Element]:
+    """How much ink the drawings of each category have."""
+    figure = make_ink(data.directory, SPLIT, (), MEASURED)
+    text = (
+        f"The share of a bitmap's pixels with ink, of up to {MEASURED:,} training drawings of each "
+        "category."
+    )
+    alt = f"Ink of the drawings of each of {len(data.manifest.labels)} categories"
+    return [element("p", text), picture(figure, alt)]
+
+
+SECTIONS: Mapping[str, Callable[[Data], list[Element]]] = {
+    "Drawings": examples,
+    "Counts": counts,
+    "Ink": ink,
+    "Origin": origin,
+}
+
+
+def _card(
+    label: str, count: int, mean: mean_drawings.Mean, end: float, drawings: Sequence[np.ndarray]
+) -> Element:
+    """A category's mean beside drawings of it; `end` of the scale of means."""
+    heading = element("p", element("strong", label), f" {count:,}")
+    if not drawings:
+        return element("li", heading, class_="card")
+    left = mean_image(mean.image, end, f"Mean of {mean.drawings:,} drawings of {label}")
+    alt = f"{len(drawings)} drawings of {label}"
+    right = drawings_image(drawings, alt, EXAMPLES_IN_A_ROW)
+    return element("li", heading, element("div", left, right, class_="strip"), class_="card")

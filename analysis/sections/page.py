@@ -1,0 +1,207 @@
+"""An HTML page of chapters, sections, tables and pictures that needs no other file and no network.
+
+Elements are those of the standard library's ElementTree, whose serializer escapes every text.
+"""
+
+import base64
+import importlib.resources
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from matplotlib.figure import Figure
+
+from analysis.style import figures
+from pipeline.cli.paths import printable
+
+# What a browser may load: nothing but what the page holds.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+SMALL_SVG = 150_000  # bytes: such a picture stays sharp at every size without a look at the PNG
+PIXELS_PER_INCH = 115  # of CSS, where 96 is life-size: small print of papers is too small here
+NARROW = 700  # of CSS's pixels
+MANY_ROWS = 30  # of a table: one of more scrolls in itself
+LINE_ENDS = {"h1", "h2", "h3", "p", "tr", "li", "div", "dd", "table", "figure", "section", "script"}
+
+
+class Section(NamedTuple):
+    """What stands below a heading of the third level."""
+
+    title: str
+    content: Sequence[Element]
+
+
+class Chapter(NamedTuple):
+    """What stands below a heading of the second level."""
+
+    title: str
+    sections: Sequence[Section]
+
+
+class Column(NamedTuple):
+    """Of a table."""
+
+    header: str
+    is_number: bool = True
+
+
+class Cell(NamedTuple):
+    """Of a table."""
+
+    text: str
+    value: float | None = None  # by which numbers are sorted; None comes last either way
+
+
+def number_cell(value: float | None, form: str = ".3f") -> Cell:
+    """A number, or a dash where there is none (None, NaN)."""
+    if value is None or math.isnan(value):
+        return Cell("–", None)
+    return Cell(f"{value:{form}}", value)
+
+
+def element(tag: str, *content: Element | str, **attributes: str | int) -> Element:
+    """An element with its children and texts; of an attribute's name _ is -, and none at its end.
+
+    `element("p", "a < b", class_="note")` is <p class="note">a &lt; b</p>.
+    """
+    names = {name: name.rstrip("_").replace("_", "-") for name in attributes}
+    node = Element(tag, {names[name]: str(value) for name, value in attributes.items()})
+    for child in content:
+        if isinstance(child, Element):
+            node.append(child)
+        elif len(node):
+            node[-1].tail = (node[-1].tail or "") + child
+        else:
+            node.text = (node.text or "") + child
+    if tag in LINE_ENDS:
+        node.tail = "\n"  # a page of one line is hard to read and to compare
+    return node
+
+
+def note(text: str) -> Element:
+    """Where something is missing: what, and why."""
+    return element("p", text, class_="missing")
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Element:
+    """Names and what is to be said of them."""
+    items = [element("div", element("dt", name), element("dd", text)) for name, text in pairs]
+    return element("dl", *items, class_="facts")
+
+
+def picture(figure: Figure, alt: str) -> Element:
+    """A figure as SVG, or as PNG where that is smaller and the SVG is large.
+
+    Args:
+      figure: made with `figures.style()`.
+      alt: what it shows, for those who cannot see it.
+    """
+    kind, data = "svg+xml", figures.render(figure, "svg")
+    if len(data) > SMALL_SVG:
+        png = figures.render(figure, "png")
+        if len(png) < len(data):
+            kind, data = "png", png
+    width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
+    image = image_element(kind, data, alt, width=width, height=height)
+    return element("figure", image, class_="picture")
+
+
+def beside(picture_: Element, table_: Element) -> list[Element]:
+    """A picture and a table of the same, side by side if the picture leaves room for it."""
+    if int(picture_[0].get("width", 0)) > NARROW:
+        return [picture_, table_]
+    return [element("div", picture_, table_, class_="beside")]
+
+
+def image_element(kind: str, data: bytes, alt: str, **attributes: str | int) -> Element:
+    """An <img> that holds its picture; `kind` is the MIME type after image/."""
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return element("img", src=source, alt=alt, **attributes)
+
+
+def table(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Cell]],
+    sorted_by: tuple[int, str] | None = None,
+) -> Element:
+    """A table that its reader can sort, in a box that scrolls where it is too wide or too long.
+
+    Args:
+      caption: what it holds, for those who cannot see it.
+      columns: from the left; the first one names the row.
+      rows: with a cell for each column.
+      sorted_by: the column by which the rows are sorted, and "ascending" or "descending".
+    """
+    headers = [element("th", column.header, scope="col", **_kind(column)) for column in columns]
+    if sorted_by:
+        headers[sorted_by[0]].set("aria-sort", sorted_by[1])
+    lines = []
+    for row in rows:
+        cells = [_cell(column, cell) for column, cell in zip(columns, row, strict=True)]
+        cells[0].tag = "th"
+        cells[0].set("scope", "row")
+        lines.append(element("tr", *cells))
+    content = element("table", element("thead", element("tr", *headers)), element("tbody", *lines))
+    kind = "table long" if len(lines) > MANY_ROWS else "table"
+    return element("div", content, class_=kind, role="region", tabindex=0, aria_label=caption)
+
+
+def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter]) -> bytes:
+    """The page as a file.
+
+    Args:
+      title: of the browser's tab.
+      heading: above all chapters.
+      chapters: each with its place in the table of contents.
+    """
+    contents, body = element("ol"), element("main", element("header", *heading))
+    for i, chapter in enumerate(chapters, 1):
+        items = []
+        parent = element("section", element("h2", chapter.title), id=f"c{i}")
+        for j, section in enumerate(chapter.sections, 1):
+            name = f"c{i}-{j}"
+            parent.append(
+                element("section", element("h3", section.title), *section.content, id=name)
+            )
+            items.append(element("li", element("a", section.title, href=f"#{name}")))
+        link = element("a", chapter.title, href=f"#c{i}")
+        contents.append(element("li", link, *([element("ol", *items)] if items else [])))
+        body.append(parent)
+    navigation = element(
+        "nav",
+        element("details", element("summary", "Contents"), contents, open=""),
+        aria_label="Contents",
+    )
+    page = element(
+        "html",
+        element(
+            "head",
+            element("meta", charset="utf-8"),
+            element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            element("meta", name="color-scheme", content="light dark"),
+            element("title", title),
+            element("style", _resource("page.css")),
+        ),
+        element("body", navigation, body, element("script", _resource("page.js"))),
+        lang="en",
+    )
+    text = ElementTree.tostring(page, encoding="unicode", method="html")
+    return printable(f"<!DOCTYPE html>\n{text}\n").encode()
+
+
+def _kind(column: Column) -> dict[str, str]:
+    return {"class_": "number"} if column.is_number else {}
+
+
+def _cell(column: Column, cell: Cell) -> Element:
+    if not column.is_number:
+        return element("td", cell.text)
+    value = "" if cell.value is None else f"{cell.value:.12g}"
+    return element("td", cell.text, data_value=value, **_kind(column))
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -1,0 +1,161 @@
+"""Accuracy against parameters and against multiply-adds, of runs and of the study's 20 runs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from analysis.reading.runs import Run, run_names
+from analysis.style import figures, point_labels, scales
+from analysis.style.uncertainty import standard_error
+from pipeline.cli.errors import UserError
+from trainer.models import costs, study
+from trainer.models.experiments import EXPERIMENTS
+
+# Inches.
+PANEL_WIDTH = 3.9
+PANEL_HEIGHT = 3.9
+LEFT = 0.65
+RIGHT = 0.2
+TOP = 0.82  # title and key
+BOTTOM = 0.8  # ticks, axis label, note
+
+LABEL_SIZE = 7  # points
+MARGIN = 1.6  # beyond the points, as a ratio
+WIDE_RANGE = 30  # the largest to the smallest cost: powers of ten are ticks enough
+MAX_NAME = 24  # characters: a longer one loses its middle
+
+STUDY_MARKS: dict[int, dict[str, Any]] = {  # by categories
+    20: {"marker": "o", "mec": figures.COLOURS[0], "mfc": "white", "ms": 5, "mew": 1.2},
+    53: {"marker": "s", "mec": figures.COLOURS[2], "mfc": "white", "ms": 4.6, "mew": 1.2},
+}
+RUN_MARK: dict[str, Any] = {"marker": "D", "color": figures.COLOURS[1], "ms": 4.6, "mew": 0}
+
+
+class Point(NamedTuple):
+    """A model and how good it is."""
+
+    name: str
+    parameters: int
+    multiply_adds: int
+    accuracy: float
+    error: float  # standard error of the accuracy
+    mark: dict[str, Any]
+
+
+def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = True) -> Figure:
+    """Validation accuracy against what an image's prediction costs.
+
+    Args:
+      runs: those without a finished epoch are left out.
+      checkpoint: "last", or "best" for the best epoch of runs and study.
+      reference: whether to draw the study's 20 runs.
+
+    Raises:
+      UserError: there is nothing to draw.
+    """
+    begun = [run for run in runs if run.epochs]
+    points = [_run_point(*each, checkpoint) for each in zip(begun, run_names(begun), strict=True)]
+    if reference:
+        points += _study_points(checkpoint)
+    if not points:
+        raise UserError("no run has a finished epoch yet, and --noreference leaves nothing else")
+    width = 2 * (LEFT + PANEL_WIDTH + RIGHT)
+    height = TOP + PANEL_HEIGHT + BOTTOM
+    with figures.style():
+        figure = Figure(figsize=(width, height))
+        for i, cost in enumerate(("parameters", "multiply_adds")):
+            left = (LEFT + i * (LEFT + PANEL_WIDTH + RIGHT)) / width
+            axes = figure.add_axes(
+                (left, BOTTOM / height, PANEL_WIDTH / width, PANEL_HEIGHT / height)
+            )
+            _draw_points(axes, points, cost)
+        _draw_heading(figure, begun, checkpoint, reference)
+        if any(point.name.endswith("*") for point in points):
+            figure.text(
+                LEFT / width,
+                0.12 / height,
+                f"* {study.STRIDE_NOTE}",
+                fontsize=LABEL_SIZE,
+                va="bottom",
+            )
+    return figure
+
+
+def _run_point(run: Run, name: str, checkpoint: str) -> Point:
+    accuracy = _accuracy(run.history["val_accuracy"], checkpoint)
+    error = standard_error(accuracy, run.drawings["validation"])
+    return Point(
+        _name(name, run.experiment), run.parameters, run.multiply_adds, accuracy, error, RUN_MARK
+    )
+
+
+def _study_points(checkpoint: str) -> list[Point]:
+    points = []
+    for name, experiment in EXPERIMENTS.items():
+        if experiment.categories:
+            cost = costs.total(costs.stages(experiment.architecture, experiment.categories))
+            accuracy = _accuracy(study.history(name)["val_accuracy"], checkpoint)
+            error = standard_error(accuracy, 1000 * experiment.categories)
+            mark = STUDY_MARKS[experiment.categories]
+            points.append(Point(_name(name, name), *cost, accuracy, error, mark))
+    return points
+
+
+def _accuracy(val_accuracy: Sequence[float], checkpoint: str) -> float:
+    return max(val_accuracy) if checkpoint == "best" else val_accuracy[-1]
+
+
+def _name(name: str, experiment: str) -> str:
+    if len(name) > MAX_NAME:
+        half = (MAX_NAME - 1) // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return name + ("*" if experiment in study.STRIDE_2 else "")
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], cost: str) -> None:
+    places = [(getattr(point, cost), point.accuracy) for point in points]
+    for point, place in zip(points, places, strict=True):
+        is_run = point.mark is RUN_MARK
+        axes.errorbar(
+            *place, yerr=point.error, ecolor=point.mark.get("color", point.mark.get("mec")),
+            elinewidth=0.8, linestyle="none", zorder=4 if is_run else 3, **point.mark,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    low, high = min(x for x, _ in places), max(x for x, _ in places)
+    axes.set_xlim(low / MARGIN, high * MARGIN)
+    is_wide = high / low > WIDE_RANGE
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if is_wide else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    scales.scale_metric(axes, "accuracy")
+    axes.set_ylabel("validation accuracy (log scale of 1 − accuracy)")
+    axes.set_xlabel("parameters" if cost == "parameters" else "multiply-adds of one image")
+    axes.tick_params(labelsize=8)
+    bars = [(point.accuracy - point.error, point.accuracy + point.error) for point in points]
+    names = [point.name for point in points]
+    weights = ["bold" if point.mark is RUN_MARK else "normal" for point in points]
+    point_labels.label_points(axes, places, bars, names, weights, LABEL_SIZE)
+
+
+def _draw_heading(figure: Figure, runs: Sequence[Run], checkpoint: str, reference: bool) -> None:
+    width, height = figure.get_size_inches()
+    title = f"Accuracy after the {checkpoint} epoch on n validation drawings, ± standard error"
+    figure.text(LEFT / width, 1 - 0.13 / height, title, fontsize=10, va="top")
+    handles = []
+    if runs:
+        categories = figures.number_range([len(run.labels) for run in runs])
+        drawings = figures.number_range([run.drawings["validation"] for run in runs])
+        label = f"runs on {categories} categories (n = {drawings})"
+        handles.append(Line2D([], [], linestyle="none", label=label, **RUN_MARK))
+    for categories_, mark in STUDY_MARKS.items() if reference else ():
+        label = f"the study on {categories_} categories (n = {1000 * categories_:,})"
+        handles.append(Line2D([], [], linestyle="none", label=label, **mark))
+    figure.legend(
+        handles=handles, ncols=3, loc="upper left", fontsize=8, frameon=False,
+        bbox_to_anchor=(LEFT / width, 1 - 0.4 / height), borderpad=0, borderaxespad=0,
+        handlelength=1.2, columnspacing=1.6,
+    )  # fmt: skip

@@ -1,0 +1,53 @@
+"""Paths as a user gives them: what they stand for, and which lead away from this machine."""
+
+import os
+
+from pipeline.cli.errors import UserError
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is not this machine's, but gs://… or the like."""
+    return "://" in path
+
+
+def expand(text: str) -> str:
+    """The path that a user means: `~` and `~user` at its start are home directories, but for URLs.
+
+    Raises:
+      ValueError: it is empty, holds a NUL, or begins with the `~` of an unknown user.
+    """
+    if not text.strip():
+        raise ValueError("an empty path; is a shell variable unset?")
+    if "\0" in text:
+        raise ValueError("a path cannot hold a NUL character")
+    if is_remote(text):
+        return text
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        home = path.partition("/")[0]
+        raise ValueError(f"{home} is no one's home directory; a name like that is ./{path}")
+    return path
+
+
+def check_output_file(flag: str, path: str) -> None:
+    """To be called before the work whose result goes to `path`, the value of `flag`.
+
+    Raises:
+      UserError: it is a directory, in no directory that can be written, or not on this machine.
+    """
+    if is_remote(path):
+        raise UserError(f"--{flag}={path}: it has to be a file on this machine")
+    if os.path.isdir(path) or path.endswith("/"):
+        raise UserError(f"--{flag}={path}: a directory; name a file in it")
+    parent = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(parent):  # missing directories are going to be made
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        raise UserError(f"--{flag}={path}: {parent} is no directory")
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"--{flag}={path}: no permission to write in {parent}")
+
+
+def printable(text: str) -> str:
+    r"""The text of a path for files and pictures, which hold UTF-8 alone: other bytes as \udcff."""
+    return text.encode("utf-8", "backslashreplace").decode()

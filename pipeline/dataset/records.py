@@ -1,0 +1,189 @@
+"""One record of a data set: bitmap bits, `tf.train.Example`, TFRecord framing. No TensorFlow here.
+
+The layouts are public formats:
+`tf.train.Example` is the protocol buffer of tensorflow/core/example/{example,feature}.proto;
+a TFRecord file is, for each record, `uint64 length, uint32 masked crc32c(length), data,
+uint32 masked crc32c(data)`, little endian (tensorflow/core/lib/io/record_writer.h).
+"""
+
+import functools
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import cv2
+import google_crc32c
+import numpy as np
+
+from pipeline.cli.errors import UserError
+
+IMAGE_SIZE = 85  # pixels, both ways
+PACKED_BYTES = (IMAGE_SIZE * IMAGE_SIZE + 7) // 8  # 904
+
+
+class Example(NamedTuple):
+    """What one record holds."""
+
+    image: bytes  # 904 bytes: numpy.packbits of the 85×85 pixels, row by row; or a PNG
+    label: int  # class index
+    key_id: bytes
+
+
+def pack_bitmaps(bitmaps: np.ndarray) -> list[bytes]:
+    """[N, 85, 85] uint8 of 0 and 1 → 904 bytes each, eight pixels to a byte, the first highest."""
+    return [row.tobytes() for row in np.packbits(bitmaps.reshape(len(bitmaps), -1), axis=1)]
+
+
+def unpack_bitmap(image: bytes) -> np.ndarray:
+    """904 bytes → [85, 85] uint8 of 0 and 1, the inverse of `pack_bitmaps`.
+
+    Raises:
+      ValueError: there are more or fewer bytes.
+    """
+    if len(image) != PACKED_BYTES:
+        raise ValueError(f"{len(image)} bytes, not {PACKED_BYTES}")
+    bits = np.unpackbits(np.frombuffer(image, np.uint8), count=IMAGE_SIZE * IMAGE_SIZE)
+    return bits.reshape(IMAGE_SIZE, IMAGE_SIZE)
+
+
+def encode_pngs(bitmaps: np.ndarray) -> list[bytes]:
+    """[N, 85, 85] uint8 of 0 and 1 → PNGs of one bit a pixel, ink white: readers see 0 and 255."""
+    settings = (cv2.IMWRITE_PNG_BILEVEL, 1)
+    return [cv2.imencode(".png", bitmap, settings)[1].tobytes() for bitmap in bitmaps]
+
+
+def decode_png(image: bytes) -> np.ndarray:
+    """The inverse of `encode_pngs`; raises ValueError where that is no PNG."""
+    bitmap = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if bitmap is None:
+        raise ValueError("not a PNG")
+    return np.asarray(bitmap, np.uint8) // 255
+
+
+# By the name that the manifest has for them.
+ENCODERS = {"packed": pack_bitmaps, "png": encode_pngs}
+DECODERS = {"packed": unpack_bitmap, "png": decode_png}
+
+
+def encode_example(image: bytes, label: int, key_id: bytes) -> bytes:
+    """A serialized `tf.train.Example` with the features image, key_id (bytes) and label (int64)."""
+    before_image, before_key, after_key = _example_parts(len(image), len(key_id), label)
+    return b"".join((before_image, image, before_key, key_id, after_key))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _example_parts(image_bytes: int, key_bytes: int, label: int) -> tuple[bytes, bytes, bytes]:
+    """What stands around image and key_id; the same for all that agree in three numbers.
+
+    A map entry is {1: key, 2: Feature}; Feature is a oneof of {1: BytesList, 3: Int64List}, and
+    either list is field 1 of its message. Keys in a fixed order: the same bytes every time.
+    """
+    image, key = bytes(image_bytes), bytes(key_bytes)  # stand in for them
+    features = _field(1, _field(1, b"image") + _field(2, _field(1, _field(1, image))))
+    before_image = len(features) - image_bytes
+    features += _field(1, _field(1, b"key_id") + _field(2, _field(1, _field(1, key))))
+    before_key = len(features) - key_bytes
+    packed_ints = _field(1, _varint(label))
+    features += _field(1, _field(1, b"label") + _field(2, _field(3, packed_ints)))
+    example = _field(1, features)
+    header = len(example) - len(features)
+    return (
+        example[: header + before_image],
+        example[header + before_image + image_bytes : header + before_key],
+        example[header + before_key + key_bytes :],
+    )
+
+
+def decode_example(record: bytes) -> Example:
+    """The inverse of `encode_example`, for any field order.
+
+    Raises:
+      ValueError: the record is no Example with these three features.
+    """
+    values: dict[bytes, bytes] = {}
+    try:
+        for _, features in _fields(record):
+            for _, entry in _fields(features):
+                name, feature = (value for _, value in _fields(entry))
+                ((_, value_list),) = _fields(feature)
+                ((_, values[name]),) = _fields(value_list)
+        label, _ = _read_varint(values[b"label"], 0)
+        return Example(values[b"image"], label, values[b"key_id"])
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError("not an Example with image, label and key_id") from error
+
+
+def frame_record(data: bytes) -> bytes:
+    """One record of a TFRecord file."""
+    return b"".join((_length_header(len(data)), data, struct.pack("<I", _masked_crc(data))))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _length_header(length_bytes: int) -> bytes:
+    length = struct.pack("<Q", length_bytes)
+    return length + struct.pack("<I", _masked_crc(length))
+
+
+def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The records of an open TFRecord file; `name` is for the error.
+
+    Raises:
+      UserError: the file ends within a record, or a checksum does not match.
+    """
+    position = 0
+    while header := file.read(12):
+        if len(header) < 12:
+            raise UserError(f"{name}: truncated at byte {position}")
+        length, length_crc = struct.unpack("<QI", header)
+        if length_crc != _masked_crc(header[:8]):
+            raise UserError(f"{name}: damaged at byte {position}")
+        body = file.read(length + 4)
+        if len(body) < length + 4:
+            raise UserError(f"{name}: truncated at byte {position}")
+        data = body[:-4]
+        if struct.unpack("<I", body[-4:])[0] != _masked_crc(data):
+            raise UserError(f"{name}: damaged at byte {position}")
+        yield data
+        position += 12 + length + 4
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """A length-delimited protocol buffer field."""
+    return bytes((number << 3 | 2,)) + _varint(len(value)) + value
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        position += 1
+        shift += 7
+        if byte < 0x80:
+            return value, position
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The length-delimited fields of a message: (number, value)."""
+    position = 0
+    while position < len(data):
+        tag, position = _read_varint(data, position)
+        length, position = _read_varint(data, position)
+        if tag & 7 != 2 or position + length > len(data):
+            raise ValueError("not a length-delimited field")
+        yield tag >> 3, data[position : position + length]
+        position += length

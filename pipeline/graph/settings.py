@@ -1,0 +1,22 @@
+"""What a job is told."""
+
+from typing import NamedTuple
+
+from pipeline.graph.sampling import Quotas
+from pipeline.runners.progress import Progress
+from pipeline.sources.input_files import InputFile
+
+
+class PrepareSettings(NamedTuple):
+    """What the graph needs to know; everything here is the same on every worker."""
+
+    files: tuple[InputFile, ...]
+    staging: str  # directory
+    file_categories: tuple[str, ...]  # of each file's drawings without a word; empty: not known
+    labels: tuple[str, ...] | None = None  # None: the categories of the input, sorted
+    quotas: Quotas = Quotas()
+    sampling: str = "hash"  # or first
+    recognized_only: bool = False
+    image_encoding: str = "packed"  # or png
+    progress: Progress = Progress(None)
+    spill_directory: str | None = None  # for drawings on their way, on a local run

@@ -1,0 +1,99 @@
+"""What the result of a finished job must be like to become a data set.
+
+A run that ends well has lost nothing that it does not name; what is checked here would be lost
+without anyone asking for it: files, categories, splits, the ink of drawings.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+
+from pipeline.cli.errors import RunError, UserError
+from pipeline.cli.paths import is_remote
+from pipeline.dataset.manifests import SPLITS, Manifest, read_file
+from pipeline.graph.sampling import Quotas
+from pipeline.output import report
+from pipeline.output.publish import Summary
+from pipeline.sources.input_files import InputFile, category_of
+
+
+def check_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Check that no input file has changed since the job began.
+
+    Args:
+      before, after: what `sources.input_versions` tells of each path.
+
+    Raises:
+      RunError: one has.
+    """
+    changed = [path for path, version in before.items() if after.get(path) != version]
+    if changed:
+        raise RunError(
+            f"the input changed while it was read: {report.some(changed)}; nothing was written, "
+            "run it again when the files are as they should be"
+        )
+
+
+def check_shards(manifest: Manifest, paths: Mapping[str, str]) -> None:
+    """Check that shards that an earlier run left are whole; a power loss may have damaged them.
+
+    Args:
+      manifest: of the data set.
+      paths: where the job wrote each shard. Those that are not there may be in place already.
+
+    Raises:
+      RunError: one is not what the job wrote.
+    """
+    shards = {shard.file: shard for split in SPLITS for shard in manifest.splits[split].shards}
+    for name, path in paths.items():
+        if is_remote(path):  # object stores show only whole objects
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if hashlib.sha256(read_file(path)).hexdigest() != shards[name].sha256:
+                raise RunError(f"{path} is damaged; run the job again")
+
+
+def check(
+    summary: Summary,
+    files: Sequence[InputFile],
+    labels: Collection[str] | None,
+    quotas: Quotas,
+    max_reject_fraction: float,
+    directory: str,
+) -> None:
+    """Check the result of a job.
+
+    Args:
+      summary: of the job.
+      files: its input.
+      labels: those of --labels.
+      quotas: what was asked for.
+      max_reject_fraction: the largest share of rejected lines, 0 to 1.
+      directory: the job's, with the list of its rejects.
+
+    Raises:
+      UserError: no drawings, none of a label or of a file that is named for its category, a
+        category of which none is kept, an empty split, or drawings without ink.
+      RunError: too many lines were rejected.
+    """
+    read = summary.drawings.get("read", {})
+    if not read:
+        raise UserError(report.no_drawings(summary, files))
+    if summary.reject_fraction > max_reject_fraction:
+        raise RunError(report.too_many_rejects(summary, max_reject_fraction, directory))
+    for label in summary.labels:
+        if label not in read:
+            raise UserError(report.unknown_label(label, summary))
+    if labels is None and not summary.total("file_other_word"):  # files are named for categories
+        without = report.files_without_drawings(summary, files)
+        missing = [index for index in without if category_of(files[index].path) not in read]
+        if missing:
+            raise UserError(report.missing_categories(missing, files, summary))
+    if lost := [label for label in read if not sum(summary.counts.get(label, ()))]:
+        raise UserError(report.none_kept(lost, summary))
+    for split in SPLITS:
+        position = summary.splits.index(split)
+        if quotas.asks_for(split) and not any(c[position] for c in summary.counts.values()):
+            raise UserError(report.empty_split(split, summary, quotas))
+    if blank := summary.drawn("blank"):
+        raise UserError(report.blank(blank))

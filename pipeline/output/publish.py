@@ -1,0 +1,169 @@
+"""From a finished job's summary to the manifest of its data set."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pipeline import rasterize
+from pipeline.cli.errors import RunError
+from pipeline.dataset import records
+from pipeline.dataset.manifests import SPLITS, Manifest, Shard, Split
+from pipeline.files import storage
+from pipeline.graph.summary import SUMMARY
+from pipeline.sources.input_files import InputFile
+
+
+class Summary(NamedTuple):
+    """What a finished job reports; written by summary.write_summary."""
+
+    labels: list[str]
+    splits: list[str]  # in the order in which they took their drawings
+    available: dict[str, int]  # by label: distinct drawings
+    counts: dict[str, list[int]]  # by label: drawings chosen for each of `splits`
+    drawings: dict[str, dict[str, int]]  # by kind (see parse.Parse), by category or reason
+    shards: list[dict[str, Any]]  # shards.WrittenShard
+    reject_files: list[str]
+
+    @property
+    def written(self) -> int:
+        """The number of drawings in all splits."""
+        return sum(shard["shard"]["records"] for shard in self.shards)
+
+    def drawn(self, kind: str) -> dict[str, int]:
+        """Count drawings by label: "displaced" or "blank" ones, see shards.WrittenShard."""
+        found: Counter[str] = Counter()
+        for shard in self.shards:
+            for index, number in shard[kind].items():
+                found[self.labels[int(index)]] += number
+        return dict(found)
+
+    def total(self, kind: str) -> int:
+        return sum(self.drawings.get(kind, {}).values())
+
+    @property
+    def reject_fraction(self) -> float:
+        lines = self.total("read") + self.total("other_category") + self.total("rejected")
+        return self.total("rejected") / lines if lines else 0.0
+
+
+def read_summary(directory: str) -> Summary:
+    """Read the summary of a job.
+
+    Args:
+      directory: the job's.
+
+    Raises:
+      RunError: there is none, or not all of it: the job has not finished.
+    """
+    path = f"{directory}/{SUMMARY}"
+    try:
+        return Summary(**json.loads(storage.read_file(path)))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:  # its writer was killed, or the disk full
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def make_manifest(
+    summary: Summary,
+    files: Sequence[InputFile],
+    sampling_settings: dict[str, Any],
+    image_encoding: str,
+    made_by: dict[str, str] | None = None,
+) -> Manifest:
+    """Describe the data set of a job, its shards under the names that they are to have.
+
+    Args:
+      summary, files, sampling_settings, image_encoding: of the job.
+      made_by: the versions with which it was done; None: those of this process.
+
+    Raises:
+      RunError: the job has lost drawings: a category has fewer than were chosen.
+    """
+    splits = {}
+    for name in SPLITS:
+        written = _shards_of(summary, name)
+        counts: Counter[str] = Counter()
+        for shard in written:
+            counts.update(shard["label_counts"])
+        splits[name] = Split(
+            records=sum(shard["shard"]["records"] for shard in written),
+            class_counts={label: counts[str(index)] for index, label in enumerate(summary.labels)},
+            shards=tuple(Shard(**shard["shard"]) for shard in written),
+        ).with_generation()
+    manifest = Manifest(
+        labels=tuple(summary.labels),
+        image={
+            "height": records.IMAGE_SIZE,
+            "width": records.IMAGE_SIZE,
+            "encoding": image_encoding,
+        },
+        splits=splits,
+        rasterizer=rasterize.SETTINGS,
+        sampling=sampling_settings,
+        inputs=[
+            {
+                "file": file.path,
+                "bytes": file.bytes,
+                "drawings": summary.drawings["file_read"].get(str(index), 0),
+            }
+            for index, file in enumerate(files)
+        ],
+        drawings={
+            kind: summary.total(kind)
+            for kind in (
+                "read",  # of the labels
+                "other_category",
+                "not_recognized",
+                "repeated",  # the same drawing was there before
+                "kept_elsewhere",  # of these, those that another category keeps
+                "other_strokes",  # of a key that was there before with other strokes; kept
+                "rejected",
+            )
+        },
+        rejects=summary.drawings.get("rejected", {}),
+        versions=made_by or versions(),
+    )
+    _check_counts(summary, manifest)
+    return manifest
+
+
+def shard_paths(summary: Summary, manifest: Manifest, directory: str) -> Mapping[str, str]:
+    """Map the manifest's name of each shard to the path in the job's directory where it is."""
+    return {
+        shard.file: f"{directory}/{os.path.basename(written['temporary_path'])}"
+        for name in SPLITS
+        for shard, written in zip(
+            manifest.splits[name].shards, _shards_of(summary, name), strict=True
+        )
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the code and of what its output depends on."""
+    packages = ("inceptionresnet-quickdraw", "apache-beam", "numpy", "opencv-python-headless")
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _shards_of(summary: Summary, split: str) -> list[dict[str, Any]]:
+    written = [shard for shard in summary.shards if shard["split"] == split]
+    return sorted(written, key=lambda shard: int(shard["shard_index"]))
+
+
+def _check_counts(summary: Summary, manifest: Manifest) -> None:
+    """Raises RunError unless every category has in every split what was chosen for it."""
+    for position, split in enumerate(summary.splits):
+        written = manifest.splits[split]
+        for label, counts in summary.counts.items():
+            if written.class_counts[label] != counts[position]:
+                raise RunError(
+                    f"{split} holds {written.class_counts[label]:,} drawings of {label!r} where "
+                    f"{counts[position]:,} were chosen; the data set is not completed"
+                )

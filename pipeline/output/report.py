@@ -1,0 +1,262 @@
+"""What a finished run tells its user: the table, the warnings, the reason for a failure."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
+from pipeline.graph.sampling import Quotas
+from pipeline.graph.summary import REJECTS
+from pipeline.output.publish import Summary
+from pipeline.sources.input_files import InputFile, category_of, is_binary
+
+_MAX_WARNINGS = 10  # of the same kind
+_DISPLACED_FRACTION = 0.01  # above it they are worth a warning; of Google's 0.0008 are
+_MAX_FILES = 20  # that one line names
+_SHOWN = 3  # other names in a line
+_MAX_ROWS = 1_000  # of the table: so many categories are all shown
+_ROWS_AT_ENDS = 10  # of more: those with the most drawings, and those with the fewest
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def table(summary: Summary, manifest: Manifest) -> str:
+    """What was read, kept and written of every category, and rejected for every reason.
+
+    Of more than 1,000 categories it has those with the most drawings and those with the fewest.
+    """
+    lines = _category_lines(summary, manifest)
+    lines.append("")
+    if other := summary.total("other_category"):
+        lines.append(f"{other:,} drawings of categories that are not in --labels were left out.")
+    if not_recognized := summary.total("not_recognized"):
+        lines.append(f"{not_recognized:,} drawings that were not recognized were left out.")
+    if repeated := summary.total("repeated"):
+        lines.append(f"{repeated:,} drawings stood there more than once and were kept once.")
+    if elsewhere := summary.drawings.get("kept_elsewhere"):
+        of = some([f"{number:,} of {label}" for label, number in elsewhere.items()])
+        lines.append(f"Of these another category has and keeps {of}.")
+    if other_strokes := summary.total("other_strokes"):
+        lines.append(
+            f"Keys are not unique: {other_strokes:,} drawings have the key of another one; they "
+            "were told apart by their strokes, and kept."
+        )
+    unit = _unit(summary)
+    if displaced := summary.drawn("displaced"):
+        lines.append(
+            f"{sum(displaced.values()):,} drawings do not begin near 0 on both axes and are cut at "
+            "the border or off the middle."
+        )
+    for reason, count in summary.drawings.get("rejected", {}).items():
+        lines.append(f"{count:,} {unit} rejected: {reason}.")
+    shards = sum(len(manifest.splits[split].shards) for split in SPLITS)
+    size = sum(shard.bytes for split in SPLITS for shard in manifest.splits[split].shards)
+    lines.append(f"{shards} shards, {size / 1e6:,.1f} MB.")
+    return "\n".join(lines)
+
+
+def _category_lines(summary: Summary, manifest: Manifest) -> list[str]:
+    """A header, a line a category, and the totals."""
+    read = summary.drawings.get("read", {})
+    shown: Sequence[str] = manifest.labels
+    more = 0
+    if len(shown) > _MAX_ROWS:
+        more = len(shown) - 2 * _ROWS_AT_ENDS
+        by_kept = sorted(shown, key=lambda label: -summary.available[label])
+        shown = (*by_kept[:_ROWS_AT_ENDS], *by_kept[-_ROWS_AT_ENDS:])
+    width = max([len("category"), *map(len, shown)])
+    lines = [_row("category", ("read", "kept", *SPLITS), width)]
+    for label in shown:
+        counts = [manifest.splits[split].class_counts[label] for split in SPLITS]
+        lines.append(_row(label, (read.get(label, 0), summary.available[label], *counts), width))
+    if more:
+        note = f"… {more:,} categories more, with numbers between these: see {MANIFEST} …"
+        lines.insert(1 + _ROWS_AT_ENDS, note)
+    records = [manifest.splits[split].records for split in SPLITS]
+    totals = (summary.total("read"), sum(summary.available.values()), *records)
+    return [*lines, _row("total", totals, width)]
+
+
+def _row(name: str, numbers: Sequence[int | str], width: int) -> str:
+    cells = [f"{cell:>11,}" if isinstance(cell, int) else f"{cell:>11}" for cell in numbers]
+    return f"{name:<{width}}" + "".join(cells)
+
+
+def _unit(summary: Summary) -> str:
+    """What was rejected: lines of ndjson, records of binary files, or both."""
+    records = summary.total("rejected_records")
+    if not records:
+        return "lines"
+    return "records" if records == summary.total("rejected") else "lines and records"
+
+
+def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
+    """A line for each category that has too few drawings, one for drawings outside of the frame,
+    and one for rejected lines."""
+    number_short = 0
+    for label, counts in summary.counts.items():
+        got = dict(zip(summary.splits, counts, strict=True))
+        quota = {split: quotas.of(split, summary.available[label]) for split in SPLITS}
+        wanted = {split: 1 if number is None else number for split, number in quota.items()}
+        short = [
+            f"{split} has {got[split]:,} of {wanted[split]:,}"
+            for split in SPLITS
+            if got[split] < wanted[split]
+        ]
+        if short and (number_short := number_short + 1) <= _MAX_WARNINGS:
+            yield f"{label}: only {summary.available[label]:,} drawings; {', '.join(short)}"
+    if number_short > _MAX_WARNINGS:
+        more = number_short - _MAX_WARNINGS
+        where = "the table" if len(summary.labels) <= _MAX_ROWS else f"class_counts in {MANIFEST}"
+        yield f"{more:,} more categories have too few drawings, see {where}"
+    displaced = summary.drawn("displaced")
+    if sum(displaced.values()) > _DISPLACED_FRACTION * summary.written:
+        most = sorted(displaced.items(), key=lambda item: -item[1])
+        yield (
+            f"{sum(displaced.values()):,} of {summary.written:,} drawings do not begin near 0 on "
+            "both axes, as nearly all of Google's do, and are cut at the border or off the middle: "
+            f"{some([f'{number:,} of {label}' for label, number in most])}"
+        )
+    if rejected := summary.total("rejected"):
+        line = f"{rejected:,} {_unit(summary)} rejected ({summary.reject_fraction:.2%}), "
+        line += f"see {output}/{REJECTS}"
+        if not_listed := summary.total("not_listed"):
+            line += f", which lists all but {not_listed:,} of them"
+        yield line
+
+
+def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
+    """The one line for an input without a single usable drawing."""
+    line = f"no drawings to use in the {len(files)} input files"
+    if other := summary.total("other_category"):
+        line += f"; the {other:,} in them are of categories that are not in --labels"
+    if rejected := summary.total("rejected"):
+        line += (
+            f"; {rejected:,} {_unit(summary)} rejected: {', '.join(summary.drawings['rejected'])}"
+        )
+    return line
+
+
+def unknown_label(label: str, summary: Summary) -> str:
+    """The one line for a label of --labels that no drawing has."""
+    seen = [*summary.drawings["read"], *summary.drawings.get("other_category", {})]
+    close = difflib.get_close_matches(label, seen, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"--labels: no drawing of category {label!r} in the input{hint}"
+
+
+def file_warning(summary: Summary, manifest: Manifest) -> str:
+    """One line that names the input files in which there was no drawing; empty without any."""
+    files = [InputFile(entry["file"], entry["bytes"]) for entry in manifest.inputs]
+    without = files_without_drawings(summary, files)
+    named = _name_files(without, files, summary)
+    return f"{len(without):,} of {len(files):,} input files gave no drawing: {named}" * bool(
+        without
+    )
+
+
+def files_without_drawings(summary: Summary, files: Sequence[InputFile]) -> list[int]:
+    """The indices of input files in which there was no drawing, of whatever category."""
+    read = summary.drawings.get("file_read", {})
+    return [index for index in range(len(files)) if not read.get(str(index))]
+
+
+def _why(index: int, files: Sequence[InputFile], summary: Summary) -> str:
+    """Why a file gave no drawing."""
+    rejected = summary.drawings.get("file_rejected", {}).get(str(index), 0)
+    unit = "records" if is_binary(files[index].path) else "lines"
+    if rejected:
+        return f"{rejected:,} {unit} rejected"
+    return f"no {unit} in it" if files[index].bytes else "0 bytes"
+
+
+def _name_files(indices: Sequence[int], files: Sequence[InputFile], summary: Summary) -> str:
+    named = [f"{files[i].path} ({_why(i, files, summary)})" for i in indices[:_MAX_FILES]]
+    if more := len(indices) - len(named):
+        named.append(f"{more:,} more")
+    return ", ".join(named)
+
+
+def missing_categories(indices: Sequence[int], files: Sequence[InputFile], summary: Summary) -> str:
+    """The one line for files that are named for their category and have no drawing of it."""
+    return (
+        f"no drawing, and so no category, of {_name_files(indices, files, summary)}; mend these "
+        "files, leave them out of --input, or name the categories with --labels"
+    )
+
+
+def none_kept(labels: Sequence[str], summary: Summary) -> str:
+    """The one line for categories whose drawings were all left out."""
+    label = labels[0]
+    read = summary.drawings["read"][label]
+    reasons = [
+        f"{number:,} {text}"
+        for kind, text in (
+            ("not_recognized", "were not recognized (--recognized_only)"),
+            ("kept_elsewhere", "are also in another category, which keeps them"),
+        )
+        if (number := summary.drawings.get(kind, {}).get(label, 0))
+    ]
+    more = f"; {len(labels) - 1:,} more categories likewise" if len(labels) > 1 else ""
+    return (
+        f"no drawing of category {label!r} is kept: of {read:,} read "
+        f"{', '.join(reasons) or 'none was chosen'}{more}; leave them out with --labels"
+    )
+
+
+def empty_split(split: str, summary: Summary, quotas: Quotas) -> str:
+    """The one line for a split that was asked for and would hold nothing."""
+    most = max(summary.available.values())
+    taken = [
+        f"{name} takes {quotas.of(name, most):,}"
+        for name in summary.splits[: summary.splits.index(split)]
+        if quotas.of(name, most)
+    ]
+    before = f"{' and '.join(taken)} of each category first" if taken else "the share is too small"
+    mend = {
+        "train": "lower --validation_per_category, or give --validation_share=0.2 instead",
+        "validation": "lower --train_per_category, or give another --validation_share",
+        "test": "lower --validation_per_category, or give another --test_share",
+    }[split]
+    return (
+        f"no {split} drawings: categories have at most {most:,} drawings, and {before}; {mend}, "
+        f"or {'--train_per_category' if split == 'train' else f'--{split}_per_category'}=0"
+    )
+
+
+def blank(blank: Mapping[str, int]) -> str:
+    """The one line for drawings that would be bitmaps without any ink."""
+    of = some([f"{number:,} of {label}" for label, number in blank.items()])
+    return (
+        f"{sum(blank.values()):,} drawings would be blank ({of}): they lie outside of the picture, "
+        "as their coordinates do not begin near 0 on both axes; subtract the "
+        "minimum of x and of y from each"
+    )
+
+
+def folder_note(paths: Sequence[str], categories: Sequence[str]) -> str:
+    """One line where the categories of drawings without a word are those of folders, else none."""
+    by_folder = {
+        category
+        for path, category in zip(paths, categories, strict=True)
+        if category and category != category_of(path)
+    }
+    if not by_folder:
+        return ""
+    return f"Drawings without a word are of the category of their folder: {some(sorted(by_folder))}"
+
+
+def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:
+    """The one line for a run with more rejects than --max_reject_fraction."""
+    reasons = summary.drawings["rejected"]
+    most = max(reasons, key=lambda reason: reasons[reason])
+    not_listed = summary.total("not_listed")
+    listed = f"all but {not_listed:,} of them" if not_listed else "they"
+    return (
+        f"{summary.total('rejected'):,} {_unit(summary)} rejected, "
+        f"{summary.reject_fraction:.2%} of all, more than --max_reject_fraction={allowed:g}; "
+        f"most often: {most} ({reasons[most]:,}); {listed} are listed in {staging}/{REJECTS}"
+    )

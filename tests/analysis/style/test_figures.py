@@ -1,0 +1,112 @@
+"""Writing pictures: formats, the same bytes every time, whole files or none; texts and columns."""
+
+import io
+import re
+import time
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis.style import figures
+from pipeline.cli.errors import UserError
+
+
+def simple_figure() -> Figure:
+    with figures.style():
+        figure = Figure(figsize=(2, 1))
+        figure.add_axes((0.2, 0.2, 0.7, 0.7)).plot([1, 2], [3, 1])
+    return figure
+
+
+def test_the_extension_chooses_the_format_and_directories_are_made(tmp_path):
+    names = ["a.png", "b.SVG", "c.pdf", "d.eps"]
+    paths = [tmp_path / "new" / "deep" / name for name in names]
+    figures.write(simple_figure(), [str(path) for path in paths])
+    starts = [path.read_bytes()[:5] for path in paths]
+    assert starts == [b"\x89PNG\r", b"<?xml", b"%PDF-", b"%!PS-"]
+    assert sorted(path.name for path in paths[0].parent.iterdir()) == names
+
+
+@pytest.mark.parametrize("file_format", figures.FORMATS)
+def test_the_same_figure_gives_the_same_bytes_at_any_time(file_format, monkeypatch):
+    picture = figures.render(simple_figure(), file_format)
+    now = time.time()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(now) + 100_000))
+    monkeypatch.setattr(time, "time", lambda: now + 100_000)
+    assert figures.render(simple_figure(), file_format) == picture
+
+
+def test_a_picture_without_colours_is_a_gray_png():
+    def picture(colour):
+        figure = Figure(figsize=(1, 1), dpi=figures.DPI)
+        figure.add_axes((0, 0, 1, 1)).plot([1, 2], color=colour)
+        return Image.open(io.BytesIO(figures.render(figure, "png")))
+
+    gray, blue = picture("#808080"), picture("#0072b2")
+    assert (gray.mode, blue.mode) == ("L", "RGB")
+    assert gray.size == blue.size == (200, 200)
+    assert (np.asarray(gray) == 128).any()
+    assert (np.asarray(blue) == (0, 0x72, 0xB2)).all(axis=2).any()
+
+
+def test_fonts_are_embedded_as_journals_want_them():
+    assert b"/Type3" not in figures.render(simple_figure(), "pdf").replace(b" ", b"")
+    assert b"/FontType 42" in figures.render(simple_figure(), "eps")
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.jpg", ".png"])
+def test_an_unknown_extension_is_refused_before_anything_is_written(tmp_path, name):
+    paths = [str(tmp_path / "good.png"), str(tmp_path / name)]
+    with pytest.raises(
+        UserError, match=re.escape(f"{paths[1]}: the name must end in .png, .svg, .pdf or .eps")
+    ):
+        figures.write(simple_figure(), paths)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UserError, match=r"folder\.png: a directory; name a file in it"):
+        figures.write(simple_figure(), [str(tmp_path / "folder.png")])
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_a_picture_of_too_many_pixels_is_one_line(tmp_path):
+    figure = Figure(figsize=(400, 1))
+    with pytest.raises(UserError, match=r"80,000 x 200 pixels, more than 65,535 in one direction"):
+        figures.write(figure, [str(tmp_path / "a.png")])
+    figures.write(figure, [str(tmp_path / "a.svg")])
+
+
+def test_wider_text_is_measured_as_wider():
+    narrow, wide = figures.text_width(["ill"], 9), figures.text_width(["ill", "The Great Wall"], 9)
+    assert 0.1 < narrow < wide < 1.5
+    assert figures.text_width(["ill"], 18) == pytest.approx(2 * narrow, rel=0.1)
+
+
+def test_long_names_take_no_more_lines_than_there_are():
+    assert figures.wrap("ant", 12, 3) == "ant"
+    assert figures.wrap("aircraft carrier", 12, 3) == "aircraft\ncarrier"
+    long = "a name of very many short words that nobody would ever give to a category"
+    assert figures.wrap(long, 12, 3).count("\n") == 2
+    assert figures.wrap(long, 12, 3).replace("\n", " ") == long
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (5, 0.5), (0.1, 3)])
+@pytest.mark.parametrize("count", [1, 2, 12, 345])
+def test_no_other_number_of_columns_comes_nearer_to_the_aspect(count, width, height):
+    def distance(columns):
+        aspect = columns * width / (-(-count // columns) * height)
+        return max(aspect / figures.ASPECT, figures.ASPECT / aspect)
+
+    best = figures.best_columns(count, width, height)
+    assert distance(best) == min(distance(columns) for columns in range(1, count + 1))
+
+
+def test_numbers_are_told_as_one_or_as_a_range():
+    assert figures.number_range([1500, 1500]) == "1,500"
+    assert figures.number_range([1500, 20]) == "20 to 1,500"
+    assert figures.of_each_category(1) == "one category"
+    assert figures.of_each_category(345) == "each of 345 categories"

@@ -1,0 +1,593 @@
+"""The report: in a browser, and what it says of runs that are finished, going on or damaged."""
+
+import base64
+import html.parser
+import io
+import json
+import pathlib
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis import report
+from analysis.report import make_report
+from analysis.sections.comparison_sections import sort_value
+from analysis.sections.page_heading import short_number
+from analysis.sections.thumbnails import drawings_image, mean_image
+from pipeline.cli.errors import UserError
+from pipeline.dataset import manifests
+from tests.support.analysis_data import (
+    HISTORY,
+    NO_HISTORY,
+    run_command,
+    write_answers,
+    write_dataset,
+    write_evaluation,
+    write_metrics,
+    write_run,
+)
+from trainer.runs.predictions import Predictions
+
+# What would break a page that does not escape it, and what is long.
+LABELS = ["<b>bold</b>", 'a "quoted" & name', "The Great Wall of China", "cat"]
+PER_LABEL = 6
+CORRECT = dict(zip(LABELS, (5, 2, 6, 3), strict=True))
+DESKTOP, PHONE = (1440, 900), (390, 844)
+ENTER, ESCAPE = "\ue007", "\ue00c"  # of WebDriver
+
+
+def write_data(directory, drawings=9):
+    return write_dataset(directory, dict.fromkeys(LABELS, drawings), validation=PER_LABEL)
+
+
+def write_whole_run(directory, data, name="E3_8", **config):
+    """A run of four epochs with everything that a report reads; its path."""
+    manifest = manifests.read_manifest(str(data))
+    examples = manifests.DataSet(str(data), manifest).examples("validation")
+    truth = np.array([example.label for example in examples])
+    count = len(truth)
+    run_dir = write_run(
+        directory, labels=LABELS, dataset=str(data), dataset_fingerprint=manifest.fingerprint,
+        drawings={"train": manifest.splits["train"].records, "validation": count},
+        experiment=name, precision="float32", learning_rate=0.001, **config,
+    )  # fmt: skip
+    write_evaluation(run_dir, CORRECT, PER_LABEL)
+    write_metrics(run_dir, [900.0, 1000.0, 1100.0] * 4)
+    top = np.stack([truth, (truth + 1) % 4, (truth + 2) % 4], axis=1).astype(np.int16)
+    top[::4] = np.roll(top[::4], 1, axis=1)  # a wrong answer
+    shares = np.tile(np.array([0.7, 0.2, 0.1], np.float32), (count, 1))
+    shares[:, 0] -= np.arange(count) / 100
+    of_truth = np.where(top == truth[:, None], shares, 0).sum(axis=1).astype(np.float32)
+    write_answers(run_dir, Predictions(truth.astype(np.int16), of_truth, top, shares))
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Paths of pages by name, as the command writes them."""
+    root = tmp_path_factory.mktemp("report")
+    write_data(root / "data")
+    runs = root / "runs"
+    whole = write_whole_run(runs / "E3_8", root / "data")
+    write_whole_run(runs / "again", root / "data", epochs=12)
+    write_whole_run(runs / "E2_7", root / "data", "E2_7", augment=["mirror"])
+    begun = write_run(
+        runs / "begun", NO_HISTORY, LABELS,
+        dataset=str(root / "data"), drawings={"train": 36, "validation": 24},
+    )  # fmt: skip
+    made = {}
+    for name, run_dir in (("one", whole), ("several", str(runs)), ("begun", begun)):
+        page, _ = make_report(report.find_runs([run_dir]))
+        made[name] = root / f"{name}.html"
+        made[name].write_bytes(page)
+    return made
+
+
+@pytest.fixture(scope="module")
+def driver():
+    """Headless Chromium; skips the tests where there is none."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not browser or not chromedriver:
+        pytest.skip("no browser: Debian's packages chromium and chromium-driver bring it")
+    options = selenium.ChromeOptions()
+    options.binary_location = browser
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = selenium.Chrome(options, selenium.ChromeService(chromedriver))
+    yield started
+    started.quit()
+
+
+def open_page(driver, page, size=DESKTOP, scheme="light"):
+    """Loads it; returns what the browser has to say about it."""
+    width, height = size
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE},
+    )
+    features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": name, "value": value} for name, value in features.items()]},
+    )
+    driver.get("about:blank")
+    driver.get_log("browser"), driver.get_log("performance")  # of pages before
+    driver.get(page.as_uri())
+    return driver.get_log("browser")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("name", ["one", "several", "begun"])
+def test_a_browser_shows_it_without_complaint(driver, pages, name, size, scheme):
+    assert open_page(driver, pages[name], size, scheme) == []
+    broken = driver.execute_script(
+        "return [...document.images].filter(i => !i.complete || !i.naturalWidth || !i.width)"
+        ".map(i => i.alt)"
+    )
+    assert broken == []
+    requests = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    urls = {
+        message["params"]["request"]["url"].partition(":")[0]
+        for message in requests
+        if message["method"] == "Network.requestWillBeSent"
+    }
+    assert urls <= {"file", "data"}
+
+
+WIDER_THAN_THE_PAGE = """
+const page = document.documentElement;
+return [...document.querySelectorAll("body *")]
+    .filter(node => !node.closest(".table, dialog") || node.matches(".table"))
+    .filter(node => node.getBoundingClientRect().right > page.clientWidth + 0.5)
+    .map(node => node.outerHTML.slice(0, 80))
+    .concat(page.scrollWidth > page.clientWidth ? ["the page scrolls"] : []);
+"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, (1000, 700), PHONE, (320, 640)])
+@pytest.mark.parametrize("name", ["one", "several", "begun"])
+def test_nothing_is_wider_than_the_page(driver, pages, name, size):
+    open_page(driver, pages[name], size)
+    driver.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert driver.execute_script(WIDER_THAN_THE_PAGE) == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_short_names_of_rows_are_in_one_line(driver, pages, size):
+    open_page(driver, pages["several"], size)
+    for name in driver.find_elements("css selector", ".table[aria-label=Runs] tbody th"):
+        assert name.size["height"] < 40
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_are_on_paper_of_the_pages_colour_and_legible(driver, pages, scheme):
+    open_page(driver, pages["one"], scheme=scheme)
+    page = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+    page_colour = [int(part) for part in re.findall(r"\d+", page)]
+    assert (min(page_colour) > 240) if scheme == "light" else (max(page_colour) < 40)
+    for selector in (".picture img", ".pairs img", ".gallery img"):
+        image = driver.find_element("css selector", selector)
+        shown = Image.open(io.BytesIO(image.screenshot_as_png)).convert("RGB")
+        paper = max(shown.getcolors(2**24))[1]
+        assert np.abs(np.subtract(paper, page_colour)).max() <= 2, selector
+        low, high = shown.convert("L").getextrema()
+        assert high - low > 150, selector
+
+
+def column(driver, table, name):
+    """The texts of a column, from the top."""
+    return driver.execute_script(
+        """
+        const table = document.querySelector(`.table[aria-label="${arguments[0]}"] > table`);
+        const headers = [...table.tHead.rows[0].cells];
+        const place = headers.findIndex(header => header.textContent === arguments[1]);
+        return [...table.tBodies[0].rows].map(row => row.cells[place].textContent);
+        """,
+        table,
+        name,
+    )
+
+
+def header(driver, table, name):
+    """(the header of a column, the button in it)"""
+    for found in driver.find_elements("css selector", f".table[aria-label='{table}'] thead th"):
+        if found.get_attribute("textContent") == name:
+            return found, found.find_element("tag name", "button")
+    raise AssertionError(name)
+
+
+def test_tables_sort_by_click_and_by_key(driver, pages):
+    open_page(driver, pages["one"])
+    accuracy, button = header(driver, "Categories", "accuracy")
+    assert column(driver, "Categories", "accuracy") == ["0.333", "0.500", "0.833", "1.000"]
+    assert accuracy.get_attribute("aria-sort") == "ascending"
+
+    category, name_button = header(driver, "Categories", "category")
+    name_button.click()
+    names = ["<b>bold</b>", 'a "quoted" & name', "cat", "The Great Wall of China"]
+    assert column(driver, "Categories", "category") == names
+    assert category.get_attribute("aria-sort") == "ascending"
+    assert accuracy.get_attribute("aria-sort") is None
+
+    button.send_keys(ENTER)  # of numbers the highest first
+    assert column(driver, "Categories", "accuracy") == ["1.000", "0.833", "0.500", "0.333"]
+    assert accuracy.get_attribute("aria-sort") == "descending"
+    button.send_keys(" ")
+    assert column(driver, "Categories", "accuracy") == ["0.333", "0.500", "0.833", "1.000"]
+
+
+def test_what_has_no_value_comes_last_either_way(driver, pages):
+    open_page(driver, pages["several"])
+    _, button = header(driver, "Runs", "top-3")
+    for _ in range(2):
+        button.click()
+        assert column(driver, "Runs", "top-3") == ["0.900", "0.900", "0.900", "-"]
+
+
+def test_a_click_on_a_picture_shows_it_large_until_escape(driver, pages):
+    open_page(driver, pages["one"], PHONE)
+    driver.execute_script("document.querySelector('.picture button').click()")
+    shown = driver.execute_script(
+        "const image = document.querySelector('dialog[open] > img');"
+        "return [image.width, image.naturalWidth, image.complete]"
+    )
+    width, natural_width, is_complete = shown
+    assert width > PHONE[0]
+    assert natural_width > 0
+    assert is_complete
+    driver.switch_to.active_element.send_keys(ESCAPE)
+    assert driver.find_elements("css selector", "dialog[open]") == []
+
+
+class Outline(html.parser.HTMLParser):
+    """The elements of a page with their depths, and all attributes of one name."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.attributes, self.depth = [], [], 0
+        self.feed(page.decode())
+        assert self.depth == 0
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append(f"{self.depth} {tag}")
+        self.attributes.append((tag, dict(attributes)))
+        self.depth += tag not in self.VOID
+
+    def handle_endtag(self, tag):
+        self.depth -= 1
+
+
+@pytest.mark.parametrize("name", ["one", "several", "begun"])
+def test_a_browser_reads_the_elements_that_were_written(driver, pages, name):
+    """Where elements are in a wrong place a browser rearranges them."""
+    page = pages[name].read_bytes()
+    open_page(driver, pages[name])
+    elements = driver.execute_script(
+        """
+        const found = [];
+        const visit = (node, depth) => {
+          found.push(`${depth} ${node.localName}`);
+          [...node.children].forEach(child => visit(child, depth + 1));
+        };
+        visit(new DOMParser().parseFromString(arguments[0], "text/html").documentElement, 0);
+        return found;
+        """,
+        page.decode(),
+    )
+    assert elements == Outline(page).elements
+
+
+@pytest.mark.parametrize("name", ["one", "several", "begun"])
+def test_contents_lead_to_places_and_pictures_have_descriptions(pages, name):
+    attributes = Outline(pages[name].read_bytes()).attributes
+    ids = [values["id"] for _, values in attributes if "id" in values]
+    links = [values["href"] for tag, values in attributes if tag == "a"]
+    assert len({*ids}) == len(ids) > 5
+    assert [f"#{place}" for place in ids] == links  # in the order of the page
+    assert all(len(values["alt"]) > 10 for tag, values in attributes if tag == "img")
+    sources = [values[key] for _, values in attributes for key in ("src", "href") if key in values]
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
+
+
+def texts(page):
+    """What a reader sees, without marks."""
+    body = re.sub(r"<(script|style)>.*?</\1>", "", page.decode(), flags=re.S)
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)))
+
+
+def missing_lines(run_dirs, **arguments):
+    return make_report(run_dirs, **arguments)[1]
+
+
+@pytest.fixture
+def made(tmp_path):
+    """(run directory, data set), both whole."""
+    write_data(tmp_path / "data")
+    return write_whole_run(tmp_path / "run", tmp_path / "data"), tmp_path / "data"
+
+
+def test_a_page_of_one_run_says_what_was_trained_and_how_good_it_is(made):
+    run_dir, data = made
+    page, missing = make_report([run_dir])
+    shown = texts(page)
+    assert missing == []
+    for text in (
+        "E3_8 on 4 categories",
+        "4 of 4 epochs, on 36 training and 24 validation drawings",
+        "E3_8: 1, 2, 1 blocks A, B, C",
+        "1,000,000 parameters, 600,000,000 multiply-adds",
+        "4 epochs of 18 steps, batch 2, learning rate 0.001",
+        "float32",
+        f"Data set {data}",
+        "best epoch 3 0.662",  # top-1, as the next
+        "last epoch 4 0.667",
+        "chance – 0.250 – 0.750 0.458 1.386",
+        "the study's E3_8, on its own 53 categories 12 0.87",
+        *LABELS,
+    ):
+        assert text in shown, text
+
+
+def test_a_page_of_one_run_has_every_section(made):
+    titles = re.findall(r"<h[23]>(.*?)</h", make_report([made[0]])[0].decode())
+    assert titles == [
+        "The run", "Scores", "Setup", "Histories", "Speed", "Accuracy and cost", "Categories",
+        "Confusion matrix", "Most confused pairs", "Wrongest answers", "Least certain answers",
+        "Calibration", "The data", "Drawings", "Counts", "Ink", "Origin",
+    ]  # fmt: skip
+
+
+def test_the_same_input_gives_the_same_bytes(made, tmp_path):
+    run_dir, _ = made
+    done = run_command("analysis.report", "--run_dir", run_dir, "--output", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").read_bytes() == make_report([run_dir])[0]
+
+
+def test_the_last_epoch_can_be_shown_instead_of_the_best(made):
+    def first_tile(checkpoint):
+        return re.search(
+            r'class="value">(.*?)<', make_report([made[0]], None, checkpoint)[0].decode()
+        )
+
+    assert first_tile("best")[1] == "0.662"
+    assert first_tile("last")[1] == "0.667"
+
+
+def test_several_runs_are_compared_and_the_three_best_are_detailed(made, tmp_path):
+    _, data = made
+    runs = []
+    for number in range(5):
+        run_dir = write_whole_run(tmp_path / f"run{number}", data, seed=number)
+        accuracy = [0.3, 0.5, 0.6, 0.7 + (number * 2 % 5) / 10]  # 0.7, 0.9, 1.1, 0.8, 1.0
+        history = HISTORY | {"val_accuracy": [min(each, 0.99) for each in accuracy]}
+        pathlib.Path(run_dir, "history.json").write_text(json.dumps(history))
+        runs.append(run_dir)
+    page, missing = make_report(runs)
+    assert missing == []
+    chapters = re.findall(r"<h2>(.*?)</h2>", page.decode())
+    assert chapters == ["Comparison", "run1", "run2", "run4", "The data"]
+    for number in range(5):
+        assert f'scope="row">run{number}<' in page.decode()
+
+
+def test_the_studys_comparisons_are_drawn_where_there_are_runs_of_them(made, tmp_path):
+    _, data = made
+    runs = [write_whole_run(tmp_path / name, data, name) for name in ("E2_7", "E3_9", "E1")]
+    assert "The study's comparisons" in texts(make_report(runs)[0])  # depth53
+    assert "The study's comparisons" not in texts(make_report(runs[1:])[0])
+
+
+def test_a_run_without_a_finished_epoch_says_so_in_every_section_that_needs_one(made, tmp_path):
+    _, data = made
+    manifest = manifests.read_manifest(str(data))
+    run_dir = write_run(
+        tmp_path / "begun", NO_HISTORY, LABELS,
+        dataset=str(data), dataset_fingerprint=manifest.fingerprint,
+    )  # fmt: skip
+    page, missing = make_report([run_dir])
+    assert missing == [
+        f"{run_dir}/evaluation.json: not there; it is written when an epoch is finished",
+        f"{run_dir}: no epoch is finished yet",
+        f"{run_dir}: no step of training in metrics.jsonl yet",
+    ]
+    assert "0 of 4 epochs" in texts(page)
+    assert "9 drawings of cat" in page.decode() or "8 drawings of cat" in page.decode()
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluation.json", "metrics.jsonl", "checkpoints/step-00000009.predictions.npz"]
+)
+def test_a_damaged_file_is_named_and_the_rest_is_shown(made, name):
+    run_dir, _ = made
+    pathlib.Path(run_dir, name).write_bytes(b"{\n")
+    page, missing = make_report([run_dir])
+    assert missing
+    assert all(line.startswith(f"{run_dir}/{name}: ") and "\n" not in line for line in missing)
+    assert "Line charts of accuracy and loss" in page.decode()
+    assert missing[0] in texts(page)
+
+
+def test_a_damaged_run_does_not_keep_others_from_being_compared(made, tmp_path):
+    run_dir, data = made
+    others = [write_whole_run(tmp_path / name, data, name) for name in ("E2_7", "E1")]
+    pathlib.Path(others[0], "history.json").write_text("{")
+    pathlib.Path(others[1], "evaluation.json").write_text("{")
+    page, missing = make_report([run_dir, *others])
+    assert [line.partition(": ")[0] for line in missing] == [
+        f"{others[0]}/history.json", f"{others[1]}/evaluation.json"
+    ]  # fmt: skip
+    assert ">E3_8</th>" in page.decode()
+
+
+def test_damaged_runs_alone_are_not_compared(made, tmp_path):
+    run_dir, data = made
+    other = write_whole_run(tmp_path / "other", data)
+    for each in (run_dir, other):
+        pathlib.Path(each, "evaluation.json").write_text("{")
+    page, missing = make_report([run_dir, other])
+    assert len(missing) == 2
+    assert "Line charts of accuracy and loss" in page.decode()  # in their own chapters
+
+
+def test_a_category_that_is_never_recognized_has_no_drawings_beside_its_mistakes(made):
+    """Where a pair's second category is taken for the first in no case, and never recognized."""
+    run_dir, _ = made
+    path = next(pathlib.Path(run_dir, "checkpoints").glob("*.npz"))
+    with np.load(path) as arrays:
+        answers = Predictions(**arrays)
+    top = np.stack([(answers.labels + i) % 4 for i in (1, 2, 3)], axis=1).astype(np.int16)
+    write_answers(
+        run_dir,
+        Predictions(answers.labels, answers.label_probabilities, top, answers.top_probabilities),
+    )
+    page, missing = make_report([run_dir])
+    assert missing == []
+    assert "0 of 6" in texts(page)
+
+
+def test_a_run_that_is_always_right_has_no_wrong_answers(made):
+    run_dir, _ = made
+    path = next(pathlib.Path(run_dir, "checkpoints").glob("*.npz"))
+    with np.load(path) as arrays:
+        answers = Predictions(**arrays)
+    top = np.stack([(answers.labels + i) % 4 for i in range(3)], axis=1).astype(np.int16)
+    shares = answers.top_probabilities
+    write_answers(run_dir, Predictions(answers.labels, shares[:, 0], top, shares))
+    page, missing = make_report([run_dir])
+    assert missing == []
+    assert texts(page).count("every drawing is recognized") == 2
+
+
+def test_a_damaged_shard_is_named(made):
+    run_dir, data = made
+    shard = next(data.glob("*train*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    page, (line,) = make_report([run_dir])
+    assert line.startswith(str(shard))
+    assert "Reliability diagram" in page.decode()
+
+
+def test_without_a_data_set_there_is_no_chapter_about_it(made):
+    run_dir, data = made
+    shutil.rmtree(data)
+    page, missing = make_report([run_dir])
+    assert missing == [f"{data}: no such directory"]
+    assert "The data" not in re.findall(r"<h2>(.*?)</h2>", page.decode())
+    assert "Confusion matrix of 4 categories" in page.decode()
+
+
+def test_a_data_set_that_was_moved_is_found_with_dataset(made, tmp_path):
+    run_dir, data = made
+    data.rename(tmp_path / "elsewhere")
+    assert missing_lines([run_dir], dataset=str(tmp_path / "elsewhere")) == []
+
+
+def test_another_data_set_is_refused(made, tmp_path):
+    write_data(tmp_path / "other", drawings=3)
+    with pytest.raises(UserError, match="learned from another data set"):
+        make_report([made[0]], str(tmp_path / "other"))
+
+
+def test_runs_on_different_data_have_a_chapter_for_each(made, tmp_path):
+    write_data(tmp_path / "other", drawings=3)
+    other = write_whole_run(tmp_path / "small", tmp_path / "other")
+    page, missing = make_report([made[0], other], str(tmp_path / "other"))
+    assert missing == []
+    chapters = re.findall(r"<h2>(.*?)</h2>", page.decode())
+    assert chapters[-2:] == ["The data in data", "The data in other"]
+
+
+def test_the_command_tells_where_the_page_is(made):
+    run_dir, data = made
+    done = run_command("analysis.report", "--run_dir", run_dir)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = pathlib.Path(run_dir, "report.html")
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [f"{run_dir}: E3_8, 4 of 4 epochs", f"{data}: the data"]
+    assert re.fullmatch(r"wrote (.*), \d\.\d MB", lines[2])[1].endswith("run/report.html")
+    assert page.stat().st_size > 100_000
+    assert not list(page.parent.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--run_dir=none",), "none: no run directory (no config.json)"),
+        (("--run_dir={run}", "--output=page.pdf"), "--output=page.pdf: "),
+        (("--run_dir={run}", "--output=gs://bucket/page.html"), "--output=gs://bucket/page.html: "),
+        (("--run_dir={run}", "--dataset=none"), "none: no such directory"),
+        (
+            ("--run_dir={run}", "--output=/dev/null/p.html"),
+            "--output=/dev/null/p.html: ",
+        ),
+    ],
+)
+def test_what_the_user_got_wrong_is_one_line(made, arguments, error):
+    arguments = [argument.format(run=made[0]) for argument in arguments]
+    done = run_command("analysis.report", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {error}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_page_lies_by_default_in_the_directory_that_holds_the_runs():
+    assert report.default_output(["runs/a"]) == "runs/a/report.html"
+    assert report.default_output(["runs/a", "runs/b/c"]) == "runs/report.html"
+    assert report.default_output(["."]) == "report.html"
+    assert report.default_output(["/here/runs/a", "/here/b"]) == "/here/report.html"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.915 ± 0.003", 0.915), ("0.915 (11)", 0.915), ("20,952,372", 20_952_372),
+        ("19 M", 19), ("10/12", 10), ("48 s", 48), ("2 min 05 s", 125), ("3 h 12 min", 11_520),
+        ("1e-05", 1e-5), ("-", None), ("mirror shift", None),
+    ],
+)  # fmt: skip
+def test_cells_are_sorted_by_the_numbers_that_they_begin_with(text, value):
+    assert sort_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(999, "999"), (1_000, "1.00 k"), (261_788, "262 k"), (19_375_936, "19.4 M"),
+     (1_340_000_000, "1.34 G")],
+)  # fmt: skip
+def test_short_numbers_have_three_digits(number, text):
+    assert short_number(number) == text
+
+
+def decode(image):
+    data = image.get("src").partition(",")[2]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L"))
+
+
+def test_drawings_stand_in_rows_pixel_by_pixel():
+    rng = np.random.default_rng(0)
+    drawings = (rng.random((5, 85, 85)) < 0.2).astype(np.uint8)
+    pixels = decode(drawings_image(drawings, "five", 3, [20, 20, 20, 20, 165]))
+    assert pixels.shape == (2 * 85 + 11, 3 * 85 + 2 * 11)
+    for i, (drawing, ink) in enumerate(zip(drawings, [20] * 4 + [165], strict=True)):
+        top, left = i // 3 * 96, i % 3 * 96
+        cell = pixels[top : top + 85, left : left + 85]
+        assert (cell == np.where(drawing, ink, 255)).all()
+    assert (pixels[96:, 2 * 96 :] == 255).all()  # no sixth
+
+
+def test_a_mean_is_darkest_at_the_end_of_its_scale_and_beyond():
+    mean = np.linspace(0, 1, 85 * 85).reshape(85, 85)
+    pixels = decode(mean_image(mean, 0.5, "mean")).astype(int)
+    assert pixels[0, 0] == 255
+    assert (pixels[43:] == pixels.min()).all()
+    assert pixels.min() < 10
+    assert np.abs(pixels - 255 * (1 - np.minimum(mean / 0.5, 1))).max() < 12

@@ -1,0 +1,247 @@
+"""What test_documents.py does with each command of the documents, as it stands there.
+
+A command is run as a process, in the order of the documents, in a copy of the project where nothing
+was made yet. Add an entry for each new command, best `Run()`.
+"""
+
+from typing import NamedTuple
+
+
+class Run(NamedTuple):
+    """Run the command."""
+
+    # (old, new): changes of the command that make it small; each old one has to be in it.
+    changes: tuple[tuple[str, str], ...] = ()
+    # (regular expression, text): in what it prints and in what the document claims, to take out
+    # what differs with small data or on another machine.
+    replacements: tuple[tuple[str, str], ...] = ()
+    status: int = 0
+    # Fork it from a process that has imported TensorFlow; each module is run as it is once.
+    is_warm: bool = False
+
+
+class RunBy(NamedTuple):
+    """Leave the command to another test, whose file holds the marker."""
+
+    file: str
+    marker: str
+
+
+class Left(NamedTuple):
+    """Do not run the command."""
+
+    reason: str
+
+
+Action = Run | RunBy | Left
+
+# Of few drawings the start of a second worker takes longer than all the rest; the demo has all.
+_ONE_WORKER = (("pipeline.main", "pipeline.main --direct_num_workers=1"),)
+_QUOTAS = (
+    ("--train_per_category=1500", "--train_per_category=20"),
+    ("--validation_per_category=300", "--validation_per_category=10"),
+    ("--test_per_category=100", "--test_per_category=5"),
+)
+_INSTALLS = Left("installs packages")
+_NO_DOCKER = Left("needs Docker")
+_SMALL_BENCHMARK = (
+    "--experiments=demo --drawings=30 --memory_drawings=30 --batch_size=4 --steps=1 --rounds=1"
+)
+# Of few drawings another category is the best.
+_BY_SCORE = ((r"^(best|worst) +\w.*", r"\1 CATEGORIES"),)
+# In another order; "–" where nothing was taken for the category.
+_CATEGORY_ROWS = ((r"^(smiley face|[a-z]+)( +[\d.–]+){4}$", "CATEGORY"),)
+# It comes every ten seconds.
+_NO_PROGRESS = ((r"^epoch \d+/\d+  step .*", ""), (r"  \(best\)$", ""))
+_PREDICTIONS = ((r'"label":"[^"]*"', '"label":"CATEGORY"'),)
+# Fewer experiments and precisions; which operations take longest depends on machine and size.
+_TRAINER_BENCHMARK = (
+    (r"\b(demo|E\d_\d+)\b(?=,| in)", "EXPERIMENT"),
+    (r"^a step of EXPERIMENT in (float32|mixed_bfloat16)", "a step in PRECISION"),
+    (r"^(?!ours|usual|other)[a-z ]+?( +\d+\.\d+ s +\d+%)$", r"OPERATION\1"),
+)
+
+# Run before all others: the README shows pictures of the demo before it says how to make one, and
+# goes on from the demo of made-up drawings.
+FIRST = ("make demo DATA=DIR", "make demo")
+
+# By the command, on one line.
+COMMANDS: dict[str, Action] = {
+    # README: the start
+    "make demo DATA=DRAWINGS": Left("`make demo DATA=DIR`, with another directory"),
+    "python -m analysis.contact_sheet --dataset=demo/data --output=drawings.png": Run(),
+    "python -m analysis.confused_pairs --run_dir=demo/run --pairs=5 --per_category=5 "
+    "--output=confused_pairs.png": Run(),
+    "python -m analysis.confusion --run_dir=demo/run --output=confusion.png": Run(),
+    "make demo": Run((("make demo", "make demo MADE_UP=35 EPOCHS=2"),), _BY_SCORE),
+    "make test": Run((("make test", "make --dry-run test > test.txt"),)),  # this is a part of it
+    "make demo DATA=DIR": Run(  # until there is a data set: the rest is that of `make demo`
+        (("make demo DATA=DIR", "make -n demo DATA=DIR | sed '/contact_sheet/,$d' | bash -e"),)
+    ),
+    "source .venv/bin/activate": Run(),
+    # Prepare a data set
+    "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/doodles "
+    "--train_per_category=1500 --validation_per_category=300 --test_per_category=100": Run(
+        _QUOTAS + _ONE_WORKER
+    ),
+    "python -m pipeline.verify --dataset=data/doodles": Run(),
+    "python -m pipeline.main --help": Run(),
+    "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/shares "
+    "--validation_share=0.2": Run(_ONE_WORKER),
+    "python -m pipeline.download --labels=pipeline/labels/study20.txt --drawings_per_category=3000 "
+    "--output=data/drawings20": Run(
+        (
+            ("--drawings_per_category=3000", "--drawings_per_category=30"),
+            ("pipeline.download", "pipeline.download --base_url=$BUCKET"),
+        )
+    ),
+    "python -m pipeline.main --input='data/drawings20/*.ndjson' "
+    "--labels=pipeline/labels/study20.txt --sampling=first --output=data/study20": Run(
+        (("--sampling=first", "--sampling=first --train_per_category=20"), *_ONE_WORKER)
+    ),
+    "pip install -e '.[gcp]'": _INSTALLS,
+    "python -m pipeline.main --input='gs://BUCKET/drawings/*.ndjson' "
+    "--output=gs://BUCKET/data": RunBy(
+        "tests/pipeline/test_gcs.py",
+        "def test_two_workers_killed_and_run_again_write_what_a_local_run_writes",
+    ),
+    "python -m trainer.main --dataset=gs://BUCKET/data --run_dir=runs/E2_7": RunBy(
+        "tests/pipeline/test_gcs.py",
+        "def test_the_trainer_reads_from_gs_what_it_reads_from_a_directory",
+    ),
+    # On a cluster
+    "pip install --constraint constraints.txt -e '.[gcp]'": _INSTALLS,
+    "python -m pipeline.main --input='gs://quickdraw_dataset/full/simplified/*.ndjson' "
+    "--output=gs://BUCKET/quickdraw --train_per_category=all --runner=DataflowRunner "
+    "--project=PROJECT --region=REGION --temp_location=gs://BUCKET/temp "
+    "--setup_file=./setup.py": RunBy("tests/pipeline/runners/test_dataflow.py", "def readme_flags"),
+    "docker build -f pipeline/worker.Dockerfile -t IMAGE .": _NO_DOCKER,
+    "docker push IMAGE": _NO_DOCKER,
+    "python -m pipeline.main --finish --output=gs://BUCKET/quickdraw": RunBy(
+        "tests/pipeline/runners/test_dataflow.py",
+        '["--finish", f"--output={lost.bucket.url}/quickdraw"]',
+    ),
+    "pip install .": _INSTALLS,
+    "python -m apache_beam.runners.worker.worker_pool_main --service_port=50000": RunBy(
+        "tests/support/worker_pool.py", "apache_beam.runners.worker.worker_pool_main"
+    ),
+    "python -m pipeline.main --input='/shared/drawings/*.ndjson' --output=/shared/data "
+    "--runner=FlinkRunner --flink_master=HOST:8081 --parallelism=2 --environment_type=EXTERNAL "
+    "--environment_config=localhost:50000 --environment_cache_millis=60000": RunBy(
+        "tests/engines/test_flink.py", "--flink_master="
+    ),
+    "python -m pipeline.main --input='/shared/drawings/*.ndjson' --output=/shared/data "
+    "--runner=SparkRunner --spark_master_url=spark://HOST:7077 --environment_type=EXTERNAL "
+    "--environment_config=localhost:50000 --environment_cache_millis=60000": RunBy(
+        "tests/engines/test_spark.py", "--spark_master_url="
+    ),
+    "python -m apache_beam.runners.portability.local_job_service_main --port=50001": RunBy(
+        "tests/support/worker_pool.py", "apache_beam.runners.portability.local_job_service_main"
+    ),
+    "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/portable "
+    "--runner=PortableRunner --job_endpoint=localhost:50001 --environment_type=EXTERNAL "
+    "--environment_config=localhost:50000": RunBy(
+        "tests/pipeline/runners/test_portable_runner.py", '"--environment_type=EXTERNAL"'
+    ),
+    "GOBIN=$PWD/bin go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0": RunBy(
+        "tests/engines/prism.py", "github.com/apache/beam/sdks/v2/go/cmd/prism"
+    ),
+    "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/prism "
+    "--runner=PrismRunner --prism_location=bin/prism": RunBy(
+        "tests/engines/test_prism.py", "--prism_location="
+    ),
+    "make test-engines": Left("downloads the engines"),
+    "make test-slow": Run((("make test-slow", "make --dry-run test-slow > test.txt"),)),
+    # What it costs
+    "make bench-pipeline DATA=DIR": Run((("DATA=DIR", "DATA=DIR FLAGS=--drawings=3300"),)),
+    "make bench-growth DATA=DIR": Run(
+        (("make bench-growth", 'TMPDIR="$ODD" make bench-growth FLAGS=--drawings=1000'),)
+    ),
+    # Train
+    "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles --experiment=demo "
+    "--epochs=2": Run(replacements=_NO_PROGRESS, is_warm=True),
+    "python -m trainer.main --dataset=data/shares --run_dir=runs/tuned --init_from=runs/doodles "
+    "--freeze=blocks_c --epochs=1": Run(is_warm=True),
+    "tensorboard --logdir=runs": Run((("tensorboard", "tensorboard --inspect"),)),  # no server
+    'TF_CONFIG=\'{"cluster": {"worker": ["HOST1:2222", "HOST2:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}\' '
+    "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles": RunBy(
+        "tests/trainer/hardware/test_hosts.py", '"TF_CONFIG": cluster(index, ports)'
+    ),
+    "python -m trainer.main --experiment=E2_7 --summary": Run(),
+    "python -m trainer.main --help": Run(),
+    "python -m trainer.evaluate --run_dir=runs/doodles --split=test": Run(
+        replacements=_CATEGORY_ROWS
+    ),
+    "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
+    "--output=runs/test.json": Run(is_warm=True),
+    "python -m analysis.mistakes --evaluation=runs/test.json --output=runs/test_errors.png": Run(),
+    "python -m analysis.report --run_dir=runs/doodles --evaluation=runs/test.json": Run(),
+    "python -m trainer.export --run_dir=runs/doodles": Run(),
+    "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict --run_dir=runs/doodles -": Run(
+        replacements=_PREDICTIONS
+    ),
+    "head -n 2 demo/drawings/sun.ndjson | "
+    "python -m trainer.predict --model=runs/doodles/export/model_int8.tflite -": Run(
+        replacements=_PREDICTIONS
+    ),
+    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=demo,E3_8 "
+    "--epochs=1": Run(),
+    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/rates --experiments=demo "
+    "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(
+        (("1e-3,3e-4", "3e-4"),), is_warm=True
+    ),
+    "make bench-trainer DATA=DIR": Run(
+        (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
+    ),
+    # Look
+    "python -m analysis.report --run_dir=runs/doodles": Run(),
+    "python -m analysis.report --run_dir=runs/doodles,runs/sweep --output=runs/report.html": Run(),
+    "python -m analysis.plot_histories --group=width20 --reference "
+    "--output=runs/width20.pdf": Run(),
+    "python -m analysis.plot_histories --group=all --reference --separate "
+    "--output=runs/study.pdf": Run(),
+    "python -m analysis.compare --run_dir=runs/doodles,runs/sweep "
+    "--table=runs/runs.md,runs/runs.csv --output=runs/runs.png": Run(),
+    "python -m analysis.confusion --run_dir=runs/doodles --output=runs/confusion.png": Run(),
+    "python -m analysis.mistakes --run_dir=runs/doodles --output=runs/errors.png": Run(),
+    "python -m analysis.throughput --run_dir=runs/doodles --output=runs/throughput.png": Run(),
+    "python -m analysis.mean_drawings --dataset=data/doodles --output=data/means.png": Run(),
+    "python -m analysis.counts --dataset=data/doodles --output=data/counts.svg": Run(),
+    "python -m analysis.ink --dataset=data/doodles --output=data/ink.png": Run(),
+    "python -m analysis.strokes --input=demo/drawings/sun.ndjson --drawings=4 "
+    "--output=data/sun.png": Run(),
+    # Results
+    "python -m pipeline.main --input='DRAWINGS/*.ndjson' --output=data/categories12 "
+    "--train_per_category=1500 --validation_per_category=400": Run(
+        (
+            ("--train_per_category=1500", "--train_per_category=8"),
+            ("--validation_per_category=400", "--validation_per_category=4"),
+            *_ONE_WORKER,
+        )
+    ),
+    "python -m trainer.main --dataset=data/categories12 --run_dir=runs/E3_8 --experiment=E3_8": Run(
+        (("--experiment=E3_8", "--experiment=E3_8 --epochs=1 --batch_size=4"),), is_warm=True
+    ),
+    # WORKSPACE
+    "pip install --upgrade": _INSTALLS,
+    "pip freeze": Left("is pip's own"),
+    "python -m cProfile -s tottime -m pipeline.main … --direct_num_workers=1": Run(
+        (("…", "--input='DRAWINGS/*.ndjson' --output=data/profiled --validation_share=0.2"),)
+    ),
+    # Makefile
+    "make bench-pipeline": Run(status=2),  # says that it needs DATA
+    "make bench-growth": Run(status=2),
+    "make bench-trainer": Run(status=2),
+    "make clean": Run(),
+}
+
+# By the first line: blocks that show no command's output.
+OUTPUTS: dict[str, Action] = {
+    "stopped by SIGINT after step 180, which is saved in runs/doodles; "
+    "the same command goes on from there": RunBy(
+        "tests/trainer/test_train.py", "which is saved in {tmp_path}; "
+    ),
+    "ndjson line ──parse, validate──▶ Drawing ──▶ rank (hash), compact strokes ──▶ by shard ──▶ "
+    "sort ──rasterize, encode──▶ TFRecord shard": Left("a diagram"),
+}

@@ -1,0 +1,113 @@
+"""`python -m pipeline.main --finish` as its user sees it."""
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import job
+from pipeline.graph.sampling import Quotas
+from pipeline.output import staging
+from tests.pipeline.test_job import contents
+from tests.support.ndjson import line
+
+Writer = Callable[[str, Sequence[str]], str]
+
+
+def finish(*flags: str) -> tuple[int, str, str]:
+    """Its exit status, standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.main", "--finish", *flags],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def run(path: str, output: pathlib.Path) -> None:
+    job.run(
+        patterns=[path],
+        output=str(output),
+        quotas=Quotas(30, 10),
+        options=PipelineOptions(["--direct_num_workers=1"]),
+    )
+
+
+@pytest.fixture
+def path(write_lines: Writer) -> str:
+    return write_lines("cat.ndjson", [line("cat", n) for n in range(60)])
+
+
+@pytest.fixture
+def done_job(path: str, tmp_path: pathlib.Path) -> pathlib.Path:
+    """An output whose job is done and whose run ended before it could complete the data set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "commit", _lose_contact)
+        with pytest.raises(ConnectionError):
+            run(path, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def _lose_contact(*_: object) -> None:
+    raise ConnectionError
+
+
+def test_completes_a_job_that_is_done_and_prints_its_table(
+    done_job: pathlib.Path, path: str, tmp_path: pathlib.Path
+) -> None:
+    run(path, tmp_path / "whole")
+    status, output, errors = finish(f"--output={done_job}")
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[1].split() == ["cat", "60", "60", "30", "10", "0"]
+    assert output.splitlines()[-1].startswith(f"Wrote {done_job} in ")
+    assert contents(done_job) == contents(tmp_path / "whole")
+    assert finish(f"--output={done_job}") == (
+        2,
+        "",
+        f"error: {done_job}: the data set there is complete, --finish has nothing to do\n",
+    )
+
+
+def test_the_flags_of_the_job_may_stay_and_are_not_read(done_job: pathlib.Path) -> None:
+    status, output, _ = finish(f"--output={done_job}", "--input=none", "--train_per_category=5")
+    assert status == 0
+    assert output.splitlines()[1].split() == ["cat", "60", "60", "30", "10", "0"]
+
+
+def test_what_cannot_be_finished_is_one_line_and_stays_as_it_is(tmp_path: pathlib.Path) -> None:
+    none = tmp_path / "none"
+    assert finish(f"--output={none}") == (2, "", f"error: {none}: no such directory\n")
+    assert not none.exists()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    message = f"error: {empty}: no job there that --finish could complete\n"
+    assert finish(f"--output={empty}") == (2, "", message)
+    assert list(empty.iterdir()) == []
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    directory = pathlib.Path(staging.begin(str(begun), {"patterns": []}).directory)
+    message = f"error: {begun}: its job is not done yet, or failed\n"
+    assert finish(f"--output={begun}") == (2, "", message)
+    assert [path.name for path in directory.iterdir()] == ["job.json"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--output is needed (--help lists the flags)"),
+        (["--output=data", "--outptu=data"], "unknown flag or argument --outptu=data; did you "),
+        (["--output=data", "extra"], "unknown flag or argument extra"),
+        ([f"--output={__file__}"], f"--output: {__file__} is a file, not a directory"),
+        ([f"--output={pathlib.Path(__file__).parent}"], "--output: "),
+    ],
+)
+def test_wrong_flags_are_one_line(flags: list[str], message: str) -> None:
+    status, output, errors = finish(*flags)
+    assert (status, output) == (2, "")
+    (only,) = errors.splitlines()
+    assert only.startswith(f"error: {message}")

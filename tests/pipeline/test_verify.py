@@ -1,0 +1,105 @@
+"""`python -m pipeline.verify` says which shards are not as the manifest says."""
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import job, verify
+from pipeline.dataset import records
+from pipeline.dataset.manifests import Manifest, read_manifest
+from pipeline.graph.sampling import Quotas
+from tests.support.ndjson import line
+
+
+@pytest.fixture
+def data(write_lines: Callable[[str, Sequence[str]], str], tmp_path: pathlib.Path) -> pathlib.Path:
+    """A data set of 40 training and 10 validation drawings, a shard each."""
+    lines = [line(word, 100 * i + n) for i, word in enumerate(["cat", "sun"]) for n in range(30)]
+    job.run(
+        patterns=[write_lines("all.ndjson", lines)],
+        output=str(tmp_path / "data"),
+        quotas=Quotas(train=20, validation=5),
+        options=PipelineOptions(["--direct_num_workers=1"]),
+    )
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def train(data: pathlib.Path) -> str:
+    """The name of the training shard."""
+    return read_manifest(str(data)).splits["train"].shards[0].file
+
+
+def faults(directory: pathlib.Path) -> str:
+    return "\n".join(verify.check_dataset(str(directory), read_manifest(str(directory))))
+
+
+def test_a_sound_data_set_has_no_faults(data: pathlib.Path) -> None:
+    assert faults(data) == ""
+
+
+def test_a_missing_shard_is_named(data: pathlib.Path, train: str) -> None:
+    (data / train).unlink()
+    assert f"{train}: No such file" in faults(data)
+    assert "train has 0 of 'cat' instead of 20" in faults(data)
+
+
+def test_a_truncated_shard_is_named(data: pathlib.Path, train: str) -> None:
+    content = (data / train).read_bytes()
+    (data / train).write_bytes(content[:-7])
+    assert f"{train}: {len(content) - 7:,} bytes instead of {len(content):,}" in faults(data)
+    assert f"{train}: truncated at byte" in faults(data)
+    assert f"{train}: 39 records instead of 40" in faults(data)
+
+
+def test_a_flipped_bit_is_named_with_its_record(data: pathlib.Path, train: str) -> None:
+    content = bytearray((data / train).read_bytes())
+    content[len(content) // 2] ^= 4
+    (data / train).write_bytes(content)
+    assert f"{train}: the content is another" in faults(data)
+    assert f"{train}: damaged at byte" in faults(data)
+
+
+def test_records_that_are_sound_but_others_are_named(data: pathlib.Path, train: str) -> None:
+    framed = []
+    for record in records.read_records((data / train).open("rb"), train):
+        example = records.decode_example(record)
+        framed.append(
+            records.frame_record(records.encode_example(example.image, 0, example.key_id))
+        )
+    (data / train).write_bytes(b"".join(framed))
+    assert f"{train}: the content is another" in faults(data)
+    assert "train has 40 of 'cat' instead of 20" in faults(data)
+    assert "train has 0 of 'sun' instead of 20" in faults(data)
+
+
+@pytest.mark.parametrize(
+    "name", ["labels.txt", "label.labels.txt", "features.json", "dataset_info.json"]
+)
+def test_what_others_read_is_what_the_manifest_says(data: pathlib.Path, name: str) -> None:
+    text = (data / name).read_text()
+    (data / name).write_text(text.replace("cat", "dog").replace("50", "40").replace("2", "3"))
+    assert f"{name}: the content is not what the manifest says" in faults(data)
+    (data / name).unlink()
+    assert f"{name}: No such file" in faults(data)
+
+
+def test_the_command_exits_with_1_for_faults(data: pathlib.Path, train: str) -> None:
+    command = [sys.executable, "-m", "pipeline.verify", f"--dataset={data}"]
+    sound = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert sound.stdout == f"{data}: 2 shards with 50 drawings are as the manifest says\n"
+    (data / train).unlink()
+    broken = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert broken.returncode == 1
+    assert train in broken.stderr
+    assert "Traceback" not in broken.stderr
+
+
+def test_a_manifest_survives_being_written_and_read(data: pathlib.Path) -> None:
+    manifest = read_manifest(str(data))
+    assert Manifest.from_json(manifest.to_json()) == manifest

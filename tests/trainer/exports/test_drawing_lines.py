@@ -1,0 +1,113 @@
+"""The lines of drawings: in their order, in batches, as they arrive."""
+
+import bz2
+import gzip
+import io
+import json
+import os
+import tracemalloc
+
+import pytest
+
+from pipeline.cli.errors import UserError
+from pipeline.drawings.drawing import MAX_LINE_BYTES
+from tests.support.ndjson import line
+from trainer.exports.drawing_lines import check_files, read_batches
+
+
+def keys(batch):
+    return [each.drawing.key_id if each.drawing else each.error for each in batch]
+
+
+def numbered(*numbers):
+    return "".join(f"{line(number=number)}\n" for number in numbers).encode()
+
+
+def key(number):
+    return json.loads(line(number=number))["key_id"]
+
+
+def test_batches_go_on_from_file_to_file(tmp_path):
+    (tmp_path / "a").write_bytes(numbered(0, 1, 2))
+    (tmp_path / "b").write_bytes(numbered(3, 4))
+    batches = read_batches([str(tmp_path / "a"), str(tmp_path / "b")], 2)
+    assert [keys(batch) for batch in batches] == [[key(0), key(1)], [key(2), key(3)], [key(4)]]
+
+
+def test_lines_are_numbered_as_an_editor_does(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"\xef\xbb\xbf" + numbered(0) + b"\n{\r\n  \n" + line(number=1).encode())
+    (batch,) = read_batches([str(path)], 100)
+    assert [each.place for each in batch] == [f"{path}:{number}" for number in (1, 3, 5)]
+    assert keys(batch) == [key(0), "not JSON", key(1)]
+
+
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress)])
+def test_compressed_files_are_read(tmp_path, ending, compress):
+    path = tmp_path / f"a.ndjson.{ending}"
+    path.write_bytes(compress(numbered(0, 1)))
+    assert [keys(batch) for batch in read_batches([str(path)], 5)] == [[key(0), key(1)]]
+
+
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress)])
+def test_what_a_damaged_file_still_holds_comes_before_the_error(tmp_path, ending, compress):
+    path = tmp_path / f"a.ndjson.{ending}"
+    (tmp_path / "b").write_bytes(numbered(0))
+    path.write_bytes(compress(numbered(1))[:-9])
+    batches = read_batches([str(tmp_path / "b"), str(path)], 5)
+    assert key(0) in keys(next(batches))
+    with pytest.raises(
+        UserError, match=f"a.ndjson.{ending}: cannot be read: Compressed file ended"
+    ):
+        list(batches)
+
+
+def test_an_open_pipe_is_not_waited_for(monkeypatch):
+    """Neither for a full batch nor for the end of a line that has begun."""
+    reading, writing = os.pipe()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(os.fdopen(reading, "rb")))
+    batches = read_batches(["-"], 100)
+    with os.fdopen(writing, "wb", buffering=0) as pipe:
+        pipe.write(numbered(0))
+        assert keys(next(batches)) == [key(0)]
+        pipe.write(numbered(1, 2) + b'{"draw')
+        assert keys(next(batches)) == [key(1), key(2)]
+        pipe.write(b'ing": 1}\n')
+        (bad,) = next(batches)
+        assert (bad.place, bad.error) == ("standard input:4", "drawing is not a list of strokes")
+        pipe.write(numbered(*range(250)))
+        assert [len(next(batches)) for _ in range(2)] == [100, 100]
+    assert [len(batch) for batch in batches] == [50]
+
+
+def test_an_endless_line_is_rejected_without_being_kept(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"[" * (10 * MAX_LINE_BYTES) + b"\n" + numbered(1))
+    tracemalloc.start()
+    (batch,) = read_batches([str(path)], 5)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert keys(batch) == ["line longer than 4 MiB", key(1)]
+    assert peak_bytes < 5 * MAX_LINE_BYTES
+
+
+def test_raw_drawings_become_their_simplified_twins(sample, tmp_path):
+    with open(sample / "raw_simplified_pairs.ndjson", encoding="utf-8") as file:
+        pairs = [json.loads(text) for text in file]
+    strokes = {}
+    for kind in ("raw", "simplified"):
+        path = tmp_path / kind
+        path.write_text("".join(f"{json.dumps({'drawing': pair[kind]})}\n" for pair in pairs))
+        (batch,) = read_batches([str(path)], len(pairs))
+        strokes[kind] = [each.drawing.strokes for each in batch]
+    assert len(pairs) == 600
+    assert strokes["raw"] == strokes["simplified"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    check_files([str(tmp_path / "a"), "-"])
+    with pytest.raises(UserError, match=r"nowhere.ndjson: no such file"):
+        check_files([str(tmp_path / "a"), str(tmp_path / "nowhere.ndjson")])
+    with pytest.raises(UserError, match=f"{tmp_path} is a directory; say which files"):
+        check_files([str(tmp_path)])

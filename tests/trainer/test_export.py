@@ -1,0 +1,350 @@
+"""Exports: the checkpoint's model in every form, its labels inside, complete or not there."""
+
+import contextlib
+import filecmp
+import io
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from pipeline.cli.errors import RunError, UserError
+from pipeline.dataset.manifests import DataSet
+from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
+from trainer.config import TrainConfig
+from trainer.export import check_formats
+from trainer.exports import exporters
+from trainer.exports.classifiers import FILES, load_export, load_run
+from trainer.exports.comparison import first_drawings
+from trainer.exports.job import export_run, replaced
+from trainer.model import build_model
+from trainer.runs.run_directory import read_state
+from trainer.train import train
+
+# Keras' own, where it reads weights to write them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with every kind of layer, and its data set: (run directory, data set, manifest)."""
+    directory = tmp_path_factory.mktemp("export")
+    manifest = write_dataset(directory / "data", train=300)
+    config = TrainConfig(
+        dataset=str(directory / "data"),
+        run_dir=str(directory / "run"),
+        experiment=tiny_experiment(batch_norm=True),
+        epochs=5,
+        batch_size=10,
+        learning_rate=1e-2,
+        precision="float32",
+    )
+    train(config)
+    return config.run_dir, config.dataset, manifest
+
+
+@pytest.fixture(scope="module")
+def exported(trained):
+    """The export of all forms: (its directory, what was printed)."""
+    run_dir, _, _ = trained
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        export_run(run_dir, "best", list(FILES))
+    return os.path.join(run_dir, "export"), printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def bitmaps(trained):
+    """Of the validation split."""
+    _, directory, manifest = trained
+    return first_drawings(DataSet(directory, manifest), "validation", 1000)[0]
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path):
+    """A copy of the run to export from."""
+    ignored = shutil.ignore_patterns("export*", "tensorboard")
+    return str(shutil.copytree(trained[0], tmp_path / "run", ignore=ignored))
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        ("keras", 1e-5),
+        ("saved_model", 1e-5),
+        ("tflite_float32", 1e-5),
+        ("tflite_float16", 0.01),
+        ("tflite_int8", 0.1),
+    ],
+)
+def test_an_export_that_was_copied_elsewhere_gives_what_the_checkpoint_gives(
+    trained, exported, bitmaps, tmp_path, name, tolerance
+):
+    folder = tmp_path / "copy[1]*?"  # no pattern
+    folder.mkdir()
+    source, target = os.path.join(exported[0], FILES[name]), str(folder / FILES[name])
+    (shutil.copytree if os.path.isdir(source) else shutil.copyfile)(source, target)
+    classifier = load_export(target)
+    probabilities = classifier(bitmaps)
+    expected = load_run(trained[0], "best")(bitmaps)
+    assert np.ptp(expected, axis=0).min() > 0.3  # there is something to get wrong
+    assert classifier.labels == LABELS
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected, atol=tolerance)
+    np.testing.assert_allclose(classifier(bitmaps[:1]), probabilities[:1], atol=1e-5)
+
+
+def test_an_export_has_layers_of_keras_only():
+    layers = exporters.standard_model(
+        build_model(tiny_experiment(batch_norm=True), len(LABELS))
+    ).layers
+    assert {type(layer).__module__.partition(".")[0] for layer in layers} == {"keras"}
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert not any(layer.synchronized for layer in norms)
+
+
+def test_plain_keras_loads_the_keras_file(exported, bitmaps, tmp_path):
+    path = os.path.join(exported[0], FILES["keras"])
+    np.savez(
+        tmp_path / "in.npz", images=bitmaps[..., np.newaxis], expected=load_export(path)(bitmaps)
+    )
+    run_python(
+        f"""
+        import sys
+        for ours in ("trainer", "pipeline", "analysis"):
+            sys.modules[ours] = None  # importing it is an error
+        import keras, numpy
+        data = numpy.load({str(tmp_path / "in.npz")!r})
+        model = keras.saving.load_model({path!r})
+        numpy.testing.assert_allclose(
+            model.predict(data["images"], verbose=0), data["expected"], atol=1e-5
+        )
+        assert model.layers[-2].name == "logits"
+        assert {{layer.compute_dtype for layer in model.layers}} == {{"float32"}}
+        """
+    )
+
+
+def test_the_saved_model_has_a_signature_for_bitmaps_and_one_for_labels(exported, bitmaps):
+    path = os.path.join(exported[0], FILES["saved_model"])
+    model = tf.saved_model.load(path)
+    serve = model.signatures["serving_default"]
+    (source,) = serve.structured_input_signature[1].values()
+    result = serve.structured_outputs["probabilities"]
+    assert (source.name, source.dtype, source.shape.as_list()) == (
+        "bitmaps",
+        tf.uint8,
+        [None, 85, 85],
+    )
+    assert (result.dtype, result.shape.as_list()) == (tf.float32, [None, 3])
+    assert list(serve.structured_outputs) == ["probabilities"]
+    served = serve(bitmaps=tf.constant(bitmaps))["probabilities"].numpy()
+    np.testing.assert_allclose(served.sum(axis=1), 1, rtol=1e-5)
+    labels = model.signatures["labels"]()["labels"].numpy().tolist()
+    assert labels == [label.encode() for label in LABELS]
+    with open(os.path.join(path, "assets", "labels.txt"), encoding="utf-8") as file:
+        assert tuple(file.read().splitlines()) == LABELS
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "saved_model"])
+def test_unzip_shows_the_labels_of_a_file(exported, name):
+    with zipfile.ZipFile(os.path.join(exported[0], FILES[name])) as archive:
+        assert archive.read("labels.txt").decode() == "cat\ncake\ncar\n"
+        assert archive.testzip() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "dtypes", "kernel", "image"),
+    [
+        ("tflite_float32", {np.float32, np.int32}, np.float32, np.float32),
+        ("tflite_float16", {np.float32, np.float16, np.int32}, np.float16, np.float32),
+        ("tflite_int8", {np.int8, np.int32}, np.int8, np.int8),  # int32: biases, and shapes
+    ],
+)
+def test_a_tensorflow_lite_model_is_of_its_number_format(exported, name, dtypes, kernel, image):
+    interpreter = Interpreter(os.path.join(exported[0], FILES[name]))
+    interpreter.allocate_tensors()
+    assert {tensor["dtype"] for tensor in interpreter.get_tensor_details()} <= dtypes
+    runner = interpreter.get_signature_runner("serving_default")
+    (source,) = runner.get_input_details().values()
+    (result,) = runner.get_output_details().values()
+    assert (source["dtype"], source["shape_signature"].tolist()) == (image, [-1, 85, 85, 1])
+    assert (result["dtype"], result["shape_signature"].tolist()) == (image, [-1, 3])
+    assert list(runner.get_input_details()) == ["image"]
+    assert list(runner.get_output_details()) == ["probabilities"]
+    kernels = [t for t in interpreter.get_tensor_details() if t["shape"].tolist() == [4, 3, 3, 1]]
+    assert kernels[0]["dtype"] == kernel  # the first convolution's, as the file has it
+
+
+def test_the_comparison_is_printed_and_kept(exported, trained):
+    directory, printed = exported
+    with open(os.path.join(directory, "export.json"), encoding="utf-8") as file:
+        kept = json.load(file)
+    best = read_state(trained[0]).best
+    assert (kept["labels"], kept["epoch"]) == (list(LABELS), best.epoch)
+    assert (kept["compared_drawings"], kept["calibration_drawings"]) == (23, 300)
+    assert list(kept["files"]) == list(FILES.values())
+    rows = {row.split()[0]: row.split()[1:] for row in printed.splitlines() if row}
+    for name, figures in kept["files"].items():
+        assert rows[name] == [
+            f"{figures['bytes'] / 1e6:.1f}",
+            f"{figures['ms_single']:.2f}",
+            f"{figures['ms_batched']:.2f}",
+            f"{figures['top1']:.3f}",
+            f"{figures['same_top1']:.3f}",
+            f"{figures['largest_difference']:.6f}",
+        ]
+    top1 = best.evaluation["top1"]
+    assert rows["checkpoint"][2:] == [f"{top1:.3f}", "1.000", "0.000000"]
+    assert kept["files"]["saved_model"]["top1"] == pytest.approx(top1)
+    assert kept["files"]["model.keras"]["same_top1"] == 1
+    size_bytes = os.path.getsize(os.path.join(directory, "model.keras"))
+    assert kept["files"]["model.keras"]["bytes"] == size_bytes
+
+
+def test_the_calibration_is_the_same_every_time(run_dir, exported):
+    export_run(run_dir, "best", ["tflite_int8"])
+    again = os.path.join(run_dir, "export", FILES["tflite_int8"])
+    assert filecmp.cmp(again, os.path.join(exported[0], FILES["tflite_int8"]), shallow=False)
+
+
+def test_an_export_is_replaced_as_a_whole(tmp_path):
+    target = str(tmp_path / "export")
+    for name in ("first", "second"):
+        with replaced(target) as directory:
+            write(os.path.join(directory, name))
+    assert tree(tmp_path) == ["export/second"]
+
+
+def test_a_failed_export_leaves_the_old_one(tmp_path):
+    target = str(tmp_path / "export")
+    with replaced(target) as directory:
+        write(os.path.join(directory, "old"))
+    with contextlib.suppress(RunError), replaced(target) as directory:
+        write(os.path.join(directory, "new"))
+        raise RunError("planned")
+    assert tree(tmp_path) == ["export/old"]
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_kill_at_any_step_leaves_an_export_or_its_former_self(tmp_path, monkeypatch, step):
+    """A kill is an error that nothing handles: no step of the clean-up is done after it."""
+    target = str(tmp_path / "export")
+    with replaced(target) as directory:
+        write(os.path.join(directory, "old"))
+    steps = itertools.count()
+    for module, name in ((os, "makedirs"), (os, "rename"), (shutil, "rmtree")):
+        monkeypatch.setattr(module, name, _until_killed(getattr(module, name), steps, step + 2))
+    with contextlib.suppress(KeyboardInterrupt), replaced(target) as directory:
+        write(os.path.join(directory, "new"))
+    monkeypatch.undo()
+    assert set(tree(tmp_path)) & {"export/old", "export.former/old", "export/new"}
+    with contextlib.suppress(RunError), replaced(target):
+        raise RunError("the next one fails")
+    assert tree(tmp_path) in (["export/old"], ["export/new"])
+
+
+def test_an_export_of_another_model_is_not_kept(run_dir, monkeypatch):
+    standard_model = exporters.standard_model
+
+    def spoil(model):
+        copy = standard_model(model)
+        weights = copy.get_layer("logits").get_weights()
+        copy.get_layer("logits").set_weights([-weight for weight in weights])
+        return copy
+
+    monkeypatch.setattr(exporters, "standard_model", spoil)
+    with pytest.raises(RunError, match=r"model.keras does not give what the checkpoint gives"):
+        export_run(run_dir, "best", ["keras"])
+    assert not os.path.exists(f"{run_dir}/export")
+
+
+def test_a_data_set_with_other_labels_is_refused(run_dir, trained, tmp_path):
+    other = shutil.copytree(trained[1], tmp_path / "data")
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(
+        json.dumps(manifest | {"labels": ["cake", "cat", "car"]}), encoding="utf-8"
+    )
+    with pytest.raises(UserError, match=r"data: its labels are not the run's"):
+        export_run(run_dir, "best", ["keras"], str(other))
+
+
+def test_a_data_set_that_has_moved_is_asked_for(run_dir, trained, tmp_path):
+    config_path = os.path.join(run_dir, "config.json")
+    with open(config_path, encoding="utf-8") as file:
+        config = json.load(file)
+    with open(config_path, "w", encoding="utf-8") as file:
+        json.dump(config | {"dataset": str(tmp_path / "gone")}, file)
+    with pytest.raises(UserError, match=r"gone: no such directory; --dataset says where it is now"):
+        export_run(run_dir, "best", ["keras"])
+    export_run(run_dir, "best", ["keras"], trained[1])
+    assert os.path.exists(f"{run_dir}/export/model.keras")
+
+
+def test_a_damaged_shard_is_named(run_dir, trained, tmp_path):
+    data = shutil.copytree(trained[1], tmp_path / "data")
+    shard = data / "quickdraw-validation.tfrecord-00000-of-00003"
+    os.truncate(shard, shard.stat().st_size - 1)
+    with pytest.raises(UserError, match=f"{shard}: truncated at byte"):
+        export_run(run_dir, "best", ["keras"], str(data))
+
+
+def test_formats_are_checked_at_the_start(monkeypatch):
+    with pytest.raises(UserError, match=r"no format 'onnx'; there are keras, saved_model, tflite"):
+        check_formats(["keras", "onnx"])
+    with pytest.raises(UserError, match="none given"):
+        check_formats([])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_formats(["keras", "saved_model"])
+    with pytest.raises(UserError, match=r"need ai-edge-litert: pip install '.\[trainer\]'"):
+        check_formats(["keras", "tflite_int8"])
+
+
+def test_the_command_prints_nothing_but_its_own_lines(run_dir):
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.export", f"--run_dir={run_dir}", "--formats=tflite_int8"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    starts = [line.split()[0] for line in done.stdout.splitlines() if line]
+    assert starts == ["run", "data", "MB", "checkpoint", "model_int8.tflite", "ms", "exports"]
+    assert done.stderr == ""
+
+
+def run_python(code):
+    """Runs indented code in a process of its own, isolated from this directory."""
+    text = "\n".join(line.removeprefix(" " * 8) for line in code.splitlines())
+    done = subprocess.run([sys.executable, "-I", "-c", text], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def write(path):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("content")
+
+
+def tree(directory):
+    return sorted(
+        str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
+    )
+
+
+def _until_killed(function, steps, last):
+    """`function`, which does nothing any more after the step `last` of all such functions."""
+
+    def call(*arguments, **options):
+        if next(steps) >= last:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    return call

@@ -1,0 +1,248 @@
+"""Predictions: the pipeline's rasterizer, a JSON line a drawing, bad lines, open pipes."""
+
+import json
+import select
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.cli.errors import UserError
+from pipeline.dataset.manifests import DataSet
+from pipeline.rasterize import rasterize
+from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
+from trainer import predict
+from trainer.config import TrainConfig
+from trainer.exports.classifiers import FILES, Classifier, load_export, load_run
+from trainer.exports.comparison import first_drawings
+from trainer.exports.drawing_lines import read_batches
+from trainer.exports.job import export_run
+from trainer.runs.run_directory import read_state
+from trainer.runs.saved_runs import load_run as load_saved_run
+from trainer.train import train
+
+SQUARE = {"word": "cake", "key_id": "17", "drawing": [[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]]]}
+BAR = {"drawing": [[[0, 255], [100, 100]], [[7], [7]]]}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run and its data set: (run directory, data set, manifest)."""
+    directory = tmp_path_factory.mktemp("predict")
+    manifest = write_dataset(directory / "data")
+    config = TrainConfig(
+        dataset=str(directory / "data"),
+        run_dir=str(directory / "run"),
+        experiment=tiny_experiment(),
+        epochs=2,
+        batch_size=10,
+        learning_rate=1e-2,
+        precision="float32",
+    )
+    train(config)
+    return config.run_dir, config.dataset, manifest
+
+
+@pytest.fixture(scope="module")
+def lite_model(trained):
+    """A model that a process loads in a moment."""
+    export_run(trained[0], "best", ["tflite_float32"])
+    return f"{trained[0]}/export/{FILES['tflite_float32']}"
+
+
+def write_lines(path, *lines):
+    path.write_bytes(
+        b"".join(
+            (line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n"
+            for line in lines
+        )
+    )
+    return str(path)
+
+
+def answers(path, classify, top=3):
+    (batch,) = read_batches([path], 100)
+    return predict.predict(batch, Classifier(LABELS, classify), top)
+
+
+def run_predict(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "trainer.predict", *arguments],
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+def test_the_model_sees_what_the_pipeline_draws(tmp_path):
+    seen = []
+
+    def classify(bitmaps):
+        seen.append(bitmaps)
+        return np.full((len(bitmaps), 3), 1 / 3)
+
+    answers(write_lines(tmp_path / "a.ndjson", SQUARE, BAR), classify)
+    (bitmaps,) = seen
+    np.testing.assert_array_equal(bitmaps[0], rasterize(SQUARE["drawing"]))
+    np.testing.assert_array_equal(bitmaps[1], rasterize(BAR["drawing"]))
+
+
+def test_an_answer_names_the_drawing_and_the_top_classes(tmp_path):
+    path = write_lines(tmp_path / "a.ndjson", SQUARE, BAR)
+    first, second = answers(path, lambda bitmaps: np.array([[0.2, 0.7, 0.1]] * 2), top=2)
+    assert first == {
+        "key_id": "17",
+        "word": "cake",
+        "predictions": [
+            {"label": "cake", "probability": 0.7},
+            {"label": "cat", "probability": 0.2},
+        ],
+    }
+    assert set(second) == {"predictions"}
+
+
+def test_a_bad_line_is_answered_in_its_place(tmp_path):
+    path = write_lines(tmp_path / "a.ndjson", SQUARE, b"{", b"", {"drawing": []}, BAR)
+    results = answers(path, lambda bitmaps: np.full((len(bitmaps), 3), 1 / 3))
+    assert [result.get("error") for result in results] == [None, "not JSON", "no strokes", None]
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_a_run_is_loaded_with_its_labels(trained, checkpoint):
+    classifier = load_run(trained[0], checkpoint)
+    assert classifier.labels == LABELS
+    bitmaps = np.stack([rasterize(SQUARE["drawing"]), rasterize(BAR["drawing"])])
+    probabilities = classifier(bitmaps)
+    assert probabilities.shape == (2, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(classifier(bitmaps[:1]), probabilities[:1], rtol=1e-5)
+
+
+def test_a_run_is_computed_in_float32_whatever_was_set_before(trained):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = load_saved_run(trained[0], "best")
+        assert {layer.compute_dtype for layer in run.model.layers} == {"float32"}
+        assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
+        run = load_saved_run(trained[0], "best", "mixed_bfloat16")
+        assert "bfloat16" in {layer.compute_dtype for layer in run.model.layers}
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
+def test_predictions_on_the_validation_split_have_the_accuracy_of_the_evaluation(trained):
+    """The checkpoint restored is the one evaluated, the labels in the same order."""
+    run_dir, directory, manifest = trained
+    bitmaps, classes = first_drawings(DataSet(directory, manifest), "validation", 1000)
+    state = read_state(run_dir)
+    for checkpoint in ("best", "last"):
+        correct = load_run(run_dir, checkpoint)(bitmaps).argmax(axis=1) == classes
+        assert correct.mean() == getattr(state, checkpoint).evaluation["top1"]
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no run directory \(no config.json\)"):
+        load_run(str(tmp_path), "best")
+
+
+def test_an_export_answers_as_its_run_does(trained, lite_model, tmp_path):
+    """From a file, from standard input, and through the command."""
+    lines = [SQUARE, BAR, SQUARE | {"key_id": "18"}] * 5
+    path = write_lines(tmp_path / "a.ndjson", *lines)
+    (batch,) = read_batches([path], 100)
+    expected = predict.predict(batch, load_run(trained[0], "best"), 3)
+    assert predict.predict(batch, load_export(lite_model), 3) == approx(expected)
+    for arguments in ([f"--model={lite_model}"], [f"--run_dir={trained[0]}", "--checkpoint=best"]):
+        with open(path, encoding="utf-8") as file:
+            done = run_predict(*arguments, "--batch_size=4", path, "-", stdin=file, check=True)
+        printed = [json.loads(line) for line in done.stdout.splitlines()]
+        assert printed == approx(expected + expected)
+        assert done.stderr == ""
+
+
+def test_real_raw_drawings_have_the_classes_of_their_simplified_twins(sample, lite_model, tmp_path):
+    with open(sample / "raw_simplified_pairs.ndjson", encoding="utf-8") as file:
+        pairs = [json.loads(text) for text in file]
+    results = []
+    for kind in ("raw", "simplified"):
+        lines = [{"key_id": pair["key_id"], "drawing": pair[kind]} for pair in pairs]
+        path = write_lines(tmp_path / kind, *lines)
+        (batch,) = read_batches([path], len(lines))
+        results.append(predict.predict(batch, load_export(lite_model), 1))
+    assert results[0] == results[1]
+    assert len({answer["predictions"][0]["label"] for answer in results[0]}) > 1
+
+
+def test_bad_lines_are_named_and_the_others_answered(lite_model, tmp_path):
+    path = write_lines(tmp_path / "a.ndjson", SQUARE, b"{", BAR)
+    done = run_predict(f"--model={lite_model}", path)
+    assert [list(json.loads(line))[-1] for line in done.stdout.splitlines()] == [
+        "predictions",
+        "error",
+        "predictions",
+    ]
+    assert done.stderr == f"{path}:2: not JSON\nerror: 1 of the lines could not be classified\n"
+    assert done.returncode == 1
+
+
+def test_who_writes_a_line_and_waits_is_answered(lite_model):
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainer.predict", f"--model={lite_model}", "--top=1", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        for _ in range(3):
+            process.stdin.write(json.dumps(SQUARE).encode() + b"\n")
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], 60)[0], "no answer in a minute"
+            assert json.loads(process.stdout.readline())["key_id"] == "17"
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(lite_model, tmp_path):
+    path = write_lines(tmp_path / "a.ndjson", *[SQUARE] * 5000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainer.predict", f"--model={lite_model}", path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert json.loads(process.stdout.readline())["word"] == "cake"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-"], "either --run_dir or --model is needed"),
+        (["--run_dir=a", "--model=b", "-"], "either --run_dir or --model is needed"),
+        (["--model=b", "--checkpoint=last", "-"], "--checkpoint chooses from a --run_dir; "),
+        (["--model=b"], "no input: name ndjson files, or - for standard input"),
+        (["--model=b", "nowhere.ndjson"], "nowhere.ndjson: no such file"),
+        (["--model=b", "-"], "b: no such file or directory"),
+    ],
+)
+def test_wrong_flags_are_one_line(arguments, message):
+    done = run_predict(*arguments, stdin=subprocess.DEVNULL)
+    assert done.stderr.startswith(f"error: {message}")
+    assert (done.stderr.count("\n"), done.stdout, done.returncode) == (1, "", 2)
+
+
+def approx(results):
+    """Answers with probabilities that may differ by a unit in the last place shown."""
+    return [
+        answer
+        | {
+            "predictions": [
+                {**each, "probability": pytest.approx(each["probability"], abs=1.1e-4)}
+                for each in answer["predictions"]
+            ]
+        }
+        for answer in results
+    ]

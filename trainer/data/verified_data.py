@@ -1,0 +1,182 @@
+"""A data set that training, evaluation and export read: checked before, during and after."""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import tensorflow as tf
+
+from pipeline.cli.errors import RunError, UserError
+from pipeline.dataset import records
+from pipeline.dataset.manifests import DataSet, Shard, read_manifest
+from trainer.data.readers import MAX_READERS, deal
+from trainer.hardware.hosts import ONE_HOST, Hosts
+from trainer.runs import storage
+
+TRAINING_SPLITS = ("train", "validation")
+
+# What is known of a shard's file that was compared with the manifest: its SHA-256, and its length
+# and time then. While those two are the same, it need not be read again.
+Seen = dict[str, list[Any]]  # by file name: [bytes, time in ns, SHA-256]
+
+# What TensorFlow's file systems raise, after their own retries, for a file that was there before.
+_UNREADABLE = (
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+)
+
+
+class VerifiedData(DataSet):
+    """Some splits of a data set, whose shards are compared with the manifest while they are read.
+
+    A record's own checksums find damage, but not a shard of another data set that happens to have
+    the right length. No figure and no checkpoint counts before `raise_if_damaged(wait=True)`.
+    """
+
+    def __init__(self, directory: str, splits: Sequence[str], hosts: Hosts = ONE_HOST) -> None:
+        """Check what shows without reading the shards.
+
+        Each file is asked once for its length and time, kept in `times` by name: on gs:// that is a
+        request.
+
+        Args:
+          directory: of the data set.
+          splits: that are read.
+          hosts: each looks at its own shards only.
+
+        Raises:
+          UserError: there is no data set, a split is empty, the images are of an unknown encoding,
+            or a shard is missing or of another length.
+        """
+        super().__init__(directory, read_manifest(directory, storage.read_file), storage.read_file)
+        encoding = self.manifest.image["encoding"]
+        if encoding not in records.DECODERS:
+            raise UserError(f"{directory}: images of an unknown encoding, {encoding}")
+        self.seen: Seen = {}
+        self._shards: list[Shard] = []
+        for split in splits:
+            self._shards += itertools.chain(*hosts.own(deal(self.split(split).shards)))
+        self.times = {shard.file: self._check_length(shard) for shard in self._shards}
+        self._problems: list[str] = []
+        self._is_compared = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self, seen: Mapping[str, Sequence[Any]] | None = None) -> Self:
+        """Begin to compare, in a thread; it costs a core about a second per GB.
+
+        Args:
+          seen: what `seen` was of an earlier object; files that are as they were then are not read.
+        """
+        self.seen = {name: list(each) for name, each in (seen or {}).items()}
+        self._thread.start()
+        return self
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether every shard was found to be the manifest's."""
+        return self._is_compared and not self._problems
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a shard was found not to be the manifest's."""
+        return bool(self._problems)
+
+    def raise_if_damaged(self, wait: bool) -> None:
+        """Look at what was found so far, or wait for the end.
+
+        Raises:
+          RunError: a shard is not the manifest's.
+        """
+        if wait:
+            self._thread.join()
+        if self._failure:
+            raise self._failure
+        if self._problems:
+            raise RunError("; ".join(self._problems))
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn TensorFlow's errors of reading the shards into one line.
+
+        Raises:
+          RunError: a shard is damaged, foreign or gone.
+        """
+        try:
+            yield
+        except tf.errors.DataLossError as error:
+            self.raise_if_damaged(wait=True)  # which names it
+            raise RunError(f"{self.directory}: damaged ({error.message})") from None
+        except _UNREADABLE as error:
+            reason = f"cannot be read any more ({error.message})"
+            raise RunError(f"{self.directory}: {reason}") from None
+        except tf.errors.InvalidArgumentError as error:  # maybe of a record that is no example
+            self.raise_if_damaged(wait=True)
+            if "IteratorGetNext" not in str(error):
+                raise
+            reason = error.message.splitlines()[0].rpartition("Iterator::")[2].partition(": ")[2]
+            raise RunError(
+                f"{self.directory}: holds a record that is no example of a data set ({reason})"
+            ) from None
+
+    def _run(self) -> None:
+        try:
+            self._compare()
+        except Exception as error:  # raised again where it is asked for
+            self._failure = error
+
+    def _compare(self) -> None:
+        for shard in self._shards:
+            path = self.path(shard)
+            try:
+                if self.seen.get(shard.file) == [*self.times[shard.file], shard.sha256]:
+                    continue
+                found = storage.sha256(path)
+            except OSError as error:
+                self._problems.append(f"{path}: cannot be read any more: {error.strerror}")
+                continue
+            if found != shard.sha256:
+                self._problems.append(f"{path}: damaged, or of another data set")
+            else:
+                self.seen[shard.file] = [*self.times[shard.file], found]
+        self._is_compared = True
+
+    def _check_length(self, shard: Shard) -> list[int]:
+        """Return length and time of a shard's file: see `storage.length_and_time`."""
+        try:
+            actual_bytes, time_ns = storage.length_and_time(self.path(shard))
+        except OSError as error:
+            raise UserError(f"{self.path(shard)}: {error.strerror}") from None
+        if actual_bytes != shard.bytes:
+            raise UserError(
+                f"{self.path(shard)}: {actual_bytes} bytes long, but {shard.bytes} by the "
+                "manifest; copy or prepare the data set again"
+            )
+        return [actual_bytes, time_ns]
+
+
+def check_trainable(data: VerifiedData, batch_size: int, hosts: Hosts = ONE_HOST) -> None:
+    """Check a data set against a batch size and a number of hosts.
+
+    Raises:
+      UserError: the training split is smaller than a batch, or there are more hosts than readers or
+        rows in a batch.
+    """
+    split = data.split("train")
+    readers = deal(split.shards)
+    if batch_size < hosts.count:
+        raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts.count} hosts")
+    if hosts.count > len(readers):
+        raise UserError(
+            f"{hosts.count} hosts, but {len(readers)} readers of the training shards in "
+            f"{data.directory} (one a shard, at most {MAX_READERS}, whatever the number of hosts)"
+        )
+    if batch_size > split.records:
+        raise UserError(
+            f"--batch_size={batch_size} is larger than the training split of {data.directory}, "
+            f"{split.records} drawings"
+        )

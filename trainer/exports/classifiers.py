@@ -1,0 +1,201 @@
+"""Bitmaps in, probabilities out: a run's checkpoint, or what trainer.export has written.
+
+Each form imports what it needs when it is loaded: a TensorFlow Lite model needs no TensorFlow.
+"""
+
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.cli.errors import UserError
+from pipeline.dataset.records import IMAGE_SIZE
+from trainer.hardware.quiet_tensorflow import quiet_start
+
+if TYPE_CHECKING:
+    from trainer.runs.saved_runs import SavedRun
+
+# What trainer.export writes, by format.
+FILES = {
+    "keras": "model.keras",
+    "saved_model": "saved_model",
+    "tflite_float32": "model_float32.tflite",
+    "tflite_float16": "model_float16.tflite",
+    "tflite_int8": "model_int8.tflite",
+}
+LABELS = "labels.txt"  # in each of them: a label a line, the line number from 0 is the class index
+DESCRIPTION = "architecture.json"  # in a .keras file: see trainer.exports.exporters
+_MAX_THREADS = 8  # the small maps of one drawing keep no more busy
+
+
+class Classifier(NamedTuple):
+    """Call it to classify drawings."""
+
+    labels: tuple[str, ...]
+    classify: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, bitmaps: np.ndarray) -> np.ndarray:
+        """[B, 85, 85] uint8 of 0 and 1, B at least 1 → [B, classes] float32 probabilities."""
+        return self.classify(bitmaps)
+
+
+def load_run(run_dir: str, checkpoint: str) -> Classifier:
+    """The checkpoint "best", "last" or of an epoch of a run, computed in float32.
+
+    Raises:
+      UserError: it is no run directory, or no epoch is finished.
+      RunError: the checkpoint is damaged.
+    """
+    with quiet_start():
+        from trainer.runs import saved_runs
+    return from_run(saved_runs.load_run(run_dir, checkpoint))
+
+
+def from_run(run: "SavedRun") -> Classifier:
+    """A checkpoint that is loaded already."""
+    return _from_keras(run.with_probabilities(), run.labels)
+
+
+def load_export(path: str) -> Classifier:
+    """What trainer.export has written: a .keras or .tflite file or a SavedModel directory.
+
+    Raises:
+      UserError: it is none of these, damaged, without labels, or a package is missing.
+    """
+    if not os.path.exists(path):
+        raise UserError(f"{path}: no such file or directory")
+    if os.path.isdir(path):
+        return _load_saved_model(path)
+    if path.endswith(".keras"):
+        return _from_keras(*load_keras(path))
+    if path.endswith(".tflite"):
+        return _load_tflite(path)
+    raise UserError(f"{path}: neither a .keras or .tflite file nor a SavedModel directory")
+
+
+def litert_threads() -> int:
+    """On how many threads a TensorFlow Lite model runs here."""
+    return min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+
+
+def bitmap_function(network: Any) -> Callable[[Any], Mapping[str, Any]]:
+    """A tf.function: bitmaps, [B, 85, 85] uint8 of 0 and 1 → probabilities, [B, classes] float32.
+
+    Args:
+      network: a keras.Model from [B, 85, 85, 1] float32 to probabilities.
+    """
+    import tensorflow as tf
+
+    signature = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE], tf.uint8, name="bitmaps")
+
+    @tf.function(input_signature=[signature], jit_compile=False)
+    def classify(bitmaps: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.cast(bitmaps, tf.float32)[..., tf.newaxis]
+        return {"probabilities": network(images, training=False)}
+
+    return classify
+
+
+def _from_keras(network: Any, labels: tuple[str, ...]) -> Classifier:
+    function = bitmap_function(network)
+    return Classifier(labels, lambda bitmaps: function(bitmaps)["probabilities"].numpy())
+
+
+def load_keras(path: str) -> tuple[Any, tuple[str, ...]]:
+    """The keras.Model in a .keras file, from images to probabilities, and its labels.
+
+    Raises:
+      UserError: trainer.export has not written the file, or it is damaged.
+    """
+    labels = _zipped_labels(path)
+    with quiet_start():
+        import keras
+    try:
+        return keras.saving.load_model(path, compile=False), labels
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise _cannot_load(path, error) from None
+
+
+def _load_saved_model(path: str) -> Classifier:
+    if not os.path.exists(os.path.join(path, "saved_model.pb")):
+        raise UserError(
+            f"{path}: no SavedModel (no saved_model.pb); --model takes one of a directory's exports"
+        )
+    with quiet_start():
+        import tensorflow as tf
+
+        from trainer.runs import storage
+    try:
+        with storage.literal(path) as directory:
+            model = tf.saved_model.load(directory)
+        labels = model.signatures["labels"]()["labels"].numpy()
+        function = model.signatures["serving_default"]
+    except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
+        raise _cannot_load(path, error) from None
+
+    def classify(bitmaps: np.ndarray) -> np.ndarray:
+        return function(bitmaps=tf.constant(bitmaps))["probabilities"].numpy()
+
+    return Classifier(tuple(label.decode() for label in labels), classify)
+
+
+def _load_tflite(path: str) -> Classifier:
+    labels = _zipped_labels(path)
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise UserError(f"{path} needs ai-edge-litert: pip install '.[trainer]'") from None
+    try:
+        with quiet_start():  # it tells which of its kernels it takes
+            interpreter = Interpreter(path, num_threads=litert_threads())
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise _cannot_load(path, error) from None
+    (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def classify(bitmaps: np.ndarray) -> np.ndarray:
+        images = _quantize(bitmaps[..., np.newaxis], source)
+        outputs = np.empty((len(bitmaps), len(labels)), result["dtype"])
+        # One at a time: batches take as long and a hundredfold of memory.
+        for row, output in enumerate(outputs):
+            interpreter.set_tensor(source["index"], images[row : row + 1])
+            interpreter.invoke()
+            output[:] = interpreter.get_tensor(result["index"])[0]
+        return _dequantize(outputs, result)
+
+    return Classifier(labels, classify)
+
+
+def _quantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
+    """Numbers as a tensor of a TensorFlow Lite model holds them: value / scale + zero point."""
+    scale, zero_point = tensor["quantization"]  # a scale of 0: not quantized
+    if scale:
+        values = np.rint(values / scale + zero_point)
+    return values.astype(tensor["dtype"])
+
+
+def _dequantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
+    """The inverse of `_quantize`, float32."""
+    scale, zero_point = tensor["quantization"]
+    if scale:
+        return (values.astype(np.float32) - zero_point) * np.float32(scale)
+    return values.astype(np.float32)
+
+
+def _zipped_labels(path: str) -> tuple[str, ...]:
+    """The labels in a .keras file, which is a ZIP archive, or a .tflite file, which ends in one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(archive.read(LABELS).decode().splitlines())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        raise UserError(
+            f"{path}: no {LABELS} in it; damaged, or not written by trainer.export"
+        ) from None
+
+
+def _cannot_load(path: str, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be loaded: {str(error).strip().splitlines()[0]}")

@@ -1,0 +1,109 @@
+"""What the machine offers: precision and replicas."""
+
+import platform
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pipeline.cli.errors import UserError
+from trainer.hardware.hosts import Hosts
+
+
+def choose_precision() -> str:
+    """The fastest of `config.PRECISIONS` that the hardware computes natively."""
+    gpus = tf.config.list_physical_devices("GPU")
+    capabilities = [
+        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        for gpu in gpus
+    ]
+    return precision_for(capabilities, _cpu_flags())
+
+
+def precision_for(gpu_capabilities: Sequence[tuple[int, int]], cpu_flags: set[str]) -> str:
+    """The rule of `choose_precision`.
+
+    Args:
+      gpu_capabilities: the CUDA compute capability of each GPU, (major, minor); the oldest decides.
+      cpu_flags: the CPU's flags as Linux names them.
+    """
+    if gpu_capabilities:
+        major, _ = min(gpu_capabilities)
+        if major >= 8:  # Ampere on: bfloat16 tensor cores, no loss scaling needed
+            return "mixed_bfloat16"
+        return "mixed_float16" if major == 7 else "float32"  # Volta, Turing: float16 ones only
+    return "mixed_bfloat16" if cpu_flags & {"amx_bf16", "avx512_bf16"} else "float32"
+
+
+def training_devices() -> list[str]:
+    """The GPUs, or the CPU where there are none."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return [device.name for device in gpus or tf.config.list_logical_devices("CPU")[:1]]
+
+
+def choose_xla(
+    setting: str, devices: Sequence[str], hosts: Hosts, is_deterministic: bool = False
+) -> bool:
+    """Whether forward and backward pass are compiled by XLA.
+
+    On a CPU oneDNN's convolutions are three times as fast. Under several replicas TensorFlow cannot
+    compile what they exchange; Keras' "auto" makes the same choices. XLA has no deterministic
+    gradient of max-pooling.
+
+    Args:
+      setting: one of `config.XLA`.
+      devices: of the replicas of this host.
+      hosts: that train together.
+      is_deterministic: whether operations are.
+
+    Raises:
+      UserError: "on" for several replicas, or with deterministic operations.
+    """
+    if setting == "on" and is_deterministic:
+        raise UserError("--xla=on: not with --deterministic, which XLA cannot be for max-pooling")
+    is_alone = len(devices) == 1 and hosts.count == 1
+    if setting == "on" and not is_alone:
+        raise UserError("--xla=on: only with a single GPU or the CPU")
+    if setting == "auto":
+        return is_alone and not is_deterministic and ":GPU:" in devices[0]
+    return setting == "on"
+
+
+def hardware() -> list[str]:
+    """Name the GPUs, or the CPU where there are none."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return [each.get("device_name", "GPU") for each in details] or [_cpu_name()]
+
+
+def make_deterministic() -> None:
+    """From now on, TensorFlow's operations give the same result to the bit each time.
+
+    On the CPU they do anyway, though some round differently then. On GPUs some add up in an order
+    that varies; these become slower, and one that has no other way raises an error.
+    """
+    tf.config.experimental.enable_op_determinism()
+
+
+def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:
+    """One replica on each of a host's devices; for a single one TensorFlow's default strategy."""
+    if len(devices) > 1:
+        return tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.get_strategy()
+
+
+def _cpu_flags() -> set[str]:
+    return {flag for flags in _cpu_info("flags") for flag in flags.split()}
+
+
+def _cpu_name() -> str:
+    return next(iter(_cpu_info("model name")), platform.machine())
+
+
+def _cpu_info(field: str) -> list[str]:
+    """Return what Linux says of each core; nothing elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = [line.partition(":") for line in file]
+    except OSError:
+        return []
+    return [value.strip() for name, _, value in lines if name.strip() == field]

@@ -1,0 +1,104 @@
+"""The two files of `trainer.evaluate --output`: scores, and what was predicted for every drawing.
+
+No TensorFlow here: analysis reads them.
+"""
+
+import contextlib
+import hashlib
+import os
+from typing import Any
+
+from pipeline.cli.errors import UserError
+from trainer.runs import predictions, run_directory
+from trainer.runs.predictions import Predictions
+
+FORMAT = "evaluation of trainer.evaluate"
+FORMAT_VERSION = 1
+
+
+def predictions_path(path: str) -> str:
+    """The file beside an evaluation's JSON file `path`."""
+    return predictions.path_of(os.path.dirname(path), os.path.basename(path).removesuffix(".json"))
+
+
+def check_no_run_file(flag: str, path: str) -> None:
+    """Keeps what a run directory holds from being overwritten by `path`, the value of `flag`.
+
+    Raises:
+      UserError: it is a file that belongs to a run.
+    """
+    directory, name = os.path.split(path)
+    if os.path.exists(os.path.join(directory, run_directory.CONFIG)) and name in (
+        run_directory.CONFIG,
+        run_directory.HISTORY,
+        run_directory.METRICS,
+        run_directory.EVALUATION,
+    ):
+        raise UserError(f"--{flag}={path}: a file of the run itself; choose another name")
+
+
+def write(path: str, evaluation: dict[str, Any], answers: Predictions) -> None:
+    """Writes both files; what was there stays if that fails.
+
+    The JSON file names the other's hash: a kill between the two renamings leaves files that do not
+    belong together, which `read` notices.
+
+    Raises:
+      UserError: they cannot be written.
+    """
+    beside = predictions_path(path)
+    new, new_beside = f"{path}.new", f"{beside}.new"
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        predictions.save(new_beside, answers)
+        evaluation = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **evaluation,
+            "predictions_sha256": _sha256(new_beside),
+        }
+        run_directory.write_json(new, evaluation)
+        os.replace(new_beside, beside)
+        os.replace(new, path)
+    except OSError as error:
+        for leftover in (new, f"{new}.tmp", new_beside):
+            with contextlib.suppress(OSError):
+                os.remove(leftover)
+        raise UserError(f"{error.filename or path}: cannot be written: {error.strerror}") from None
+
+
+def read(path: str) -> dict[str, Any]:
+    """The content of the JSON file.
+
+    Raises:
+      UserError: it is not there, damaged, or no file of `write`.
+    """
+    fields = run_directory.read_json(path)
+    if fields.get("format") != FORMAT:
+        raise UserError(f"{path}: not written by this version's trainer.evaluate --output")
+    if fields.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path}: format version {fields.get('format_version')}, unknown here")
+    return fields
+
+
+def read_predictions(path: str, evaluation: dict[str, Any]) -> Predictions:
+    """The predictions beside `path`, whose content is `evaluation`.
+
+    Raises:
+      UserError: they are not there, damaged, or of another evaluation.
+    """
+    beside = predictions_path(path)
+    try:
+        is_its_own = _sha256(beside) == evaluation.get("predictions_sha256")
+    except OSError as error:
+        raise UserError(f"{beside}: {error.strerror}") from None
+    if not is_its_own:
+        raise UserError(
+            f"{beside}: damaged, or not of {path}; run trainer.evaluate --output={path} again"
+        )
+    return predictions.load(beside)
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()

@@ -1,0 +1,239 @@
+"""The weights that a run starts from (--init_from): those of another run, or of a .keras file.
+
+The source is read once. From then on the run's own config.json says which weights they were and of
+which architecture, and the source may go. TensorFlow is imported only to read weights.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.cli.errors import UserError
+from pipeline.cli.paths import is_remote
+from trainer.config import TrainConfig
+from trainer.exports import classifiers
+from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.models.architecture_file import parse_architecture
+from trainer.models.experiments import Experiment
+from trainer.runs import run_directory
+
+if TYPE_CHECKING:
+    import keras
+
+    from trainer.hardware.hosts import Hosts
+
+_HEAD = "logits/"  # begins the paths of the variables that depend on the categories
+
+
+@dataclasses.dataclass(frozen=True)
+class InitialWeights:
+    """A model's weights, as validation found them best."""
+
+    path: str  # of the source, as it was given
+    epoch: int | None  # after which they were saved; None where an older .keras file does not say
+    labels: tuple[str, ...]
+    values: dict[str, np.ndarray]  # by the path of the variable, such as a1_1_1/kernel
+
+    def describe(self) -> dict[str, Any]:
+        """What config.json keeps of them."""
+        digest = hashlib.sha256()
+        for path, value in sorted(self.values.items()):
+            digest.update(f"{path} {value.dtype} {value.shape}\n".encode())
+            digest.update(value.tobytes())
+        return {
+            "path": os.path.abspath(self.path),
+            "weights_sha256": digest.hexdigest(),
+            "epoch": self.epoch,
+        }
+
+    def fits_head(self, labels: Sequence[str]) -> bool:
+        """Whether the head is for these categories, in this order."""
+        return self.labels == tuple(labels)
+
+    def copy_to(self, model: "keras.Model", labels: Sequence[str]) -> None:
+        """Gives a model these weights; a head for other categories stays as it is.
+
+        Raises:
+          UserError: the model has other weights; it is left as it was.
+        """
+        values = self.values
+        variables = {variable.path: variable for variable in model.weights}
+        if not self.fits_head(labels):
+            values, variables = _without_head(values), _without_head(variables)
+        for path in [*variables, *values]:
+            there, here = (
+                f"of shape {tuple(of[path].shape)}" if path in of else "missing"
+                for of in (values, variables)
+            )
+            if there != here:
+                raise UserError(
+                    f"--init_from={self.path}: of another architecture: {path} is {there} there "
+                    f"and {here} here; leave out --experiment and --architecture to take the "
+                    "source's own, or give the one that it was trained with"
+                )
+        for path, variable in variables.items():
+            variable.assign(values[path])
+
+    def tell(self, labels: Sequence[str]) -> str:
+        """Where a run on these categories starts, in words."""
+        epoch = f", epoch {self.epoch}" if self.epoch else ""
+        head = (
+            "its head too" if self.fits_head(labels) else f"new head for {len(labels)} categories"
+        )
+        return f"{self.path}{epoch}; {head}"
+
+
+def _without_head(by_path: dict[str, Any]) -> dict[str, Any]:
+    return {path: value for path, value in by_path.items() if not path.startswith(_HEAD)}
+
+
+def find_experiment(init_from: str, run_dir: str | None) -> Experiment:
+    """The experiment of a source, as it was trained.
+
+    Args:
+      init_from: a run directory or a .keras file.
+      run_dir: that of the run that starts there; where it has begun, the source is not looked at.
+
+    Raises:
+      UserError: the source is neither, or does not say.
+    """
+    if run_dir and known_source(init_from, run_dir):
+        source = os.path.join(run_dir, run_directory.CONFIG)
+        description = run_directory.read_config(run_dir)
+    elif _check_kind(init_from) == "run":
+        source = os.path.join(init_from, run_directory.CONFIG)
+        description = run_directory.read_config(init_from)
+    else:
+        source = init_from
+        description = _read_description(init_from)
+        if not description:
+            raise UserError(
+                f"--init_from={init_from}: does not say of which architecture it is, as files of "
+                "an older trainer.export; --experiment or --architecture is needed"
+            )
+    architecture = parse_architecture(description.get("architecture"), source)
+    name = description.get("experiment")
+    if not isinstance(name, str):
+        raise UserError(f"{source}: damaged: no experiment in it")
+    return Experiment(name, architecture, f"the architecture of {init_from}")
+
+
+def known_source(init_from: str, run_dir: str) -> dict[str, Any] | None:
+    """What config.json of a run that has begun keeps of its source; None if it has not, or began
+    elsewhere.
+
+    Raises:
+      UserError: config.json cannot be read.
+    """
+    if is_remote(run_dir) or not os.path.exists(os.path.join(run_dir, run_directory.CONFIG)):
+        return None
+    known = run_directory.read_config(run_dir).get("init_from")
+    is_same = isinstance(known, dict) and known.get("path") == os.path.abspath(init_from)
+    return known if is_same else None
+
+
+def find_weights(
+    config: TrainConfig, labels: Sequence[str], hosts: "Hosts"
+) -> tuple[dict[str, Any] | None, InitialWeights | None]:
+    """What config.json is to say of the source, and its weights where they are needed.
+
+    Only the first host reads the source, and only while no checkpoint of the run exists.
+
+    Args:
+      config: the run.
+      labels: of its categories.
+      hosts: all of which call this.
+
+    Raises:
+      UserError: the source cannot be used, or has changed since the run began.
+      RunError: its checkpoint, or the run's own state, is damaged.
+    """
+    known = weights = None
+    if config.init_from and hosts.is_first:
+        known = known_source(config.init_from, config.run_dir)
+        if known is None or run_directory.read_state(config.run_dir).newest is None:
+            weights = _read_fitting(config, labels)
+            found = weights.describe()
+            if known and known.get("weights_sha256") != found["weights_sha256"]:
+                raise UserError(
+                    f"--init_from={config.init_from}: its weights have changed since "
+                    f"{config.run_dir} began with them; choose another --run_dir"
+                )
+            known = known or found
+    known = hosts.from_first(known)
+    return (known if config.init_from else None), weights
+
+
+def read_weights(path: str) -> InitialWeights:
+    """The best weights of a run, or those in a .keras file.
+
+    Raises:
+      UserError: it is neither, or no epoch of the run is finished.
+      RunError: the run's checkpoint is damaged.
+    """
+    if _check_kind(path) == "run":
+        with quiet_start():
+            from trainer.runs import saved_runs
+        run = saved_runs.load_run(path, "best")
+        return InitialWeights(path, run.epoch, run.labels, _values(run.model))
+    model, labels = classifiers.load_keras(path)
+    return InitialWeights(path, _read_description(path).get("epoch"), labels, _values(model))
+
+
+def _values(model: "keras.Model") -> dict[str, np.ndarray]:
+    return {variable.path: variable.numpy() for variable in model.weights}
+
+
+def _read_fitting(config: TrainConfig, labels: Sequence[str]) -> InitialWeights:
+    """The weights, of which a model was made: what does not fit shows before the run has begun."""
+    assert config.init_from
+    source, run_dir = (os.path.realpath(each) for each in (config.init_from, config.run_dir))
+    if os.path.commonpath([source, run_dir]) == run_dir:
+        raise UserError(
+            f"--init_from={config.init_from}: the run's own; a run goes on with more --epochs, "
+            "and to start another one from it choose another --run_dir"
+        )
+    weights = read_weights(config.init_from)
+    with quiet_start():
+        from trainer.model import build_model
+    weights.copy_to(build_model(config.experiment, len(labels)), labels)
+    return weights
+
+
+def _check_kind(path: str) -> str:
+    """`run` or `keras`.
+
+    Raises:
+      UserError: it is neither.
+    """
+    if is_remote(path):
+        raise UserError(f"--init_from={path}: it has to be on this machine")
+    if not os.path.exists(path):
+        raise UserError(f"--init_from={path}: no such file or directory")
+    if os.path.isdir(path):
+        return "run"
+    if path.endswith(".keras"):
+        return "keras"
+    raise UserError(f"--init_from={path}: neither a run directory nor a .keras file")
+
+
+def _read_description(path: str) -> dict[str, Any]:
+    """What a .keras file says of its model; nothing in files of an older trainer.export."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if classifiers.DESCRIPTION not in archive.namelist():
+                return {}
+            description = json.loads(archive.read(classifiers.DESCRIPTION))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (zipfile.BadZipFile, ValueError):
+        raise UserError(f"{path}: damaged, or not written by trainer.export") from None
+    if not isinstance(description, dict):
+        raise UserError(f"{path}: damaged: {classifiers.DESCRIPTION} is no JSON object")
+    return description

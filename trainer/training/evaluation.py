@@ -1,0 +1,226 @@
+"""A model over a whole split, every example once."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.cli.errors import RunError, UserError
+from pipeline.cli.paths import is_remote
+from pipeline.dataset.manifests import Manifest
+from trainer.data.input_pipeline import Batch, Examples, evaluation_batches, evaluation_order
+from trainer.data.verified_data import VerifiedData
+from trainer.hardware.replicas import Share
+from trainer.runs import run_directory
+from trainer.runs.predictions import Predictions
+from trainer.runs.saved_runs import load_run
+from trainer.training.memory import out_of_memory
+from trainer.training.metrics import Metrics
+from trainer.training.steps import EvaluationStep, make_evaluation_step
+
+
+def evaluate(
+    step: EvaluationStep, batches: Iterable[Batch], labels: tuple[str, ...]
+) -> tuple[dict[str, Any], Predictions]:
+    """The metrics of `Metrics.result` over all examples of `batches`, and the answers to each.
+
+    Raises:
+      RunError: a logit is not finite.
+    """
+    metrics = Metrics(len(labels))
+    predictions = []
+    for batch in batches:
+        logits, of_batch = (value.numpy() for value in step(batch))
+        metrics.add(logits, of_batch)
+        predictions.append(Predictions.from_logits(logits, of_batch))
+    result = metrics.result(labels)
+    if not math.isfinite(result["loss"]):
+        raise RunError(f"the loss of the evaluation is {result['loss']}")
+    return result, Predictions.concatenate(predictions)
+
+
+class Categories(NamedTuple):
+    """Which categories are evaluated: the only ones that can be the answer, or are drawn."""
+
+    labels: tuple[str, ...]
+    logits: np.ndarray  # [labels] int64, where in the logits of the run's model each stands
+    classes: np.ndarray  # [labels of the data set] int64, which each is, -1 for those left out
+
+
+def evaluate_run(
+    run_dir: str,
+    dataset: str,
+    split: str,
+    checkpoint: str,
+    batch_size: int,
+    *,
+    labels: Sequence[str] | None = None,
+    mirror: bool = False,
+    raw_weights: bool = False,
+) -> tuple[dict[str, Any], Predictions]:
+    """Evaluates a checkpoint of a run on a split, in the run's precision.
+
+    Args:
+      run_dir: the run directory.
+      dataset: its labels may be a part of the run's, in any order.
+      split: of the data set.
+      checkpoint: "best" or "last".
+      batch_size: drawings at once.
+      labels: the categories to evaluate, as if the model knew no others; None: all of the run.
+      mirror: whether to take the mean of the probabilities of a drawing and of its mirror image.
+      raw_weights: whether to add, as "raw", the scores of the weights beside their average.
+
+    Returns:
+      what trainer.evaluate writes as JSON, and the predictions for the split's drawings of the
+      categories, in the order of the files; the classes of both are places among its "labels".
+
+    Raises:
+      UserError: the run has no checkpoint, or no average beside the raw weights; the data set
+        cannot be read or has no such drawings; a label is not the run's or not the data set's.
+      RunError: the checkpoint or a shard is damaged, or memory runs out.
+    """
+    data = VerifiedData(dataset, [split])
+    manifest = data.manifest
+    config = run_directory.read_config(run_dir)
+    categories = choose_categories(run_dir, config["labels"], dataset, manifest, labels)
+    _check_drawings(dataset, manifest, split, categories)
+    run = load_run(
+        run_dir, checkpoint, run_directory.latest(config, "precision"), with_raw=raw_weights
+    )
+    data.start(run_directory.read_seen(run_dir))
+
+    def evaluate_model(model: keras.Model) -> tuple[dict[str, Any], Predictions]:
+        step = make_evaluation_step(
+            tf.distribute.get_strategy(), adapt_model(model, categories, mirror)
+        )
+        places: list[np.ndarray] = []
+        with data.reading(), out_of_memory(batch_size):
+            batches = evaluation_batches(dataset, manifest, split, batch_size)
+            order = evaluation_order(manifest.splits[split], batch_size)
+            selected = select_drawings(batches, order, categories, batch_size, places)
+            scores, predictions = evaluate(step, selected, categories.labels)
+        return scores, predictions.at(np.concatenate(places))
+
+    scores, predictions = evaluate_model(run.model)
+    raw = {}
+    if run.raw_model:
+        raw_scores, _ = evaluate_model(run.raw_model)
+        raw = {"raw": {name: raw_scores[name] for name in ("top1", "top3", "map3", "loss")}}
+    data.raise_if_damaged(wait=True)
+    return {
+        "run_dir": os.path.abspath(run_dir),
+        "checkpoint": checkpoint,
+        "epoch": run.epoch,
+        "dataset": dataset if is_remote(dataset) else os.path.abspath(dataset),
+        "dataset_fingerprint": manifest.fingerprint,
+        "split": split,
+        "mirror": mirror,
+        "labels": list(categories.labels),
+        **raw,
+        **scores,
+        "run": run.config,
+    }, predictions
+
+
+def choose_categories(
+    run_dir: str,
+    run_labels: Sequence[str],
+    dataset: str,
+    manifest: Manifest,
+    labels: Sequence[str] | None,
+) -> Categories:
+    """The categories `labels`, or all of the run, found by name in the run and in the data set.
+
+    Raises:
+      UserError: one of `labels` is not in both, or, without them, the data set has one that the run
+        does not know.
+    """
+    for label in labels or ():
+        for owner, there in ((run_dir, run_labels), (dataset, manifest.labels)):
+            if label not in there:
+                raise UserError(f"--labels: {label!r} is no category of {owner}")
+    if labels is None and (unknown := [each for each in manifest.labels if each not in run_labels]):
+        more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
+        raise UserError(
+            f"{dataset}: {', '.join(map(repr, unknown[:3]))}{more} are not among the labels of "
+            f"{run_dir}; --labels=FILE can leave them out"
+        )
+    chosen = tuple(run_labels if labels is None else labels)
+    places = {label: index for index, label in enumerate(chosen)}
+    return Categories(
+        chosen,
+        np.array([run_labels.index(label) for label in chosen], np.int64),
+        np.array([places.get(label, -1) for label in manifest.labels], np.int64),
+    )
+
+
+def adapt_model(model: keras.Model, categories: Categories, mirror: bool) -> keras.Model:
+    """A model of the categories alone, weights shared; `mirror`: see `evaluate_run`.
+
+    The mean of two softmax is given as its logarithm: of such logits the softmax is that mean. It
+    is formed from log-probabilities, so that it is finite where the probabilities underflow.
+
+    Returns:
+      [B, 85, 85, 1] → [B, categories] float32 logits; the model itself if there is nothing to do.
+    """
+    is_whole = np.array_equal(categories.logits, np.arange(model.output.shape[-1]))
+    if is_whole and not mirror:
+        return model
+    (image,) = model.inputs
+
+    def logits_of(bitmaps: keras.KerasTensor) -> keras.KerasTensor:
+        logits = model(bitmaps)
+        return logits if is_whole else keras.ops.take(logits, categories.logits, axis=1)
+
+    logits = logits_of(image)
+    if mirror:
+        mirrored = logits_of(keras.ops.flip(image, axis=2))
+        logits = keras.ops.logaddexp(
+            keras.ops.log_softmax(logits), keras.ops.log_softmax(mirrored)
+        ) - math.log(2)
+    return keras.Model(image, logits)
+
+
+def select_drawings(
+    batches: tf.data.Dataset,
+    order: np.ndarray,
+    categories: Categories,
+    batch_size: int,
+    places: list[np.ndarray],
+) -> Iterator[Batch]:
+    """The drawings of the categories alone, as `Batch`es of one host, with their classes there.
+
+    Args:
+      batches: of all drawings.
+      order: their places in the files, [N] int64.
+      categories: that are evaluated.
+      batch_size: of what is selected.
+      places: to which those of the selected drawings are added.
+    """
+    if np.array_equal(categories.classes, np.arange(len(categories.classes))):
+        places.append(order)
+        yield from batches
+        return
+    classes = tf.constant(categories.classes)
+    drawings = batches.map(
+        lambda batch: Examples(batch.examples.images, tf.gather(classes, batch.examples.labels))
+    )
+    selected = (
+        tf.data.Dataset.zip((drawings.unbatch(), tf.data.Dataset.from_tensor_slices(order)))
+        .filter(lambda drawing, _: drawing.labels >= 0)
+        .batch(batch_size)
+    )
+    for examples, of_batch in selected:
+        places.append(of_batch.numpy())
+        count = tf.size(examples.labels)
+        yield Batch(examples, Share(tf.constant(0), count, count))
+
+
+def _check_drawings(dataset: str, manifest: Manifest, split: str, categories: Categories) -> None:
+    counts = manifest.splits[split].class_counts
+    if not sum(counts[label] for label in manifest.labels if label in categories.labels):
+        raise UserError(f"{dataset}: no drawings of these categories in its {split} split")
