@@ -185,8 +185,8 @@ def test_png_images_give_the_batches_of_packed_ones(data, tmp_path):
     manifest = write_dataset(tmp_path, train=SHARDS, validation=23, shards=4, encoding="png")
     pairs = zip(train_batches((str(tmp_path), manifest)), train_batches(data), strict=True)
     for png, packed in pairs:
-        np.testing.assert_array_equal(png.images, packed.images)
-        np.testing.assert_array_equal(png.labels, packed.labels)
+        np.testing.assert_array_equal(png.examples.images, packed.examples.images)
+        np.testing.assert_array_equal(png.examples.labels, packed.examples.labels)
 
 
 @pytest.mark.parametrize(
