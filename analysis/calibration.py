@@ -17,7 +17,7 @@ from analysis.reading.evaluations import ShownEvaluation
 from analysis.reading.predictions import Answers, read_answers
 from analysis.style import figures
 from analysis.style.uncertainty import CONFIDENCE, wilson_interval
-from pipeline.cli import command
+from pipeline import cli
 
 BINS = 15  # of equal width, as in Guo et al.
 
@@ -176,4 +176,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -18,8 +18,8 @@ from analysis.reading.evaluations import ShownEvaluation
 from analysis.reading.runs import ClassScore
 from analysis.style import category_rows, figures
 from analysis.style.uncertainty import CONFIDENCE, wilson_interval
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 
 RECALL: dict[str, Any] = {"color": figures.COLOURS[0], "marker": "o", "ms": 4.5, "mew": 0}
 PRECISION: dict[str, Any] = {
@@ -106,4 +106,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

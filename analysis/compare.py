@@ -13,9 +13,8 @@ from absl import flags
 from analysis.reading.runs import define_checkpoint_flag, define_run_dirs_flag, read_runs
 from analysis.style import figures, run_table
 from analysis.style.cost_scatter import plot_costs
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import check_output_file
+from pipeline import cli
+from pipeline.cli import UserError, check_output_file
 
 TABLES = {".md": run_table.to_markdown, ".csv": run_table.to_csv}
 
@@ -23,10 +22,8 @@ TABLES = {".md": run_table.to_markdown, ".csv": run_table.to_csv}
 def define_flags() -> None:
     define_run_dirs_flag()
     define_checkpoint_flag("last")
-    command.define_paths(
-        "table", [], "Tables to write, with commas between: .md or .csv.", kind="FILE"
-    )
-    command.define_paths(
+    cli.define_paths("table", [], "Tables to write, with commas between: .md or .csv.", kind="FILE")
+    cli.define_paths(
         "output",
         [],
         "Pictures to write, with commas between: .png, .svg, .pdf or .eps.",
@@ -64,4 +61,4 @@ def _write(path: str, text: str) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

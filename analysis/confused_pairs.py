@@ -18,8 +18,8 @@ from analysis.reading.predictions import Answers, read_answers, read_drawings
 from analysis.style import figures, tiles
 from analysis.style.similar_order import similarity
 from analysis.style.text_lines import wrap_to_width
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
 
 # Pixels of the PNG.
@@ -172,8 +172,8 @@ def _draw_mistake(
 
 def define_flags() -> None:
     evaluations.define_flags(with_dataset=True)
-    command.define_integer("pairs", 12, "Pairs of categories.", lower_bound=1, upper_bound=500)
-    command.define_integer(
+    cli.define_integer("pairs", 12, "Pairs of categories.", lower_bound=1, upper_bound=500)
+    cli.define_integer(
         "per_category", 6, "Drawings of each category of a pair.", lower_bound=1, upper_bound=100
     )
     figures.define_output_flag()
@@ -191,4 +191,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -22,7 +22,7 @@ from analysis.reading import evaluations
 from analysis.reading.evaluations import ShownEvaluation
 from analysis.style import figures, similar_order
 from analysis.style.text_lines import wrap_to_width
-from pipeline.cli import command
+from pipeline import cli
 
 MAX_NUMBERED = 20  # categories: with more there are no numbers in the cells
 MAX_NAMED = 110  # categories: with more the axes name groups of them
@@ -267,4 +267,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from analysis.reading import bitmaps
 from analysis.style import figures
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.dataset import manifests
 from pipeline.dataset.records import IMAGE_SIZE
 
@@ -187,12 +187,12 @@ def _show(axes: Axes, left: int, top: int, images: np.ndarray, line: int) -> Non
 
 
 def define_flags() -> None:
-    command.define_path("dataset", None, "Directory of the data set.", required=True)
+    cli.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
     flags.DEFINE_list(
         "split", ["train"], "Which splits to show, with commas between: train, validation, test."
     )
-    command.define_integer(
+    cli.define_integer(
         "per_category", 8, "Drawings of each category and split.", lower_bound=1, upper_bound=10**4
     )
     flags.DEFINE_list(
@@ -210,4 +210,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

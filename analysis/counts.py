@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullLocator
 
 from analysis.style import category_rows, figures
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.dataset import manifests
 
 # Colours and shapes, so that neither is needed to tell the splits apart.
@@ -99,7 +99,7 @@ def _categories(count: int) -> str:
 
 
 def define_flags() -> None:
-    command.define_path("dataset", None, "Directory of the data set.", required=True)
+    cli.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
 
 
@@ -112,4 +112,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from analysis.reading import bitmaps
 from analysis.reading.drawings import LabelledDrawing, print_warning, read_drawings
 from analysis.style import category_rows, figures
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.dataset import manifests
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.rasterize import rasterize_packed
@@ -143,8 +143,8 @@ def _percent(pixels: Sequence[int]) -> np.ndarray:
 
 
 def define_flags() -> None:
-    command.define_path("dataset", None, "Directory of a data set; or else --input.")
-    command.define_paths(
+    cli.define_path("dataset", None, "Directory of a data set; or else --input.")
+    cli.define_paths(
         "input",
         [],
         "Files of drawings, all that pipeline.main reads: globs with commas between.",
@@ -152,7 +152,7 @@ def define_flags() -> None:
     )
     figures.define_output_flag()
     flags.DEFINE_enum("split", "train", manifests.SPLITS, "Which split's drawings, of --dataset.")
-    command.define_integer(
+    cli.define_integer(
         "per_category",
         None,
         "Only so many drawings of each category; with --input, of each file. Default: all.",
@@ -179,4 +179,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.reading import bitmaps
 from analysis.style import figures
-from pipeline.cli import command
+from pipeline import cli
 from pipeline.dataset import manifests
 from pipeline.dataset.records import IMAGE_SIZE
 
@@ -169,10 +169,10 @@ def _draw_bar(figure: Figure, scale: Normalize) -> None:
 
 
 def define_flags() -> None:
-    command.define_path("dataset", None, "Directory of the data set.", required=True)
+    cli.define_path("dataset", None, "Directory of the data set.", required=True)
     figures.define_output_flag()
     flags.DEFINE_enum("split", "train", manifests.SPLITS, "Which split's drawings.")
-    command.define_integer(
+    cli.define_integer(
         "per_category",
         None,
         "The mean of so many drawings of each category. Default: of all.",
@@ -194,4 +194,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

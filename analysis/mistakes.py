@@ -19,7 +19,7 @@ from analysis.reading.evaluations import ShownEvaluation
 from analysis.reading.predictions import Answers, read_answers, read_drawings
 from analysis.style import figures, tiles
 from analysis.style.text_lines import wrap_to_width
-from pipeline.cli import command
+from pipeline import cli
 from pipeline.dataset.records import IMAGE_SIZE
 
 COLUMNS = 6
@@ -185,7 +185,7 @@ def _draw_tile(
 
 def define_flags() -> None:
     evaluations.define_flags(with_dataset=True)
-    command.define_integer("count", 18, "Drawings of each kind.", lower_bound=1, upper_bound=500)
+    cli.define_integer("count", 18, "Drawings of each kind.", lower_bound=1, upper_bound=500)
     figures.define_output_flag()
 
 
@@ -200,4 +200,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

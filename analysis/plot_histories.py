@@ -22,8 +22,8 @@ from matplotlib.lines import Line2D
 from analysis.reading.runs import Run, define_run_dirs_flag, read_runs, run_names
 from analysis.style import curves, figures, scales, study_histories
 from analysis.style.curves import EndLabel, Look
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from trainer.models import study
 
 # With more runs training and validation get panels of their own.
@@ -257,4 +257,4 @@ def _group_pictures(
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -41,9 +41,8 @@ from analysis.sections import (
 from analysis.sections.data_sections import Data
 from analysis.sections.page import Chapter, Section, note, to_html
 from analysis.sections.run_sections import Subject
-from pipeline.cli import command
-from pipeline.cli.errors import RunError, UserError
-from pipeline.cli.paths import check_output_file
+from pipeline import cli
+from pipeline.cli import RunError, UserError, check_output_file
 from pipeline.dataset.manifests import read_manifest
 from trainer.runs import run_directory
 
@@ -208,7 +207,7 @@ def define_flags() -> None:
     define_dataset_flag()
     define_checkpoint_flag("best")
     evaluations.define_evaluation_flag("With one --run_dir, instead of its validation: ")
-    command.define_path(
+    cli.define_path(
         "output",
         None,
         f"The page. Default: {NAME} in the directory of the run, or in that of all runs.",
@@ -248,4 +247,4 @@ def _write(path: str, page: bytes) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

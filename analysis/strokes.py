@@ -17,8 +17,8 @@ from matplotlib.patheffects import withStroke
 
 from analysis.reading.drawings import LabelledDrawing, print_warning, read_drawings
 from analysis.style import figures
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.drawings.strokes import unpack_strokes
 from pipeline.rasterize import CANVAS_SIZE, rasterize_packed
@@ -222,7 +222,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def define_flags() -> None:
-    command.define_paths(
+    cli.define_paths(
         "input",
         None,
         "Files of drawings, all that pipeline.main reads: globs with commas between.",
@@ -230,7 +230,7 @@ def define_flags() -> None:
         required=True,
     )
     figures.define_output_flag()
-    command.define_integer(
+    cli.define_integer(
         "drawings", 1, "Show the first so many of each file.", lower_bound=1, upper_bound=10**6
     )
     flags.DEFINE_list("key_id", [], "Show the drawings of these keys instead, commas between.")
@@ -246,4 +246,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

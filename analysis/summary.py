@@ -20,7 +20,7 @@ from analysis.reading.runs import (
     read_run,
     read_speeds,
 )
-from pipeline.cli import command
+from pipeline import cli
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from trainer.runs import run_directory
 
@@ -154,8 +154,8 @@ def _class_lines(scores: Sequence[ClassScore], of: str) -> str:
 
 
 def define_flags() -> None:
-    command.define_path("dataset", None, "Directory of the data set.", required=True)
-    command.define_path("run_dir", None, "Directory of the run.", required=True)
+    cli.define_path("dataset", None, "Directory of the data set.", required=True)
+    cli.define_path("run_dir", None, "Directory of the run.", required=True)
     define_evaluation_flag("Instead of the run's validation: ")
 
 
@@ -166,4 +166,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -27,8 +27,8 @@ from analysis.reading.runs import (
 )
 from analysis.style import curves, figures
 from analysis.style.curves import EndLabel, Look
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 
 MAX_DETAILED_RUNS = len(figures.COLOURS)  # with more only the means of epochs are shown
 LOG_RATIO = 10  # of the fastest run to the slowest: more needs a logarithmic axis
@@ -223,4 +223,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

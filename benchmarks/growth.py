@@ -20,7 +20,7 @@ from benchmarks import growth_tables
 from benchmarks.growth_plan import QUOTAS, Amount, Measured, plan_for
 from benchmarks.growth_tables import Run
 from benchmarks.pipeline import measure, parse_numbers, repeat_drawings
-from pipeline.cli import command
+from pipeline import cli
 from pipeline.graph.settings import PrepareSettings
 from pipeline.graph.transforms import prepare
 from pipeline.output import publish, staging
@@ -103,9 +103,7 @@ def element_seconds(few: Run, many: Run) -> float:
 
 
 def define_flags() -> None:
-    command.define_paths(
-        "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
-    )
+    cli.define_paths("input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True)
     flags.DEFINE_list(
         "drawings", "10000,100000,1000000", "Numbers of drawings to measure, at least one a file."
     )
@@ -137,4 +135,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

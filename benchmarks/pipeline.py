@@ -25,8 +25,8 @@ import orjson
 import psutil
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.sources.input_files import category_of, match_files
 
 _SAMPLE_SECONDS = 0.05  # between two looks at the memory
@@ -146,10 +146,8 @@ def _compare_memory(patterns: list[str], counts: Sequence[int]) -> None:
 
 
 def define_flags() -> None:
-    command.define_paths(
-        "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
-    )
-    command.define_integer(
+    cli.define_paths("input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True)
+    cli.define_integer(
         "drawings",
         1_000_000,
         "So many to compare speeds with, and a tenth and a half of them for the memory.",
@@ -168,4 +166,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

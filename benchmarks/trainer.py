@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import pipeline
-from pipeline.cli import command
+from pipeline import cli
 from pipeline.dataset.manifests import Manifest, read_manifest
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.sources.input_files import match_files
@@ -297,11 +297,9 @@ def _arrays(directory: str, batch_size: int, count: int) -> tuple[np.ndarray, np
 
 
 def define_flags() -> None:
-    command.define_paths(
-        "input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True
-    )
+    cli.define_paths("input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True)
     flags.DEFINE_list("experiments", ["E2_7", "E3_8"], "To train.")
-    command.define_integer(
+    cli.define_integer(
         "drawings",
         200_000,  # three times what the shuffle holds, so that its start does not count too much
         "Training drawings of the data set that input and training are measured on.",
@@ -313,15 +311,13 @@ def define_flags() -> None:
         ["20000", "70000", "200000"],  # from 65,536 on the shuffle's buffer is full
         "Training drawings of each data set that memory is measured on.",
     )
-    command.define_integer(
+    cli.define_integer(
         "batch_size", 100, "Examples in a batch.", lower_bound=1, upper_bound=100_000
     )
-    command.define_integer(
+    cli.define_integer(
         "steps", 5, "Training steps of a measurement.", lower_bound=1, upper_bound=100_000
     )
-    command.define_integer(
-        "rounds", 3, "Measurements of each kind.", lower_bound=1, upper_bound=1_000
-    )
+    cli.define_integer("rounds", 3, "Measurements of each kind.", lower_bound=1, upper_bound=1_000)
 
 
 def main(_: list[str]) -> None:
@@ -346,4 +342,4 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

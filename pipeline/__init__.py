@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 
-# A command of this project (`python -m …`) that is still importing: until command.run takes over,
+# A command of this project (`python -m …`) that is still importing: until cli.run takes over,
 # Ctrl-C ends it without a word, not with a traceback of whatever was imported.
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

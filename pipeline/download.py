@@ -27,9 +27,8 @@ import requests
 from absl import flags
 from tqdm import tqdm
 
-from pipeline.cli import command
-from pipeline.cli.errors import RunError, UserError
-from pipeline.cli.paths import is_remote
+from pipeline import cli
+from pipeline.cli import RunError, UserError, is_remote
 from pipeline.dataset.manifests import read_labels
 from pipeline.files import bucket
 from pipeline.files.bucket import AnswerError, Source
@@ -214,12 +213,12 @@ def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
 def define_flags() -> None:
     """Defines the flags of the command."""
     flags.DEFINE_list("categories", [], "With commas between, or 'all' that the bucket has.")
-    command.define_path("labels", None, "File with the categories, one a line.", kind="FILE")
-    command.define_path("output", None, "Directory to download to.", required=True)
+    cli.define_path("labels", None, "File with the categories, one a line.", kind="FILE")
+    cli.define_path("output", None, "Directory to download to.", required=True)
     text = "Of the files; the raw one has every point and its time, about seven times the bytes."
     flags.DEFINE_enum("format", "simplified", list(bucket.SUFFIXES), text)
     text = "Fetch only the first drawings of each file, this many. Default: all."
-    command.define_integer("drawings_per_category", None, text, lower_bound=1, upper_bound=10**9)
+    cli.define_integer("drawings_per_category", None, text, lower_bound=1, upper_bound=10**9)
     flags.DEFINE_string("base_url", bucket.BUCKET, "The bucket, or a copy of it, same paths.")
 
 
@@ -243,4 +242,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -12,8 +12,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.cli.errors import ContactLost, RunError, UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import ContactLost, RunError, UserError, is_remote
 from pipeline.dataset.manifests import MANIFEST, Manifest
 from pipeline.graph import sampling
 from pipeline.graph.sampling import Quotas

@@ -17,9 +17,8 @@ import time
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import job
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli, job
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_labels
 from pipeline.dataset.records import ENCODERS
 from pipeline.graph.sampling import PRIORITY, Quotas
@@ -30,14 +29,14 @@ MAX_PER_CATEGORY = 10**9
 
 def define_flags() -> None:
     group = "Input and output"
-    command.define_paths(
+    cli.define_paths(
         "input",
         None,
         "Globs of files: simplified or raw ndjson, or upstream's .bin, also as .gz or .bz2.",
         kind="GLOB",
         module_name=group,
     )
-    command.define_path("output", None, "Directory to write the data set to.", module_name=group)
+    cli.define_path("output", None, "Directory to write the data set to.", module_name=group)
     flags.DEFINE_boolean(
         "overwrite",
         False,
@@ -58,7 +57,7 @@ def define_flags() -> None:
         "Bitmaps as packed bits, 904 bytes, which the trainer reads, or as PNG of one bit a pixel.",
         module_name=group,
     )
-    command.define_float(
+    cli.define_float(
         "max_reject_fraction",
         0.01,
         "Fail if more than this share of the lines, 0 to 1, holds no usable drawing.",
@@ -68,7 +67,7 @@ def define_flags() -> None:
     )
 
     group = "Which drawings"
-    command.define_path(
+    cli.define_path(
         "labels",
         None,
         "File with one label a line; the line number from 0 is the class index, drawings of other "
@@ -83,7 +82,7 @@ def define_flags() -> None:
         "with a share for another split all.",
         module_name=group,
     )
-    command.define_integer(
+    cli.define_integer(
         "validation_per_category",
         1000,
         "Validation drawings of each category.",
@@ -91,7 +90,7 @@ def define_flags() -> None:
         upper_bound=MAX_PER_CATEGORY,
         module_name=group,
     )
-    command.define_integer(
+    cli.define_integer(
         "test_per_category",
         0,
         "Test drawings of each category.",
@@ -100,7 +99,7 @@ def define_flags() -> None:
         module_name=group,
     )
     for split in ("validation", "test"):
-        command.define_float(
+        cli.define_float(
             f"{split}_share",
             None,
             f"Instead of --{split}_per_category: this share of each category's drawings, as 0.2.",
@@ -204,4 +203,4 @@ def _beam_options(arguments: list[str]) -> PipelineOptions:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main, pass_unknown_flags=True)
+    cli.run(main, pass_unknown_flags=True)

@@ -21,9 +21,8 @@ import numpy as np
 import orjson
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import is_remote
+from pipeline import cli
+from pipeline.cli import UserError, is_remote
 
 Stroke = np.ndarray  # [points, 2] float, x to the right and y down, in any unit of about a drawing
 Rng = np.random.Generator
@@ -340,8 +339,8 @@ def write_drawings(directory: Path, count: int, seed: int) -> None:
 
 
 def define_flags() -> None:
-    command.define_path("output", None, "Directory to write to.", required=True)
-    command.define_integer(
+    cli.define_path("output", None, "Directory to write to.", required=True)
+    cli.define_integer(
         "drawings_per_category",
         None,
         "Drawings to write of each category. A larger number begins with the same ones.",
@@ -349,7 +348,7 @@ def define_flags() -> None:
         lower_bound=1,
         upper_bound=10**8,  # key_id has eight digits for the drawing and five for the seed
     )
-    command.define_integer(
+    cli.define_integer(
         "seed",
         0,
         "Another number makes other drawings.",
@@ -368,4 +367,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

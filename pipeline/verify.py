@@ -13,8 +13,8 @@ from collections import Counter
 
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.errors import RunError, UserError
+from pipeline import cli
+from pipeline.cli import RunError, UserError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import SPLITS, Manifest, Shard, read_file, read_manifest
 from pipeline.dataset.tfds_metadata import side_files
@@ -77,7 +77,7 @@ def check_side_files(directory: str, manifest: Manifest) -> list[str]:
 
 
 def define_flags() -> None:
-    command.define_path("dataset", None, "Data set directory.", required=True)
+    cli.define_path("dataset", None, "Data set directory.", required=True)
 
 
 def main(argv: list[str]) -> None:
@@ -97,4 +97,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

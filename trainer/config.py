@@ -5,8 +5,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import UserError, is_remote
 from pipeline.dataset.manifests import Manifest
 from trainer.models import costs
 from trainer.models.experiments import Experiment

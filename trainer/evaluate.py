@@ -12,8 +12,8 @@ from typing import Any
 
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.paths import check_output_file
+from pipeline import cli
+from pipeline.cli import check_output_file
 from pipeline.dataset.manifests import SPLITS, read_labels
 from trainer.hardware.quiet_tensorflow import quiet_start
 from trainer.runs import evaluation_files, run_directory
@@ -23,14 +23,14 @@ _SHOWN_CLASSES = 10  # best and worst ones, where there are many
 
 
 def define_flags() -> None:
-    command.define_path(
+    cli.define_path(
         "run_dir",
         None,
         "Run directory of trainer.main.",
         is_for_tensorflow=True,
         required=True,
     )
-    command.define_path(
+    cli.define_path(
         "dataset",
         None,
         "Data set directory; by default the run's own.",
@@ -38,10 +38,10 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum("split", "validation", SPLITS, "Of the data set.")
     define_checkpoint_flag()
-    command.define_integer(
+    cli.define_integer(
         "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
     )
-    command.define_path(
+    cli.define_path(
         "labels",
         None,
         "Text file with a category a line: only drawings of these are evaluated, and only these "
@@ -58,7 +58,7 @@ def define_flags() -> None:
         False,
         "Of a run with --ema_decay: add the scores of the weights beside those of their average.",
     )
-    command.define_path(
+    cli.define_path(
         "output",
         None,
         "JSON file to write all scores to; the predictions go beside it, to FILE.predictions.npz.",
@@ -138,4 +138,4 @@ def _share(value: float | None) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

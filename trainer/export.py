@@ -19,8 +19,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from trainer.exports.classifiers import FILES
 from trainer.hardware.quiet_tensorflow import quiet_start
 from trainer.runs import run_directory
@@ -28,7 +28,7 @@ from trainer.runs.checkpoint_flag import define_checkpoint_flag
 
 
 def define_flags() -> None:
-    command.define_path(
+    cli.define_path(
         "run_dir",
         None,
         "Run directory of trainer.main.",
@@ -37,7 +37,7 @@ def define_flags() -> None:
     )
     define_checkpoint_flag()
     flags.DEFINE_list("formats", list(FILES), "What to write.")
-    command.define_path(
+    cli.define_path(
         "dataset",
         None,
         "Data set directory to calibrate and compare on; by default the one that the run learned "
@@ -70,4 +70,4 @@ def check_formats(formats: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -18,8 +18,8 @@ from typing import Any
 
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
+from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from trainer.config import (
     AUGMENTATIONS,
@@ -40,14 +40,14 @@ from trainer.runs.state import State
 
 def define_flags() -> None:
     group = "Data and run"
-    command.define_path(
+    cli.define_path(
         "dataset",
         None,
         "Data set directory that pipeline.main has written.",
         is_for_tensorflow=True,
         module_name=group,
     )
-    command.define_path(
+    cli.define_path(
         "run_dir",
         None,
         "Directory to keep this run in: checkpoints, metrics.",
@@ -80,7 +80,7 @@ def define_flags() -> None:
         f"Architecture: {', '.join(experiments.EXPERIMENTS)}.",
         module_name=group,
     )
-    command.define_path(
+    cli.define_path(
         "architecture",
         None,
         "Instead of --experiment, an architecture of your own: a JSON file like a run's "
@@ -95,7 +95,7 @@ def define_flags() -> None:
         "Normalise after every convolution (the study does not).",
         module_name=group,
     )
-    command.define_path(
+    cli.define_path(
         "init_from",
         None,
         "Start from the best weights of another run, or from a .keras file of trainer.export; with "
@@ -121,7 +121,7 @@ def define_flags() -> None:
     )
 
     group = "Recipe (the defaults are the study's)"
-    command.define_integer(
+    cli.define_integer(
         "epochs",
         12,
         "Passes over the training split.",
@@ -129,7 +129,7 @@ def define_flags() -> None:
         upper_bound=10**6,
         module_name=group,
     )
-    command.define_integer(
+    cli.define_integer(
         "batch_size",
         100,
         "Images a step, over all devices together.",
@@ -137,7 +137,7 @@ def define_flags() -> None:
         upper_bound=10**6,
         module_name=group,
     )
-    command.define_float(
+    cli.define_float(
         "learning_rate",
         1e-3,
         "Adam's step size.",
@@ -145,7 +145,7 @@ def define_flags() -> None:
         upper_bound=1e3,
         module_name=group,
     )
-    command.define_integer(
+    cli.define_integer(
         "seed",
         0,
         "Of the first weights, the dropout, the augmentation and the order of the drawings.",
@@ -162,7 +162,7 @@ def define_flags() -> None:
         "cosine: down to 0 in the last epoch.",
         module_name=group,
     )
-    command.define_float(
+    cli.define_float(
         "warmup_epochs",
         0.0,
         "Epochs in which the learning rate grows from 0.",
@@ -170,7 +170,7 @@ def define_flags() -> None:
         upper_bound=1e6,
         module_name=group,
     )
-    command.define_float(
+    cli.define_float(
         "weight_decay",
         0.0,
         "AdamW's decay of the kernels; 0 is Adam.",
@@ -178,7 +178,7 @@ def define_flags() -> None:
         upper_bound=1e3,
         module_name=group,
     )
-    command.define_float(
+    cli.define_float(
         "clip_norm",
         0.0,
         "Largest norm of all gradients together; 0 does not clip.",
@@ -186,7 +186,7 @@ def define_flags() -> None:
         upper_bound=1e6,
         module_name=group,
     )
-    command.define_float(
+    cli.define_float(
         "label_smoothing",
         0.0,
         "Share of the target, 0 to 1, that all classes divide.",
@@ -194,7 +194,7 @@ def define_flags() -> None:
         upper_bound=1.0,
         module_name=group,
     )
-    command.define_float(
+    cli.define_float(
         "ema_decay",
         0.0,
         "Validate and predict with the exponential moving average of the weights; usual are 0.99 "
@@ -210,7 +210,7 @@ def define_flags() -> None:
         "mirrored, shifts up to 4 pixels, scales of 0.85 to 1.05, rotations up to 12 degrees.",
         module_name=group,
     )
-    command.define_integer(
+    cli.define_integer(
         "early_stopping",
         0,
         "Stop after so many epochs in a row without a better validation accuracy; 0 never does.",
@@ -359,4 +359,4 @@ def result_lines(state: State) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.errors import RunError, UserError
+from pipeline import cli
+from pipeline.cli import RunError, UserError
 from pipeline.rasterize import rasterize_packed
 from trainer.exports.classifiers import Classifier, load_export, load_run
 from trainer.exports.drawing_lines import Line, check_files, read_batches
@@ -27,26 +27,26 @@ from trainer.training.memory import out_of_memory
 
 
 def define_flags() -> None:
-    command.define_path("run_dir", None, "Run directory of trainer.main.", is_for_tensorflow=True)
+    cli.define_path("run_dir", None, "Run directory of trainer.main.", is_for_tensorflow=True)
     define_checkpoint_flag("With --run_dir: ")
-    command.define_path(
+    cli.define_path(
         "model",
         None,
         "Instead of --run_dir: an export, a .keras or .tflite file or a SavedModel directory.",
         kind="PATH",
         is_for_tensorflow=True,
     )
-    command.define_integer(
+    cli.define_integer(
         "top", 3, "Classes to name for each drawing.", lower_bound=1, upper_bound=10**5
     )
-    command.define_integer(
+    cli.define_integer(
         "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
     )
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
-    paths = command.expand_arguments(argv[1:])
+    paths = cli.expand_arguments(argv[1:])
     if (args.run_dir is None) == (args.model is None):
         raise UserError("either --run_dir or --model is needed")
     if args.model is not None and args["checkpoint"].present:
@@ -95,4 +95,4 @@ def _top_classes(
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main, takes_arguments=True)
+    cli.run(main, takes_arguments=True)

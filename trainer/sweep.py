@@ -25,10 +25,8 @@ from types import FrameType
 
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.command import EXIT_STOPPED
-from pipeline.cli.errors import RunError, Stopped, UserError
-from pipeline.cli.paths import is_remote
+from pipeline import cli
+from pipeline.cli import EXIT_STOPPED, RunError, Stopped, UserError, is_remote
 from pipeline.dataset.manifests import Manifest, read_manifest
 from trainer import main as trainer_main
 from trainer.config import MAX_SEED, TrainConfig, describe_run
@@ -83,7 +81,7 @@ def define_flags() -> None:
         "it for every combination with another flag's. A list as a value has + between its items, "
         "and may be empty: --vary augment=mirror,mirror+shift, has three values.",
     )
-    command.define_integer(
+    cli.define_integer(
         "seeds",
         1,
         "Train each with so many seeds: --seed, --seed + 1 and so on.",
@@ -342,4 +340,4 @@ def _noted_signals() -> Iterator[list[int]]:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import keras
 import tensorflow as tf
 
-from pipeline.cli.errors import Stopped, UserError
+from pipeline.cli import Stopped, UserError
 from pipeline.dataset.manifests import Manifest
 from trainer.config import TrainConfig, describe_run
 from trainer.data.input_pipeline import (

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import printable
+from pipeline.cli import UserError, printable
 from pipeline.drawings.drawing import Drawing, Reject
 
 

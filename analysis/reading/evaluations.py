@@ -20,8 +20,8 @@ from analysis.reading.runs import (
     read_run,
     reason_of,
 )
-from pipeline.cli import command
-from pipeline.cli.errors import RunError, UserError
+from pipeline import cli
+from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import SPLITS, Manifest, read_manifest
 from trainer.config import IDENTITY
 from trainer.runs import evaluation_files, predictions, run_directory
@@ -182,7 +182,7 @@ def define_flags(*, with_dataset: bool = False) -> None:
     Args:
       with_dataset: whether it shows drawings too, which --dataset holds.
     """
-    command.define_path(
+    cli.define_path(
         "run_dir", None, "Directory of the run, whose own validation is shown; or --evaluation."
     )
     define_checkpoint_flag("best")
@@ -193,7 +193,7 @@ def define_flags(*, with_dataset: bool = False) -> None:
 
 def define_evaluation_flag(beginning: str) -> None:
     """--evaluation; `beginning` of its help."""
-    command.define_path(
+    cli.define_path(
         "evaluation",
         None,
         f"{beginning}what trainer.evaluate --output=FILE found is shown, of any split.",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from analysis.reading.evaluations import ShownEvaluation
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from trainer.runs.predictions import Predictions
 

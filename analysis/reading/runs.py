@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import printable
+from pipeline import cli
+from pipeline.cli import UserError, printable
 from pipeline.dataset.manifests import Manifest, read_manifest
 from trainer.runs import run_directory
 from trainer.runs.state import HISTORY_KEYS
@@ -251,7 +250,7 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 
 def define_run_dirs_flag(*, required: bool = True) -> None:
     """--run_dir of a command that takes any number of runs."""
-    command.define_paths(
+    cli.define_paths(
         "run_dir",
         None if required else [],
         "Directories of runs, or of several runs such as a sweep's, with commas between.",
@@ -271,7 +270,7 @@ def define_checkpoint_flag(default: str) -> None:
 
 def define_dataset_flag() -> None:
     """--dataset of a command that takes one run, whose configuration says where it was."""
-    command.define_path(
+    cli.define_path(
         "dataset", None, "Directory of the data set, if it is not where the run found it."
     )
 

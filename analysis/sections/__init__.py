@@ -1,0 +1,10 @@
+"""The report's sections, and the page that holds them."""
+
+__all__ = [
+    "comparison_sections",
+    "data_sections",
+    "page",
+    "page_heading",
+    "prediction_sections",
+    "run_sections",
+]

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from matplotlib.figure import Figure
 
 from analysis.style import figures
-from pipeline.cli.paths import printable
+from pipeline.cli import printable
 
 # What a browser may load: nothing but what the page holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

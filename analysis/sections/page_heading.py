@@ -10,7 +10,7 @@ from analysis.sections.page import element
 from analysis.sections.run_sections import Subject
 from analysis.style import figures
 from analysis.summary import chance, duration
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 PROJECT = "InceptionResNet QuickDraw"
 NOTHING = "–"

@@ -14,7 +14,7 @@ from analysis.style.cost_scatter import plot_costs
 from analysis.style.uncertainty import standard_error
 from analysis.summary import chance, duration
 from analysis.throughput import plot_throughput
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
 from trainer.runs import run_directory

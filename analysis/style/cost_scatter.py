@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from analysis.reading.runs import Run, run_names
 from analysis.style import figures, point_labels, scales
 from analysis.style.uncertainty import standard_error
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.models import costs, study
 from trainer.models.experiments import EXPERIMENTS
 

@@ -18,9 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.cli import command
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import check_output_file
+from pipeline import cli
+from pipeline.cli import UserError, check_output_file
 
 FORMATS = ("png", "svg", "pdf", "eps")
 DPI = 200  # of PNG: pixels an inch
@@ -107,7 +106,7 @@ def of_each_category(count: int) -> str:
 
 def define_output_flag() -> None:
     """--output, for a command that calls `check_outputs` and `write` with it."""
-    command.define_paths(
+    cli.define_paths(
         "output",
         None,
         "Pictures to write, with commas between: .png, .svg, .pdf or .eps.",

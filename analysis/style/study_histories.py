@@ -12,7 +12,7 @@ from analysis.reading.runs import Run
 from analysis.style import curves, figures, scales
 from analysis.style.curves import Look
 from analysis.style.text_lines import wrap_to_width
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.models import study
 from trainer.models.costs import widths
 from trainer.models.experiments import EXPERIMENTS, Experiment

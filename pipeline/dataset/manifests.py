@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import is_remote, printable
+from pipeline.cli import UserError, is_remote, printable
 from pipeline.dataset import records
 from pipeline.drawings.label_rule import clean_label
 

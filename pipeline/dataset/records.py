@@ -15,7 +15,7 @@ import cv2
 import google_crc32c
 import numpy as np
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 IMAGE_SIZE = 85  # pixels, both ways
 PACKED_BYTES = (IMAGE_SIZE * IMAGE_SIZE + 7) // 8  # 904

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import requests
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 
 BUCKET = "https://storage.googleapis.com/quickdraw_dataset"
 NAMES = "https://github.com/googlecreativelab/quickdraw-dataset/blob/master/categories.txt"

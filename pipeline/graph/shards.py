@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import Shard
 from pipeline.drawings.drawing import Drawing

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from apache_beam.metrics import Metrics
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 
 
 class Spilled(NamedTuple):

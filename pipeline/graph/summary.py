@@ -7,7 +7,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from pipeline.files import storage
 from pipeline.graph.parse import Rejects
 from pipeline.graph.sampling import Selection

@@ -8,8 +8,7 @@ import contextlib
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
-from pipeline.cli.errors import RunError, UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import RunError, UserError, is_remote
 from pipeline.dataset.manifests import SPLITS, Manifest, read_file
 from pipeline.graph.sampling import Quotas
 from pipeline.output import report

@@ -22,8 +22,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.cli.errors import RunError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import RunError, is_remote
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from pipeline.dataset.tfds_metadata import SIDE_FILES, side_files
 from pipeline.files import storage

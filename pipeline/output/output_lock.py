@@ -17,8 +17,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import UserError, is_remote
 from pipeline.files import storage
 from pipeline.output.staging import LOCK
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline import rasterize
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import SPLITS, Manifest, Shard, Split
 from pipeline.files import storage

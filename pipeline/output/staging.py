@@ -16,8 +16,7 @@ import uuid
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import UserError, is_remote
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from pipeline.dataset.tfds_metadata import SIDE_FILES
 from pipeline.files import storage

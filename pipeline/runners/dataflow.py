@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 
 def check_flags(options: PipelineOptions, patterns: Iterable[str], output: str) -> None:

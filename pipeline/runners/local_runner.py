@@ -21,7 +21,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from pipeline.runners import local_worker
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineResult, PipelineState
 from apache_beam.runners.worker.bundle_processor import BundleProcessor
 
-from pipeline.cli.errors import ContactLost, DryRun, RunError, UserError
+from pipeline.cli import ContactLost, DryRun, RunError, UserError
 from pipeline.runners.dataflow import is_dry_run
 from pipeline.runners.local_runner import own_error
 

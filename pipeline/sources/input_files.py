@@ -19,8 +19,7 @@ from typing import BinaryIO, NamedTuple, cast
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.cli.errors import RunError, UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import RunError, UserError, is_remote
 from pipeline.drawings.drawing import (
     MAX_LINE_BYTES,
     Drawing,

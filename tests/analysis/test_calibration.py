@@ -8,7 +8,7 @@ from analysis.reading.evaluations import validation_of
 from analysis.reading.predictions import Answers
 from analysis.reading.runs import Run, read_run
 from analysis.style import figures
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import (
     HISTORY,
     check_texts,

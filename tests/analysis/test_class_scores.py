@@ -10,7 +10,7 @@ from analysis.reading.evaluations import validation_of
 from analysis.reading.runs import ClassScore, read_run
 from analysis.style import figures
 from analysis.style.uncertainty import standard_error, wilson_interval
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import check_texts, run_command, write_evaluation, write_run
 
 SCORES = {"cat": 8, "The Great Wall of China": 4, "car": 10}

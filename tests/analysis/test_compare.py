@@ -10,7 +10,7 @@ from analysis.reading.runs import Run, read_run, read_runs
 from analysis.sections import run_sections
 from analysis.style import figures, run_table
 from analysis.style.cost_scatter import plot_costs
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import (
     HISTORY,
     NO_HISTORY,

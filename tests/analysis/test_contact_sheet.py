@@ -11,7 +11,7 @@ from PIL import Image
 
 from analysis.contact_sheet import draw_contact_sheet, make_contact_sheet
 from analysis.style import figures
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from tests.support.analysis_data import run_command, write_dataset
 

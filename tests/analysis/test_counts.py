@@ -5,7 +5,7 @@ import pytest
 
 from analysis.counts import draw_counts, make_counts
 from analysis.style import figures
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import run_command, write_dataset
 from tests.support.figure_texts import LABELS, assert_texts_are_apart, text_boxes
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis import ink
 from analysis.reading.drawings import read_drawings
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from pipeline.rasterize import rasterize
 from tests.support.analysis_data import run_command, write_dataset

@@ -8,7 +8,7 @@ from PIL import Image
 
 from analysis.mean_drawings import Mean, draw_mean_drawings, make_mean_drawings, read_means
 from analysis.style import figures
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from tests.support.analysis_data import run_command, write_dataset
 from tests.support.figure_texts import LABELS, assert_texts_are_apart, text_boxes

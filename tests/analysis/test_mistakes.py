@@ -13,7 +13,7 @@ from analysis.reading.predictions import read_answers, read_drawings
 from analysis.reading.runs import read_run
 from analysis.style import tiles
 from analysis.style.text_lines import wrap_to_width
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from tests.support.analysis_data import (
     check_texts,

@@ -9,7 +9,7 @@ from analysis.plot_histories import best_epoch, plot_histories
 from analysis.reading.runs import Run, read_run
 from analysis.style import figures
 from analysis.style.curves import looks, spread
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import (
     HISTORY,
     NO_HISTORY,

@@ -17,7 +17,7 @@ from analysis.report import make_report
 from analysis.sections.comparison_sections import sort_value
 from analysis.sections.page_heading import short_number
 from analysis.sections.thumbnails import drawings_image, mean_image
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests
 from tests.support.analysis_data import (
     HISTORY,

@@ -8,7 +8,7 @@ import pytest
 
 from analysis import strokes
 from analysis.reading.drawings import LabelledDrawing, read_drawings
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.drawings.drawing import parse_drawing
 from pipeline.rasterize import rasterize
 from tests.support.analysis_data import run_command

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from analysis.summary import chance, duration, summarize
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from tests.support.analysis_data import (
     HISTORY,

@@ -5,7 +5,7 @@ import pytest
 from analysis.reading.runs import read_run
 from analysis.style import figures
 from analysis.throughput import plot_throughput
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import (
     NO_HISTORY,
     check_texts,

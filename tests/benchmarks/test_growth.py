@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from benchmarks import growth, growth_tables, pipeline
 from benchmarks.growth import element_seconds, prepare_counted
 from benchmarks.growth_plan import KINDS, LARGEST_BYTES, QUOTAS, Amount, Measured, plan_for
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from pipeline.drawings.label_rule import clean_label
 from pipeline.graph import deduplicate, parse, sampling, shards

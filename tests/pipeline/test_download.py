@@ -27,7 +27,7 @@ COMMAND = """
 import pipeline.download as d
 d.FIRST_DELAY_SECONDS = 0.001
 d.define_flags()
-d.command.run(d.main)
+d.cli.run(d.main)
 """
 
 

@@ -15,7 +15,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import read_manifest
 from pipeline.drawings.drawing import MAX_LINE_BYTES
 from pipeline.graph.sampling import Quotas

@@ -18,7 +18,7 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job, verify
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset import manifests
 from pipeline.dataset.manifests import DataSet, read_manifest
 from pipeline.dataset.tfds_metadata import SIDE_FILES

@@ -16,7 +16,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import SPLITS, DataSet, Manifest, read_manifest
 from pipeline.graph import parse

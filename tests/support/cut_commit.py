@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from pipeline import job
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from pipeline.files import storage
 
 

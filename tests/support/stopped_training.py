@@ -10,7 +10,7 @@ import json
 import os
 import signal
 
-from pipeline.cli import command
+from pipeline import cli
 from tests.support.trainer_data import tiny_experiment
 from trainer import train
 from trainer.config import Interval, TrainConfig
@@ -71,4 +71,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, takes_arguments=True)
+    cli.run(main, takes_arguments=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.config import Interval
 
 

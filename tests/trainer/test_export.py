@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import DataSet
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer.config import TrainConfig

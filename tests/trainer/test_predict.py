@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import DataSet
 from pipeline.rasterize import rasterize
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset

@@ -12,8 +12,7 @@ import pytest
 from absl import flags as absl_flags
 
 from analysis.reading import runs as analysis_runs
-from pipeline.cli.command import EXIT_STOPPED, define_path
-from pipeline.cli.errors import Stopped, UserError
+from pipeline.cli import EXIT_STOPPED, Stopped, UserError, define_path
 from tests.support.commands import flags_of
 from tests.support.trainer_data import write_dataset
 from trainer import sweep

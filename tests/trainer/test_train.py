@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.cli.errors import RunError, Stopped, UserError
+from pipeline.cli import RunError, Stopped, UserError
 from pipeline.dataset import manifests
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import DEVICES, LABELS, tiny_experiment, write_dataset

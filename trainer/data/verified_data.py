@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import tensorflow as tf
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import DataSet, Shard, read_manifest
 from trainer.data.readers import MAX_READERS, deal

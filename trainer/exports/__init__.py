@@ -1,0 +1,7 @@
+"""A writer and a loader for each format of a trained model."""
+
+__all__ = [
+    "classifiers",
+    "drawing_lines",
+    "job",
+]

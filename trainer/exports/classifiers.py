@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
 from trainer.hardware.quiet_tensorflow import quiet_start
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple, cast
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.drawings.drawing import MAX_LINE_BYTES, Drawing, Reject, parse_drawing
 
 STANDARD_INPUT = "-"

@@ -26,7 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from pipeline.dataset.records import IMAGE_SIZE
 from trainer.exports.classifiers import DESCRIPTION, LABELS, bitmap_function
 from trainer.hardware.quiet_tensorflow import quiet_start

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import DataSet, read_manifest
 from trainer.exports import classifiers, exporters
 from trainer.exports.classifiers import FILES

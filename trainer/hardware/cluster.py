@@ -3,7 +3,7 @@
 import json
 import os
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 VARIABLE = "TF_CONFIG"
 _JOBS = ("chief", "worker")  # in TensorFlow's own order

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.hardware.hosts import Hosts
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from trainer.hardware.cluster import VARIABLE, read_cluster
 
 T = TypeVar("T")

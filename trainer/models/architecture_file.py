@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import UserError, is_remote
 from trainer.models import costs, experiments
 from trainer.models.experiments import Architecture, Experiment
 

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 from typing import Any, NamedTuple
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 STAGES = ("stem", "blocks_a", "reduction_a", "blocks_b", "reduction_b", "blocks_c", "head")
 

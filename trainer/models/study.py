@@ -10,7 +10,7 @@ import functools
 import importlib.resources
 import json
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.runs.state import HISTORY_KEYS
 
 # The study's four comparisons, in the order of its tables and legends: widths from wide to narrow,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from trainer.runs import storage
 from trainer.runs.run_directory import CHECKPOINTS
 from trainer.training.optimizer import averaged_weights

@@ -8,7 +8,7 @@ import hashlib
 import os
 from typing import Any
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.runs import predictions, run_directory
 from trainer.runs.predictions import Predictions
 

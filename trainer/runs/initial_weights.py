@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.cli.errors import UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import UserError, is_remote
 from trainer.config import TrainConfig
 from trainer.exports import classifiers
 from trainer.hardware.quiet_tensorflow import quiet_start

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 TOP = 3  # classes that are kept of a drawing
 

@@ -21,8 +21,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pipeline.cli.errors import RunError, UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import RunError, UserError, is_remote
 from trainer.config import FORMAT, IDENTITY
 from trainer.runs.state import State
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer import model
 from trainer.models.experiments import Architecture, Experiment
 from trainer.runs import checkpoints, run_directory

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pipeline.cli.paths import is_remote, printable
+from pipeline.cli import is_remote, printable
 
 _PIECE_BYTES = 1 << 20
 

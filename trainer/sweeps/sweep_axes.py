@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 # Flags of trainer.main that say nothing of the training, or that have an axis of their own.
 _NOT_VARIED = {"dataset", "run_dir", "seed", "profile", "checkpoint_every", "keep_checkpoints"}

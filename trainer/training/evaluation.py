@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.cli.errors import RunError, UserError
-from pipeline.cli.paths import is_remote
+from pipeline.cli import RunError, UserError, is_remote
 from pipeline.dataset.manifests import Manifest
 from trainer.data.input_pipeline import Batch, Examples, evaluation_batches, evaluation_order
 from trainer.data.verified_data import VerifiedData

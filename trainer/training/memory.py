@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from trainer.runs import run_directory
 
 # TensorFlow's file systems raise the same error for these.

@@ -3,7 +3,7 @@
 import math
 import time
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from trainer.runs.state import Totals
 from trainer.training.loss_scale import MAX_SKIPPED_IN_A_ROW
 from trainer.training.steps import StepResult

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from analysis.reading.drawings import read_drawings
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.drawings.drawing import parse_drawing
 from tests.support.ndjson import line
 

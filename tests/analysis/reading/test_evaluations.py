@@ -16,7 +16,7 @@ from analysis.reading.evaluations import read_saved, validation_of
 from analysis.reading.predictions import read_answers
 from analysis.reading.runs import read_run
 from analysis.style import figures, tiles
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from tests.support.analysis_data import check_texts, run_command
 from tests.support.stopped_training import make_config

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from analysis.reading import runs
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import (
     HISTORY,
     NO_HISTORY,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.style import figures
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 
 
 def simple_figure() -> Figure:

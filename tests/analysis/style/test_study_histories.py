@@ -5,7 +5,7 @@ import pytest
 from analysis.reading.runs import Run, read_run
 from analysis.style import figures
 from analysis.style.study_histories import PANELS, plot_group
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.analysis_data import HISTORY, NO_HISTORY, check_texts, run_command, write_run
 from trainer.models import study
 

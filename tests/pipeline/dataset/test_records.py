@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import records
 
 

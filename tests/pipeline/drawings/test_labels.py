@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 import pipeline
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_labels
 
 LABELS = pathlib.Path(pipeline.__file__).parent / "labels"

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from pipeline import download, synthetic
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.files import bucket as bucket_module
 from pipeline.files import partial_file
 from pipeline.files.bucket import Source

@@ -9,7 +9,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job, verify
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import Manifest, read_manifest
 from pipeline.dataset.tfds_metadata import SIDE_FILES, side_files
 from pipeline.graph.sampling import Quotas

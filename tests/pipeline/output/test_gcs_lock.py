@@ -14,7 +14,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.files import storage
 from pipeline.graph.sampling import Quotas
 from pipeline.output import output_lock

@@ -12,7 +12,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import job, verify
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import Manifest, read_manifest
 from pipeline.graph.sampling import Quotas
 from pipeline.sources import input_files

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pipeline import verify
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from pipeline.output.output_lock import locked
 from tests.support.ndjson import line

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from pipeline.runners import local_worker
 from pipeline.runners.local_runner import run_locally
 from tests.support.ndjson import line

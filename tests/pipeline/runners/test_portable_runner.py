@@ -30,7 +30,7 @@ from apache_beam.portability.api import (
 from apache_beam.runners.runner import PipelineResult, PipelineRunner
 
 from pipeline import job
-from pipeline.cli.errors import ContactLost, RunError
+from pipeline.cli import ContactLost, RunError
 from pipeline.dataset.manifests import read_manifest
 from pipeline.graph.sampling import Quotas
 from pipeline.runners.remote_runner import is_remote_run

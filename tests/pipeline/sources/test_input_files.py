@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.drawings.drawing import MAX_LINE_BYTES, Reject, parse_drawing
 from pipeline.sources import input_files
 from pipeline.sources.input_files import InputFile, WorkItem

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from pipeline.dataset import manifests, records
 from tests.support.trainer_data import write_dataset
 from trainer.data.input_pipeline import evaluation_batches

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.trainer_data import LABELS, tiny_experiment
 from trainer.exports import exporters
 from trainer.exports.classifiers import FILES, load_export

@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.drawings.drawing import MAX_LINE_BYTES
 from tests.support.ndjson import line
 from trainer.exports.drawing_lines import check_files, read_batches

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.trainer_data import DEVICES, write_dataset
 from trainer.hardware.devices import choose_xla, make_strategy, precision_for, training_devices
 from trainer.hardware.hosts import ONE_HOST, Hosts
@@ -98,7 +98,7 @@ def test_deterministic_operations_are_on_before_anything_is_drawn(deterministic,
     """TensorFlow then refuses random numbers without a seed, which is how one can tell."""
     code = f"""
 import tensorflow as tf
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.stopped_training import make_config
 from trainer.train import train
 try:

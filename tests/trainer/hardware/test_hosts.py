@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import write_dataset

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from tests.support.trainer_data import tiny_experiment
 from tests.trainer.test_main import run
 from trainer.models import costs

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.model import build_model
 from trainer.models import experiments
 from trainer.models.experiments import EXPERIMENTS, Architecture

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.models import costs, study
 from trainer.models.experiments import EXPERIMENTS
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer import train

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from pipeline.dataset import manifests
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.cli.errors import UserError
+from pipeline.cli import UserError
 from trainer.runs.predictions import Predictions, load, path_of, save
 
 

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from pipeline.cli.errors import RunError, UserError
+from pipeline.cli import RunError, UserError
 from tests.support.trainer_data import tiny_experiment, write_dataset
 from trainer.config import TrainConfig, describe_run
 from trainer.runs import run_directory

@@ -6,8 +6,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipeline.cli import command
-from pipeline.cli.errors import RunError
+from pipeline import cli
+from pipeline.cli import RunError
 from tests.support.commands import flags_of
 from tests.support.ndjson import line
 from tests.support.stopped_training import make_config
@@ -107,7 +107,7 @@ def test_a_prediction_that_does_not_fit_says_what_to_try(
     path = write_lines("cat.ndjson", [line()])
     monkeypatch.setattr(predict, "load_run", lambda *_: Classifier(LABELS, exhaust))
     with flags_of("trainer.predict"):
-        command.parse_flags(["predict", f"--run_dir={trained}", "--batch_size=20"])
+        cli.parse_flags(["predict", f"--run_dir={trained}", "--batch_size=20"])
         with pytest.raises(RunError, match=f"^{ON_CPU}--batch_size=20; try --batch_size=10$"):
             predict.main(["predict", path])
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from pipeline.cli.errors import RunError
+from pipeline.cli import RunError
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import write_dataset
 from trainer.runs.state import State, Totals, Unfinished

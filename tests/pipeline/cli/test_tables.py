@@ -1,0 +1,19 @@
+import pytest
+
+from pipeline.cli import align
+
+
+def test_columns_line_up_and_lines_end_with_their_last_character():
+    rows = [("category", "drawings"), ("cat", "1,200"), ("The Eiffel Tower", "7")]
+    assert align(rows, "<>") == [
+        "category          drawings",
+        "cat                  1,200",
+        "The Eiffel Tower         7",
+    ]
+    assert align([("a", ""), ("bb", "c")], "<<", gap=" | ") == ["a  |", "bb | c"]
+    assert align([], "<>") == []
+
+
+def test_a_row_with_a_cell_too_many_is_an_error():
+    with pytest.raises(ValueError, match="argument"):
+        align([("a", "b", "c")], "<<")
