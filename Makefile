@@ -69,7 +69,7 @@ bench-trainer: .venv/installed
 	$(BIN)/python -m benchmarks.trainer $(INPUT) $(FLAGS)
 
 # Enough for the demo
-.venv/installed-demo: setup.py constraints.txt
+.venv/installed-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable '.[trainer,analysis]'
 	touch $@

@@ -70,11 +70,7 @@ COMMANDS: dict[str, Action] = {
     # README: the start
     "make demo DATA=DRAWINGS": Left("`make demo DATA=DIR`, with another directory"),
     "python -m analysis.contact_sheet --dataset=demo/data --output=drawings.png": Run(),
-    "python -m analysis.confused_pairs --run_dir=demo/run --pairs=5 --per_category=5 "
-    "--output=confused_pairs.png": Run(),
-    "python -m analysis.confusion --run_dir=demo/run --output=confusion.png": Run(),
     "make demo": Run((("make demo", "make demo MADE_UP=35 EPOCHS=2"),), _BY_SCORE),
-    "make test": Run((("make test", "make --dry-run test > test.txt"),)),  # this is a part of it
     "make demo DATA=DIR": Run(  # until there is a data set: the rest is that of `make demo`
         (("make demo DATA=DIR", "make -n demo DATA=DIR | sed '/contact_sheet/,$d' | bash -e"),)
     ),
@@ -84,10 +80,9 @@ COMMANDS: dict[str, Action] = {
     "--train_per_category=1500 --validation_per_category=300 --test_per_category=100": Run(
         _QUOTAS + _ONE_WORKER
     ),
-    "python -m pipeline.verify --dataset=data/doodles": Run(),
-    "python -m pipeline.main --help": Run(),
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/shares "
     "--validation_share=0.2": Run(_ONE_WORKER),
+    "python -m pipeline.verify --dataset=data/doodles": Run(),
     "python -m pipeline.download --labels=pipeline/labels/study20.txt --drawings_per_category=3000 "
     "--output=data/drawings20": Run(
         (
@@ -151,6 +146,9 @@ COMMANDS: dict[str, Action] = {
         "tests/engines/test_prism.py", "--prism_location="
     ),
     "make test-engines": Left("downloads the engines"),
+    # CONTRIBUTING
+    "make test": Run((("make test", "make --dry-run test > test.txt"),)),  # this is a part of it
+    "make test PYTHON=python3.13": Left("`make test` with another interpreter"),
     "make test-slow": Run((("make test-slow", "make --dry-run test-slow > test.txt"),)),
     # What it costs
     "make bench-pipeline DATA=DIR": Run((("DATA=DIR", "DATA=DIR FLAGS=--drawings=3300"),)),
@@ -170,13 +168,9 @@ COMMANDS: dict[str, Action] = {
     ),
     "python -m trainer.main --experiment=E2_7 --summary": Run(),
     "python -m trainer.main --help": Run(),
-    "python -m trainer.evaluate --run_dir=runs/doodles --split=test": Run(
-        replacements=_CATEGORY_ROWS
-    ),
     "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
     "--output=runs/test.json": Run(is_warm=True),
-    "python -m analysis.mistakes --evaluation=runs/test.json --output=runs/test_errors.png": Run(),
-    "python -m analysis.report --run_dir=runs/doodles --evaluation=runs/test.json": Run(),
+    "python -m analysis.mistakes --evaluation=runs/test.json -o runs/test_mistakes.png": Run(),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict --run_dir=runs/doodles -": Run(
         replacements=_PREDICTIONS
@@ -194,23 +188,17 @@ COMMANDS: dict[str, Action] = {
     "make bench-trainer DATA=DIR": Run(
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
-    # Look
-    "python -m analysis.report --run_dir=runs/doodles": Run(),
-    "python -m analysis.report --run_dir=runs/doodles,runs/sweep --output=runs/report.html": Run(),
-    "python -m analysis.plot_histories --group=width20 --reference "
-    "--output=runs/width20.pdf": Run(),
-    "python -m analysis.plot_histories --group=all --reference --separate "
-    "--output=runs/study.pdf": Run(),
-    "python -m analysis.compare --run_dir=runs/doodles,runs/sweep "
-    "--table=runs/runs.md,runs/runs.csv --output=runs/runs.png": Run(),
-    "python -m analysis.confusion --run_dir=runs/doodles --output=runs/confusion.png": Run(),
-    "python -m analysis.mistakes --run_dir=runs/doodles --output=runs/errors.png": Run(),
-    "python -m analysis.throughput --run_dir=runs/doodles --output=runs/throughput.png": Run(),
-    "python -m analysis.mean_drawings --dataset=data/doodles --output=data/means.png": Run(),
-    "python -m analysis.counts --dataset=data/doodles --output=data/counts.svg": Run(),
-    "python -m analysis.ink --dataset=data/doodles --output=data/ink.png": Run(),
+    # Analyse
+    "python -m analysis.report runs/doodles": Run(),
+    "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(),
+    "python -m analysis.confusion runs/doodles -o runs/confusion.png": Run(),
+    "python -m analysis.confused_pairs runs/doodles -o runs/pairs.png": Run(),
+    "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
+    "-o runs/runs.png": Run(),
     "python -m analysis.strokes --input=demo/drawings/sun.ndjson --drawings=4 "
-    "--output=data/sun.png": Run(),
+    "-o data/sun.png": Run(),
+    "python -m analysis.plot_histories --group=width20 --reference -o runs/width20.pdf": Run(),
+    "python -m analysis.plot_histories --group=all --reference --separate -o runs/study.pdf": Run(),
     # Results
     "python -m pipeline.main --input='DRAWINGS/*.ndjson' --output=data/categories12 "
     "--train_per_category=1500 --validation_per_category=400": Run(
@@ -234,14 +222,4 @@ COMMANDS: dict[str, Action] = {
     "make bench-growth": Run(status=2),
     "make bench-trainer": Run(status=2),
     "make clean": Run(),
-}
-
-# By the first line: blocks that show no command's output.
-OUTPUTS: dict[str, Action] = {
-    "stopped by SIGINT after step 180, which is saved in runs/doodles; "
-    "the same command goes on from there": RunBy(
-        "tests/trainer/test_train.py", "which is saved in {tmp_path}; "
-    ),
-    "ndjson line ──parse, validate──▶ Drawing ──▶ rank (hash), compact strokes ──▶ by shard ──▶ "
-    "sort ──rasterize, encode──▶ TFRecord shard": Left("a diagram"),
 }
