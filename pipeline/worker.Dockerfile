@@ -10,12 +10,12 @@ ARG BEAM_VERSION=2.77.0
 FROM apache/beam_python${PYTHON_VERSION}_sdk:${BEAM_VERSION}
 
 WORKDIR /tmp/source
-COPY setup.py pyproject.toml constraints.txt LICENSE ./
+COPY setup.py pyproject.toml constraints.txt LICENSE README.md ./
 COPY pipeline pipeline
 COPY trainer trainer
 COPY analysis analysis
 # Only the base requirements, hence no TensorFlow, and only wheels, hence no compiler.
-RUN pip install --no-cache-dir --no-build-isolation --only-binary=:all: \
+RUN pip install --no-cache-dir --only-binary=:all: \
       --constraint constraints.txt . \
     && pip check \
     && rm -r /tmp/source
