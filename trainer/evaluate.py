@@ -17,7 +17,7 @@ from pipeline.cli import check_output_file
 from pipeline.dataset.manifests import SPLITS, read_labels
 from trainer.hardware.quiet_tensorflow import quiet_start
 from trainer.runs import evaluation_files, run_directory
-from trainer.runs.checkpoint_flag import define_checkpoint_flag
+from trainer.runs.state import define_checkpoint_flag
 
 _SHOWN_CLASSES = 10  # best and worst ones, where there are many
 

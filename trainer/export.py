@@ -24,7 +24,7 @@ from pipeline.cli import UserError
 from trainer.exports.classifiers import FILES
 from trainer.hardware.quiet_tensorflow import quiet_start
 from trainer.runs import run_directory
-from trainer.runs.checkpoint_flag import define_checkpoint_flag
+from trainer.runs.state import define_checkpoint_flag
 
 
 def define_flags() -> None:

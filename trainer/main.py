@@ -34,8 +34,8 @@ from trainer.hardware.quiet_tensorflow import quiet_start
 from trainer.models import costs, experiments
 from trainer.models.architecture_file import read_architecture
 from trainer.models.experiments import Experiment
-from trainer.runs import initial_weights
 from trainer.runs.state import State
+from trainer.training import initial_weights
 
 
 def define_flags() -> None:

@@ -22,7 +22,7 @@ from pipeline.cli import RunError, UserError
 from pipeline.rasterize import rasterize_packed
 from trainer.exports.classifiers import Classifier, load_export, load_run
 from trainer.exports.drawing_lines import Line, check_files, read_batches
-from trainer.runs.checkpoint_flag import define_checkpoint_flag
+from trainer.runs.state import define_checkpoint_flag
 from trainer.training.memory import out_of_memory
 
 

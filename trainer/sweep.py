@@ -34,11 +34,11 @@ from trainer.hardware.cluster import VARIABLE, read_cluster
 from trainer.hardware.quiet_tensorflow import quiet_start
 from trainer.models import experiments, study
 from trainer.runs import run_directory
-from trainer.runs.initial_weights import known_source
 from trainer.runs.state import State
 from trainer.sweeps import sweep_axes, sweep_table
 from trainer.sweeps.sweep_axes import Setting, Settings
 from trainer.sweeps.sweep_table import Result
+from trainer.training.initial_weights import known_source
 
 CSV = "sweep.csv"
 # Which no run is handed as they are.
@@ -285,7 +285,7 @@ def _read_manifest(dataset: str) -> Manifest:
     if not is_remote(dataset):
         return read_manifest(dataset)
     with quiet_start():
-        from trainer.runs import storage
+        from trainer.hardware import storage
     return read_manifest(dataset, storage.read_file)
 
 

@@ -25,10 +25,11 @@ from trainer.hardware import devices
 from trainer.hardware.hosts import ONE_HOST, Agreement, Hosts, lost_hosts
 from trainer.hardware.signals import StopRequest, stop_request
 from trainer.model import build_model, freeze
-from trainer.runs import checkpoints, initial_weights, predictions, run_directory, sessions
-from trainer.runs.initial_weights import InitialWeights
+from trainer.runs import predictions, run_directory
 from trainer.runs.state import State, Totals, Unfinished
+from trainer.training import checkpoints, initial_weights, sessions
 from trainer.training.evaluation import evaluate
+from trainer.training.initial_weights import InitialWeights
 from trainer.training.log import NoReport, Report
 from trainer.training.loss_scale import LossScale
 from trainer.training.memory import out_of_memory

@@ -15,8 +15,8 @@ from tests.support.trainer_data import tiny_experiment
 from trainer import train
 from trainer.config import Interval, TrainConfig
 from trainer.hardware import hosts
-from trainer.runs import checkpoints, predictions, run_directory
-from trainer.training import evaluation
+from trainer.runs import predictions, run_directory
+from trainer.training import checkpoints, evaluation
 from trainer.training.log import Report
 
 # Where a run can be hit, and the module or class that calls the function of that name.

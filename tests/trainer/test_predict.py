@@ -20,8 +20,8 @@ from trainer.exports.comparison import first_drawings
 from trainer.exports.drawing_lines import read_batches
 from trainer.exports.job import export_run
 from trainer.runs.run_directory import read_state
-from trainer.runs.saved_runs import load_run as load_saved_run
 from trainer.train import train
+from trainer.training.checkpoints import load_run as load_saved_run
 
 SQUARE = {"word": "cake", "key_id": "17", "drawing": [[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]]]}
 BAR = {"drawing": [[[0, 255], [100, 100]], [[7], [7]]]}

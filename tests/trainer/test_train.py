@@ -20,11 +20,12 @@ from tests.support.warm_process import run_module
 from trainer import train
 from trainer.config import Interval
 from trainer.data.input_pipeline import evaluation_batches
-from trainer.hardware import devices
+from trainer.hardware import devices, storage
 from trainer.model import build_model
-from trainer.runs import checkpoints, predictions, run_directory, saved_runs, storage
+from trainer.runs import predictions, run_directory
 from trainer.runs.run_directory import read_config, read_state
 from trainer.runs.state import State
+from trainer.training import checkpoints
 from trainer.training.evaluation import evaluate
 from trainer.training.steps import make_evaluation_step
 
@@ -406,10 +407,10 @@ def test_checkpoints_of_all_epochs_can_be_kept_and_loaded(data, tmp_path):
     config = make_config(data, tmp_path, keep_checkpoints=None)
     state = train.train(config)
     for epoch in range(1, 4):
-        assert saved_runs.load_run(config.run_dir, str(epoch)).epoch == epoch
+        assert checkpoints.load_run(config.run_dir, str(epoch)).epoch == epoch
     assert state.find("4") is None
     with pytest.raises(UserError, match="no checkpoint of epoch 4; there are best, last, 1, 2, 3"):
-        saved_runs.load_run(config.run_dir, "4")
+        checkpoints.load_run(config.run_dir, "4")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path):
@@ -493,4 +494,4 @@ def test_a_run_directory_s_name_is_never_a_pattern(finished, data, tmp_path):
     train.train(config)
     assert train.train(dataclasses.replace(config, epochs=3)).epoch == 3
     assert read_json(config, "history.json") == read_json(finished, "history.json")
-    saved_runs.load_run(config.run_dir, "best")
+    checkpoints.load_run(config.run_dir, "best")

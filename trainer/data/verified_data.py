@@ -12,8 +12,8 @@ from pipeline.cli import RunError, UserError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import DataSet, Shard, read_manifest
 from trainer.data.readers import MAX_READERS, deal
+from trainer.hardware import storage
 from trainer.hardware.hosts import ONE_HOST, Hosts
-from trainer.runs import storage
 
 TRAINING_SPLITS = ("train", "validation")
 

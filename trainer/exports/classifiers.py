@@ -4,7 +4,6 @@ Each form imports what it needs when it is loaded: a TensorFlow Lite model needs
 """
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,9 +12,10 @@ import numpy as np
 from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
 from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.training.initial_weights import cannot_load, load_keras, read_labels
 
 if TYPE_CHECKING:
-    from trainer.runs.saved_runs import SavedRun
+    from trainer.training.checkpoints import SavedRun
 
 # What trainer.export writes, by format.
 FILES = {
@@ -25,8 +25,6 @@ FILES = {
     "tflite_float16": "model_float16.tflite",
     "tflite_int8": "model_int8.tflite",
 }
-LABELS = "labels.txt"  # in each of them: a label a line, the line number from 0 is the class index
-DESCRIPTION = "architecture.json"  # in a .keras file: see trainer.exports.exporters
 _MAX_THREADS = 8  # the small maps of one drawing keep no more busy
 
 
@@ -49,8 +47,8 @@ def load_run(run_dir: str, checkpoint: str) -> Classifier:
       RunError: the checkpoint is damaged.
     """
     with quiet_start():
-        from trainer.runs import saved_runs
-    return from_run(saved_runs.load_run(run_dir, checkpoint))
+        from trainer.training import checkpoints
+    return from_run(checkpoints.load_run(run_dir, checkpoint))
 
 
 def from_run(run: "SavedRun") -> Classifier:
@@ -103,21 +101,6 @@ def _from_keras(network: Any, labels: tuple[str, ...]) -> Classifier:
     return Classifier(labels, lambda bitmaps: function(bitmaps)["probabilities"].numpy())
 
 
-def load_keras(path: str) -> tuple[Any, tuple[str, ...]]:
-    """The keras.Model in a .keras file, from images to probabilities, and its labels.
-
-    Raises:
-      UserError: trainer.export has not written the file, or it is damaged.
-    """
-    labels = _zipped_labels(path)
-    with quiet_start():
-        import keras
-    try:
-        return keras.saving.load_model(path, compile=False), labels
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise _cannot_load(path, error) from None
-
-
 def _load_saved_model(path: str) -> Classifier:
     if not os.path.exists(os.path.join(path, "saved_model.pb")):
         raise UserError(
@@ -126,14 +109,14 @@ def _load_saved_model(path: str) -> Classifier:
     with quiet_start():
         import tensorflow as tf
 
-        from trainer.runs import storage
+        from trainer.hardware import storage
     try:
         with storage.literal(path) as directory:
             model = tf.saved_model.load(directory)
         labels = model.signatures["labels"]()["labels"].numpy()
         function = model.signatures["serving_default"]
     except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
-        raise _cannot_load(path, error) from None
+        raise cannot_load(path, error) from None
 
     def classify(bitmaps: np.ndarray) -> np.ndarray:
         return function(bitmaps=tf.constant(bitmaps))["probabilities"].numpy()
@@ -142,7 +125,7 @@ def _load_saved_model(path: str) -> Classifier:
 
 
 def _load_tflite(path: str) -> Classifier:
-    labels = _zipped_labels(path)
+    labels = read_labels(path)
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
@@ -152,7 +135,7 @@ def _load_tflite(path: str) -> Classifier:
             interpreter = Interpreter(path, num_threads=litert_threads())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise _cannot_load(path, error) from None
+        raise cannot_load(path, error) from None
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def classify(bitmaps: np.ndarray) -> np.ndarray:
@@ -182,20 +165,3 @@ def _dequantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
     if scale:
         return (values.astype(np.float32) - zero_point) * np.float32(scale)
     return values.astype(np.float32)
-
-
-def _zipped_labels(path: str) -> tuple[str, ...]:
-    """The labels in a .keras file, which is a ZIP archive, or a .tflite file, which ends in one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(archive.read(LABELS).decode().splitlines())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
-        raise UserError(
-            f"{path}: no {LABELS} in it; damaged, or not written by trainer.export"
-        ) from None
-
-
-def _cannot_load(path: str, error: Exception) -> UserError:
-    return UserError(f"{path}: cannot be loaded: {str(error).strip().splitlines()[0]}")

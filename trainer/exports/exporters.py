@@ -28,8 +28,9 @@ import tensorflow as tf
 
 from pipeline.cli import RunError
 from pipeline.dataset.records import IMAGE_SIZE
-from trainer.exports.classifiers import DESCRIPTION, LABELS, bitmap_function
+from trainer.exports.classifiers import bitmap_function
 from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.training.initial_weights import DESCRIPTION, LABELS
 
 _ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # in an archive; the earliest there is
 

@@ -14,8 +14,10 @@ from pipeline.dataset.manifests import DataSet, read_manifest
 from trainer.exports import classifiers, exporters
 from trainer.exports.classifiers import FILES
 from trainer.exports.comparison import BATCH_SIZE, Figures, compare, first_drawings, measure
-from trainer.runs import run_directory, saved_runs, storage
-from trainer.runs.saved_runs import SavedRun
+from trainer.hardware import storage
+from trainer.runs import run_directory
+from trainer.training import checkpoints
+from trainer.training.checkpoints import SavedRun
 from trainer.training.memory import out_of_memory
 
 EXPORT = "export"  # in a run directory
@@ -56,7 +58,7 @@ def export_run(
       RunError: the checkpoint is damaged, a file cannot be written, an export does not give what
         the checkpoint gives, or memory runs out.
     """
-    run = saved_runs.load_run(run_dir, checkpoint)
+    run = checkpoints.load_run(run_dir, checkpoint)
     directory = dataset or run.config["dataset"]
     data = _open_dataset(directory, run.labels, is_given=dataset is not None)
     drawings = Drawings(

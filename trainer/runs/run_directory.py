@@ -163,7 +163,7 @@ def session(run_dir: str, description: dict[str, Any], state: State) -> Iterator
 
     Args:
       run_dir: of an `open_run`.
-      description: see trainer.runs.sessions.
+      description: see trainer.training.sessions.
       state: from where it goes on. Lines of metrics.jsonl beyond it are dropped: they come again.
     """
     _trim_metrics(run_dir, state.newest_step)

@@ -1,7 +1,12 @@
-"""How far a run is: what checkpoints/state.json holds. No TensorFlow here."""
+"""The progress of a run, as checkpoints/state.json holds it, and --checkpoint to choose from it."""
 
 import dataclasses
+import re
 from typing import Any, NamedTuple
+
+from absl import flags
+
+flags.disclaim_key_flags()  # --checkpoint belongs to the command that asks for it
 
 HISTORY_KEYS = ("accuracy", "loss", "val_accuracy", "val_loss")
 
@@ -153,3 +158,24 @@ class State:
             fields["unfinished"] = Unfinished(**fields["unfinished"], totals=totals)
         fields["earlier"] = tuple(Kept(*each) for each in fields.get("earlier", ()))
         return cls(**fields)
+
+
+def define_checkpoint_flag(condition: str = "") -> None:
+    """Define --checkpoint: see `State.find`; `condition` begins its help."""
+    flags.DEFINE(
+        _CheckpointParser(),
+        "checkpoint",
+        "best",
+        f"{condition}Weights of the epoch with the highest validation accuracy, of the last one, "
+        "or of the epoch of that number (trainer.main --keep_checkpoints).",
+    )
+
+
+class _CheckpointParser(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        if not re.fullmatch(r"best|last|[1-9]\d{0,8}", argument):
+            raise ValueError("best, last, or the number of an epoch")
+        return argument
+
+    def flag_type(self) -> str:
+        return "best|last|EPOCH"

@@ -16,7 +16,7 @@ from trainer.data.verified_data import VerifiedData
 from trainer.hardware.replicas import Share
 from trainer.runs import run_directory
 from trainer.runs.predictions import Predictions
-from trainer.runs.saved_runs import load_run
+from trainer.training.checkpoints import load_run
 from trainer.training.memory import out_of_memory
 from trainer.training.metrics import Metrics
 from trainer.training.steps import EvaluationStep, make_evaluation_step

@@ -10,9 +10,9 @@ from pipeline.dataset.manifests import Manifest
 from trainer.config import TrainConfig
 from trainer.models import costs
 from trainer.runs import run_directory
-from trainer.runs.initial_weights import InitialWeights
-from trainer.runs.sessions import Session
 from trainer.runs.state import State, Totals
+from trainer.training.initial_weights import InitialWeights
+from trainer.training.sessions import Session
 
 
 class Report:
@@ -38,7 +38,7 @@ class Report:
         Args:
           parameters: of the model.
           session: with which hardware.
-          changes: since the last session, see `trainer.runs.sessions.changes`.
+          changes: since the last session, see `trainer.training.sessions.changes`.
           state: from where it goes on.
           weights: that others have trained.
         """

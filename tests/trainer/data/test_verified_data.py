@@ -11,7 +11,7 @@ from pipeline.dataset import manifests, records
 from tests.support.trainer_data import write_dataset
 from trainer.data.input_pipeline import evaluation_batches
 from trainer.data.verified_data import TRAINING_SPLITS, VerifiedData, check_trainable
-from trainer.runs import storage
+from trainer.hardware import storage
 
 
 def open_data(directory, splits=TRAINING_SPLITS):

@@ -20,14 +20,14 @@ from tests.trainer.hardware.test_hosts import run_hosts
 from tests.trainer.test_main import run
 from tests.trainer.test_train import assert_same_run, read_json, stop_training
 from trainer import train
-from trainer.exports.classifiers import DESCRIPTION
 from trainer.exports.job import export_run
 from trainer.hardware.hosts import ONE_HOST
 from trainer.model import build_model, freeze
 from trainer.models import costs
 from trainer.models.experiments import STAGES
-from trainer.runs import initial_weights, saved_runs
 from trainer.runs.run_directory import read_config, read_state
+from trainer.training import checkpoints, initial_weights
+from trainer.training.initial_weights import DESCRIPTION
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -106,7 +106,7 @@ def test_on_other_categories_the_body_is_the_source_s_and_the_head_new(
 ):
     config = tune(source, other_data, tmp_path / "B", ema_decay=0.9)
     trainee = make_trainee(config)
-    before = values_of(saved_runs.load_run(source.run_dir, "best").model)
+    before = values_of(checkpoints.load_run(source.run_dir, "best").model)
     after = values_of(trainee.model)
     assert after.keys() == before.keys()
     body = [path for path in before if not path.startswith("logits/")]
@@ -178,7 +178,7 @@ def test_the_number_of_trained_parameters_is_that_of_the_model(batch_norm):
 
 
 def test_frozen_batch_normalisation_uses_its_moving_statistics(source):
-    model = saved_runs.load_run(source.run_dir, "best").model
+    model = checkpoints.load_run(source.run_dir, "best").model
     freeze(model, "head")
     images = np.random.default_rng(0).random((4, 85, 85, 1), np.float32)
     body = type(model)(model.input, model.get_layer("average_pool").output)

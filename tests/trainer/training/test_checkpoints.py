@@ -10,7 +10,7 @@ from pipeline.cli import RunError
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer import train
-from trainer.runs import checkpoints
+from trainer.training import checkpoints
 from trainer.training.optimizer import MovingAverage
 from trainer.training.steps import Trainee
 

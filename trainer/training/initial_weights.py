@@ -16,7 +16,6 @@ import numpy as np
 
 from pipeline.cli import UserError, is_remote
 from trainer.config import TrainConfig
-from trainer.exports import classifiers
 from trainer.hardware.quiet_tensorflow import quiet_start
 from trainer.models.architecture_file import parse_architecture
 from trainer.models.experiments import Experiment
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 
     from trainer.hardware.hosts import Hosts
 
+# Entries of the ZIP archives that trainer.export writes: see trainer.exports.exporters.
+LABELS = "labels.txt"  # a label a line; the line number from 0 is the class index
+DESCRIPTION = "architecture.json"  # in a .keras file
 _HEAD = "logits/"  # begins the paths of the variables that depend on the categories
 
 
@@ -178,10 +180,10 @@ def read_weights(path: str) -> InitialWeights:
     """
     if _check_kind(path) == "run":
         with quiet_start():
-            from trainer.runs import saved_runs
-        run = saved_runs.load_run(path, "best")
+            from trainer.training import checkpoints
+        run = checkpoints.load_run(path, "best")
         return InitialWeights(path, run.epoch, run.labels, _values(run.model))
-    model, labels = classifiers.load_keras(path)
+    model, labels = load_keras(path)
     return InitialWeights(path, _read_description(path).get("epoch"), labels, _values(model))
 
 
@@ -226,13 +228,45 @@ def _read_description(path: str) -> dict[str, Any]:
     """What a .keras file says of its model; nothing in files of an older trainer.export."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if classifiers.DESCRIPTION not in archive.namelist():
+            if DESCRIPTION not in archive.namelist():
                 return {}
-            description = json.loads(archive.read(classifiers.DESCRIPTION))
+            description = json.loads(archive.read(DESCRIPTION))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (zipfile.BadZipFile, ValueError):
         raise UserError(f"{path}: damaged, or not written by trainer.export") from None
     if not isinstance(description, dict):
-        raise UserError(f"{path}: damaged: {classifiers.DESCRIPTION} is no JSON object")
+        raise UserError(f"{path}: damaged: {DESCRIPTION} is no JSON object")
     return description
+
+
+def load_keras(path: str) -> tuple[Any, tuple[str, ...]]:
+    """The keras.Model in a .keras file, from images to probabilities, and its labels.
+
+    Raises:
+      UserError: trainer.export has not written the file, or it is damaged.
+    """
+    labels = read_labels(path)
+    with quiet_start():
+        import keras
+    try:
+        return keras.saving.load_model(path, compile=False), labels
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise cannot_load(path, error) from None
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """The labels in a .keras file, which is a ZIP archive, or a .tflite file, which ends in one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(archive.read(LABELS).decode().splitlines())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        raise UserError(
+            f"{path}: no {LABELS} in it; damaged, or not written by trainer.export"
+        ) from None
+
+
+def cannot_load(path: str, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be loaded: {str(error).strip().splitlines()[0]}")
