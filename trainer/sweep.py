@@ -28,6 +28,7 @@ from absl import flags
 from pipeline import cli
 from pipeline.cli import EXIT_STOPPED, RunError, Stopped, UserError, is_remote
 from pipeline.dataset.manifests import Manifest, read_manifest
+from trainer import config as trainer_config
 from trainer import main as trainer_main
 from trainer.config import MAX_SEED, TrainConfig, describe_run
 from trainer.hardware.cluster import VARIABLE, read_cluster
@@ -72,8 +73,13 @@ def define_flags() -> None:
     trainer_main.define_flags()
     del flags.FLAGS.experiment, flags.FLAGS.summary
     flags.FLAGS["run_dir"].help = "Directory to keep the run directories of all experiments in."
+    fixed = {
+        *before,
+        "seed",
+        *trainer_config.flag_names(trainer_config.DATA),
+    }  # seeds have an axis of their own
     flags.DEFINE_multi(
-        sweep_axes.AxisParser([name for name in flags.FLAGS if name not in before]),
+        sweep_axes.AxisParser([name for name in flags.FLAGS if name not in fixed]),
         flags.ArgumentSerializer(),
         "vary",
         [],
@@ -163,11 +169,7 @@ def _plan_run(name: str | None, settings: Settings, seed: int, is_among_seeds: b
     if is_among_seeds:
         values["seed"] = str(seed)
     with sweep_axes.flags_set(values):
-        if name is None:
-            experiment = trainer_main.experiment_from_flags()
-        else:
-            experiment = trainer_main.find_experiment(name, flags.FLAGS.batch_norm)
-        config = trainer_main.config_from_flags(experiment)
+        config = TrainConfig.from_flags(trainer_main.experiment_from_flags(name))
         run_dir = _directory(config, settings, is_among_seeds)
         config = dataclasses.replace(config, run_dir=run_dir)
         return PlannedRun(config, settings, _flags_of(config, name))

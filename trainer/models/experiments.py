@@ -82,6 +82,11 @@ class Experiment:
     modification: str = ""  # the same in a few, beyond widths and depths: for tables
     categories: int | None = None  # that the study trained it on; a run takes its data set's
 
+    def with_batch_norm(self, batch_norm: bool) -> "Experiment":
+        """Return the experiment with or without batch normalisation."""
+        architecture = dataclasses.replace(self.architecture, batch_norm=batch_norm)
+        return dataclasses.replace(self, architecture=architecture)
+
 
 def find(name: str) -> Experiment:
     """The experiment of that name.

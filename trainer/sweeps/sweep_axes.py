@@ -15,9 +15,6 @@ from absl import flags
 
 from pipeline.cli import UserError
 
-# Flags of trainer.main that say nothing of the training, or that have an axis of their own.
-_NOT_VARIED = {"dataset", "run_dir", "seed", "profile", "checkpoint_every", "keep_checkpoints"}
-
 
 class Setting(NamedTuple):
     """One value of a varied flag."""
@@ -38,9 +35,9 @@ class AxisParser(flags.ArgumentParser):
     """
 
     def __init__(self, names: Collection[str]) -> None:
-        """`names`: of the trainer's flags."""
+        """`names`: of the flags that may vary."""
         super().__init__()
-        self._names = [name for name in names if name not in _NOT_VARIED]
+        self._names = names
 
     def parse(self, argument: str) -> list[Setting]:
         name, equals, values = argument.partition("=")

@@ -86,7 +86,7 @@ def keras_file(source):
 def tune(source, dataset, run_dir, **changes):
     """A configuration that starts from the source, of its architecture."""
     fields = {"init_from": source.run_dir, "epochs": 1} | changes
-    config = make_config(manifests, run_dir, **fields)
+    config = make_config(dataset, run_dir, **fields)
     return dataclasses.replace(config, experiment=source.experiment)
 
 
