@@ -15,7 +15,7 @@ from absl import flags
 from pipeline import cli
 from pipeline.cli import check_output_file
 from pipeline.dataset.manifests import SPLITS, read_labels
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.runs import evaluation_files, run_directory
 from trainer.runs.state import define_checkpoint_flag
 
@@ -74,7 +74,7 @@ def main(_: list[str]) -> None:
         evaluation_files.check_no_run_file("output", args.output)
     labels = read_labels(args.labels) if args.labels else None
     config = run_directory.read_config(args.run_dir)
-    with quiet_start():
+    with quiet_tensorflow():
         from trainer.training.evaluation import evaluate_run
     evaluation, predictions = evaluate_run(
         args.run_dir,

@@ -22,7 +22,7 @@ from absl import flags
 from pipeline import cli
 from pipeline.cli import UserError
 from trainer.exports.classifiers import FILES
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.runs import run_directory
 from trainer.runs.state import define_checkpoint_flag
 
@@ -50,7 +50,7 @@ def main(_: list[str]) -> None:
     args = flags.FLAGS
     check_formats(args.formats)
     run_directory.read_config(args.run_dir)  # a wrong directory shows before TensorFlow is there
-    with quiet_start():
+    with quiet_tensorflow():
         from trainer.exports.job import export_run
     export_run(args.run_dir, args.checkpoint, args.formats, args.dataset)
 

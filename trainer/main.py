@@ -19,7 +19,7 @@ from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from trainer import config
 from trainer.config import TrainConfig
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.models import costs, experiments
 from trainer.models.architecture_file import read_architecture
 from trainer.models.experiments import Experiment
@@ -70,7 +70,7 @@ def main(_: list[str]) -> None:
         print(costs.summary(experiment, len(labels)))
         return
     settings = TrainConfig.from_flags(experiment)
-    with quiet_start():
+    with quiet_tensorflow():
         from trainer.hardware.hosts import join_hosts
         from trainer.train import train
     hosts = join_hosts()

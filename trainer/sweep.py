@@ -32,7 +32,7 @@ from trainer import config as trainer_config
 from trainer import main as trainer_main
 from trainer.config import MAX_SEED, TrainConfig, describe_run
 from trainer.hardware.cluster import VARIABLE, read_cluster
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.models import experiments, study
 from trainer.runs import run_directory
 from trainer.runs.state import State
@@ -286,7 +286,7 @@ def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
 def _read_manifest(dataset: str) -> Manifest:
     if not is_remote(dataset):
         return read_manifest(dataset)
-    with quiet_start():
+    with quiet_tensorflow():
         from trainer.hardware import storage
     return read_manifest(dataset, storage.read_file)
 

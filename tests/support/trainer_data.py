@@ -130,6 +130,6 @@ def _write_split(
     return manifests.Split(count, counts, tuple(written))
 
 
-def images_in_files(directory: str, manifest: manifests.Manifest, split: str) -> Sequence[bytes]:
-    """The packed images of a split, in the order of its files."""
-    return [example.image for example in manifests.DataSet(directory, manifest).examples(split)]
+def images_in_files(data: manifests.DataSet, split: str) -> Sequence[bytes]:
+    """Read the packed images of a split, in the order of its files."""
+    return [example.image for example in data.examples(split)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.training.initial_weights import cannot_load, load_keras, read_labels
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load_run(run_dir: str, checkpoint: str) -> Classifier:
       UserError: it is no run directory, or no epoch is finished.
       RunError: the checkpoint is damaged.
     """
-    with quiet_start():
+    with quiet_tensorflow():
         from trainer.training import checkpoints
     return from_run(checkpoints.load_run(run_dir, checkpoint))
 
@@ -106,7 +106,7 @@ def _load_saved_model(path: str) -> Classifier:
         raise UserError(
             f"{path}: no SavedModel (no saved_model.pb); --model takes one of a directory's exports"
         )
-    with quiet_start():
+    with quiet_tensorflow():
         import tensorflow as tf
 
         from trainer.hardware import storage
@@ -131,7 +131,7 @@ def _load_tflite(path: str) -> Classifier:
     except ImportError:
         raise UserError(f"{path} needs ai-edge-litert: pip install '.[trainer]'") from None
     try:
-        with quiet_start():  # it tells which of its kernels it takes
+        with quiet_tensorflow():  # it tells which of its kernels it takes
             interpreter = Interpreter(path, num_threads=litert_threads())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:

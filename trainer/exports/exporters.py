@@ -29,7 +29,7 @@ import tensorflow as tf
 from pipeline.cli import RunError
 from pipeline.dataset.records import IMAGE_SIZE
 from trainer.exports.classifiers import bitmap_function
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.training.initial_weights import DESCRIPTION, LABELS
 
 _ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # in an archive; the earliest there is
@@ -130,7 +130,7 @@ def _convert(model: keras.Model, number_format: str, calibration: np.ndarray) ->
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    with quiet_start():  # the converter's C++ code prints what it does
+    with quiet_tensorflow():  # the converter's C++ code prints what it does
         return converter.convert()
 
 

@@ -5,11 +5,8 @@ __all__ = [
     "evaluation",
     "initial_weights",
     "log",
-    "loss_scale",
     "memory",
-    "meter",
     "optimizer",
-    "profile",
-    "sessions",
+    "session",
     "steps",
 ]

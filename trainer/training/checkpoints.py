@@ -1,4 +1,4 @@
-"""Checkpoints: everything that training changes, to a file and back; the model of a saved run.
+"""Checkpoints: the train state to a file and back, and the model of a saved run.
 
 A variable's name in a checkpoint is that of its layer and its own in it (`model/logits/kernel`), or
 what the optimizer calls it; nothing depends on the order in which Keras lists variables.
@@ -17,32 +17,30 @@ from trainer.hardware import storage
 from trainer.model import build_model
 from trainer.models.experiments import Architecture, Experiment
 from trainer.runs import run_directory
-from trainer.runs.run_directory import CHECKPOINTS
 from trainer.training.optimizer import averaged_weights
-from trainer.training.steps import Trainee
+from trainer.training.steps import TrainState
 
 Variables = Mapping[str, tf.Variable]  # by name
 
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # what TensorFlow's names of values end in
-_SLASH = ".S"  # how it writes a slash in a name
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # the ending of TensorFlow's names of values
+_SLASH = ".S"  # a slash in such a name
 _NOT_OF_MODEL = ("optimizer/", "average/", "loss_scale/", "save_counter")
 
 
-def save(run_dir: str, name: str, trainee: Trainee) -> None:
-    """Writes the checkpoint `name`; it counts only once the run's state names it.
+def save(run_dir: str, name: str, state: TrainState) -> None:
+    """Write the checkpoint `name`; it counts only once the run's state names it.
 
     Raises:
-      RunError: it cannot be written, or a weight is not finite; the checkpoints that were there
-        before still are.
+      RunError: it cannot be written, or a weight is not finite; earlier checkpoints stay.
     """
-    path = os.path.join(run_dir, CHECKPOINTS, name)
-    for variable in trainee.model.variables:
+    path = _path(run_dir, name)
+    for variable in state.model.variables:
         if not tf.reduce_all(tf.math.is_finite(tf.cast(variable.value, tf.float32))):
             raise RunError(
                 f"{name}: {variable.path} is not finite; a lower --learning_rate may help"
             )
     try:
-        tf.train.Checkpoint(**variable_groups(trainee)).write(path)
+        tf.train.Checkpoint(**variable_groups(state)).write(path)
     except tf.errors.OpError as error:
         # Without the names of the graph.
         reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
@@ -52,27 +50,24 @@ def save(run_dir: str, name: str, trainee: Trainee) -> None:
             os.fsync(file.fileno())
 
 
-def restore_trainee(run_dir: str, name: str, trainee: Trainee) -> None:
-    """Reads the checkpoint `name` into what training changes.
+def restore_train_state(run_dir: str, name: str, state: TrainState) -> None:
+    """Read the checkpoint `name` into the train state.
 
-    A run that goes on in another precision may gain or lose float16's loss scale.
+    A run that resumes in another precision may gain or lose float16's loss scale.
 
     Raises:
       RunError: it is missing, damaged, or does not fit.
     """
-    groups = variable_groups(trainee)
+    groups = variable_groups(state)
     shapes = _read_shapes(run_dir, name)
     if "loss_scale" in groups and not any(key.startswith("loss_scale/") for key in shapes):
         del groups["loss_scale"]
-    _check_fit(
-        _path(run_dir, name), _shapes(groups), shapes, may_ignore=("loss_scale/", "save_counter")
-    )
+    _check_fit(run_dir, name, groups, shapes, may_ignore=("loss_scale/", "save_counter"))
     _read(run_dir, name, groups)
 
 
 def restore(run_dir: str, name: str, model: keras.Model, *, raw: bool = False) -> None:
-    """Reads the weights that were validated: those of the checkpoint, or their average if it has
-    one.
+    """Read the weights that were validated: the checkpoint's, or their average if it has one.
 
     Args:
       run_dir: the run directory.
@@ -85,31 +80,31 @@ def restore(run_dir: str, name: str, model: keras.Model, *, raw: bool = False) -
     """
     shapes = _read_shapes(run_dir, name)
     groups = {"model": model_variables(model)}
-    _check_fit(_path(run_dir, name), _shapes(groups), shapes, may_ignore=_NOT_OF_MODEL)
+    _check_fit(run_dir, name, groups, shapes, may_ignore=_NOT_OF_MODEL)
     _read(run_dir, name, groups)
     if not raw and any(key.startswith("average/") for key in shapes):
         _read(run_dir, name, {"average": averaged_variables(model)})
 
 
-def variable_groups(trainee: Trainee) -> dict[str, Variables]:
-    """Return all that training changes, as a checkpoint keeps it."""
+def variable_groups(state: TrainState) -> dict[str, Variables]:
+    """Return the variables of a train state as a checkpoint keeps them."""
     optimizer = {
-        variable.path.partition("/")[2]: variable.value for variable in trainee.optimizer.variables
+        variable.path.partition("/")[2]: variable.value for variable in state.optimizer.variables
     }
-    assert len(optimizer) == len(trainee.optimizer.variables)
-    groups: dict[str, Variables] = {"model": model_variables(trainee.model), "optimizer": optimizer}
-    if trainee.loss_scale:
+    assert len(optimizer) == len(state.optimizer.variables)
+    groups: dict[str, Variables] = {"model": model_variables(state.model), "optimizer": optimizer}
+    if state.loss_scale:
         groups["loss_scale"] = {
-            variable.name.partition(":")[0]: variable for variable in trainee.loss_scale.variables
+            variable.name.partition(":")[0]: variable for variable in state.loss_scale.variables
         }
-    if trainee.average:
-        names = averaged_variables(trainee.model)
-        groups["average"] = dict(zip(names, trainee.average.variables, strict=True))
+    if state.average:
+        names = averaged_variables(state.model)
+        groups["average"] = dict(zip(names, state.average.variables, strict=True))
     return groups
 
 
 def averaged_variables(model: keras.Model) -> dict[str, tf.Variable]:
-    """Return the variables that `MovingAverage` of the optimizer averages, in its order."""
+    """Return the variables that the optimizer's `MovingAverage` averages, in its order."""
     names = {id(variable): name for name, variable in model_variables(model).items()}
     return {names[id(variable)]: variable for variable in averaged_weights(model)}
 
@@ -130,15 +125,7 @@ def model_variables(model: keras.Model) -> dict[str, tf.Variable]:
 
 
 def _path(run_dir: str, name: str) -> str:
-    return os.path.join(run_dir, CHECKPOINTS, name)
-
-
-def _shapes(groups: Mapping[str, Variables]) -> dict[str, list[int]]:
-    return {
-        f"{group}/{name}": variable.shape.as_list()
-        for group, variables in groups.items()
-        for name, variable in variables.items()
-    }
+    return os.path.join(run_dir, run_directory.CHECKPOINTS, name)
 
 
 def _read_shapes(run_dir: str, name: str) -> dict[str, list[int]]:
@@ -157,22 +144,28 @@ def _read_shapes(run_dir: str, name: str) -> dict[str, list[int]]:
 
 
 def _check_fit(
-    path: str,
-    here: Mapping[str, list[int]],
+    run_dir: str,
+    name: str,
+    groups: Mapping[str, Variables],
     there: Mapping[str, list[int]],
     may_ignore: tuple[str, ...],
 ) -> None:
-    """Refuse a checkpoint with other variables, naming the first."""
-    for name in sorted(here.keys() | there.keys()):
-        if name not in there:
-            reason = f"it has no {name}"
-        elif name not in here and not name.startswith(may_ignore):
-            reason = f"this model has no {name}"
-        elif name in here and here[name] != there[name]:
-            reason = f"{name} is {there[name]} there, {here[name]} here"
+    """Refuse a checkpoint with other variables than `groups`, naming the first."""
+    here = {
+        f"{group}/{key}": variable.shape.as_list()
+        for group, variables in groups.items()
+        for key, variable in variables.items()
+    }
+    for key in sorted(here.keys() | there.keys()):
+        if key not in there:
+            reason = f"it has no {key}"
+        elif key not in here and not key.startswith(may_ignore):
+            reason = f"this model has no {key}"
+        elif key in here and here[key] != there[key]:
+            reason = f"{key} is {there[key]} there, {here[key]} here"
         else:
             continue
-        raise RunError(f"{path}: of another model: {reason}")
+        raise RunError(f"{_path(run_dir, name)}: of another model: {reason}")
 
 
 def _read(run_dir: str, name: str, groups: Mapping[str, Variables]) -> None:
@@ -190,19 +183,19 @@ def _cannot_restore(path: str, error: Exception) -> RunError:
 
 
 class SavedRun(NamedTuple):
-    """A checkpoint of a run, ready to be used."""
+    """A checkpoint of a run, with its model."""
 
     config: dict[str, Any]  # of config.json
     epoch: int  # after which the checkpoint was written, from 1
     model: keras.Model  # [B, 85, 85, 1] of 0.0 and 1.0 → [B, classes] float32 logits
-    raw_model: keras.Model | None = None  # the same with the weights themselves, not their average
+    raw_model: keras.Model | None = None  # with the weights themselves, not their average
 
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(self.config["labels"])
 
     def with_probabilities(self) -> keras.Model:
-        """The model, weights shared, with a softmax on its logits."""
+        """Return the model, weights shared, with a softmax on its logits."""
         softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
         return keras.Model(self.model.input, softmax(self.model.output), name=self.model.name)
 
@@ -210,7 +203,7 @@ class SavedRun(NamedTuple):
 def load_run(
     run_dir: str, checkpoint: str, precision: str = "float32", *, with_raw: bool = False
 ) -> SavedRun:
-    """The model of a run with the weights of a checkpoint.
+    """Load the model of a run with the weights of a checkpoint.
 
     Args:
       run_dir: the run directory.
@@ -220,8 +213,8 @@ def load_run(
       with_raw: whether to load `raw_model` too.
 
     Raises:
-      UserError: it is no run directory, no epoch is finished, or its weights were not averaged and
-        the raw ones are asked for.
+      UserError: it is no run directory, no epoch is finished, or the run has no average beside the
+        raw weights.
       RunError: the checkpoint is damaged.
     """
     config = run_directory.read_config(run_dir)
@@ -237,25 +230,23 @@ def load_run(
             f"--raw_weights: {run_dir} has no average of its weights, it was trained without "
             "--ema_decay"
         )
-    network = _build(config, precision)
-    restore(run_dir, saved.name, network)
-    raw_network = None
-    if with_raw:
-        raw_network = _build(config, precision)
-        restore(run_dir, saved.name, raw_network, raw=True)
-    return SavedRun(config, saved.epoch, network, raw_network)
 
+    def load(raw: bool) -> keras.Model:
+        # As it was trained, whatever the experiment of that name is by now.
+        experiment = Experiment(
+            config["experiment"], Architecture.from_description(config["architecture"])
+        )
+        with _dtype_policy(precision):
+            model = build_model(experiment, len(config["labels"]))
+        restore(run_dir, saved.name, model, raw=raw)
+        return model
 
-def _build(config: dict[str, Any], precision: str) -> keras.Model:
-    """The run's model as it was trained, whatever the experiment of that name is by now."""
-    architecture = Architecture.from_description(config["architecture"])
-    with _dtype_policy(precision):
-        return build_model(Experiment(config["experiment"], architecture), len(config["labels"]))
+    return SavedRun(config, saved.epoch, load(raw=False), load(raw=True) if with_raw else None)
 
 
 @contextlib.contextmanager
 def _dtype_policy(name: str) -> Iterator[None]:
-    """Layers made inside compute in this precision."""
+    """Set the precision of layers made inside."""
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(name)
     try:

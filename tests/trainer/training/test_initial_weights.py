@@ -94,28 +94,28 @@ def values_of(model):
     return {variable.path: variable.numpy() for variable in model.weights}
 
 
-def make_trainee(config):
+def make_train_state(config):
     manifest = manifests.read_manifest(config.dataset)
     _, weights = initial_weights.find_weights(config, manifest.labels, ONE_HOST)
     strategy = tf.distribute.get_strategy()
-    return train.make_trainee(config, "float32", manifest, strategy, weights)
+    return train.make_train_state(config, "float32", manifest.labels, strategy, weights)
 
 
 def test_on_other_categories_the_body_is_the_source_s_and_the_head_new(
     source, other_data, tmp_path
 ):
     config = tune(source, other_data, tmp_path / "B", ema_decay=0.9)
-    trainee = make_trainee(config)
+    state = make_train_state(config)
     before = values_of(checkpoints.load_run(source.run_dir, "best").model)
-    after = values_of(trainee.model)
+    after = values_of(state.model)
     assert after.keys() == before.keys()
     body = [path for path in before if not path.startswith("logits/")]
     for path in body:
         np.testing.assert_array_equal(after[path], before[path], err_msg=path)
-    fresh = make_trainee(dataclasses.replace(config, init_from=None))
+    fresh = make_train_state(dataclasses.replace(config, init_from=None))
     np.testing.assert_array_equal(after["logits/kernel"], values_of(fresh.model)["logits/kernel"])
     assert after["logits/kernel"].shape[1] == 5
-    for average, variable in zip(trainee.average.variables, trainee.model.weights, strict=True):
+    for average, variable in zip(state.average.variables, state.model.weights, strict=True):
         np.testing.assert_array_equal(average.numpy(), variable.numpy())
 
 
@@ -272,7 +272,7 @@ def test_a_source_of_another_architecture_is_refused_and_leaves_no_run(source, d
 def test_a_run_does_not_start_from_itself(source, keras_file):
     for path in (source.run_dir, f"{source.run_dir}/.", keras_file):
         config = dataclasses.replace(source, init_from=path, epochs=5)
-        with pytest.raises(UserError, match=r"the run's own; a run goes on with more --epochs"):
+        with pytest.raises(UserError, match=r"the run's own; resume a run with more --epochs"):
             train.train(config)
 
 
