@@ -241,7 +241,7 @@ class TrainConfig:
 
     @classmethod
     def from_flags(cls, experiment: Experiment) -> Self:
-        """Return the configuration that the flags of `define_flags` give.
+        """Return the configuration that the flags of `define_group` give.
 
         Raises:
           UserError: a flag is missing, or they contradict each other.
@@ -273,7 +273,7 @@ def flag_names(group: str) -> list[str]:
     return [field.name for field in _flag_fields(group)]
 
 
-def define_flags(group: str) -> None:
+def define_group(group: str) -> None:
     """Define the flags of a group's settings."""
     for field in _flag_fields(group):
         options = field.metadata

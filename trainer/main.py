@@ -28,7 +28,7 @@ from trainer.training import initial_weights
 
 
 def define_flags() -> None:
-    config.define_flags(config.DATA)
+    config.define_group(config.DATA)
     flags.DEFINE_string(
         "experiment",
         "E2_7",
@@ -50,7 +50,7 @@ def define_flags() -> None:
         "Add batch normalisation after every convolution (the study does not).",
         module_name=config.MODEL,
     )
-    config.define_flags(config.MODEL)
+    config.define_group(config.MODEL)
     flags.DEFINE_boolean(
         "summary",
         False,
@@ -59,7 +59,7 @@ def define_flags() -> None:
         module_name=config.MODEL,
     )
     for group in (config.RECIPE, config.BEYOND, config.SPEED):
-        config.define_flags(group)
+        config.define_group(group)
 
 
 def main(_: list[str]) -> None:
