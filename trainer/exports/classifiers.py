@@ -1,6 +1,6 @@
-"""Bitmaps in, probabilities out: a run's checkpoint, or what trainer.export has written.
+"""Classifiers, from bitmaps to probabilities: a run's checkpoint, or a file of trainer.export.
 
-Each form imports what it needs when it is loaded: a TensorFlow Lite model needs no TensorFlow.
+Each format imports what it needs when it is loaded: a TensorFlow Lite model needs no TensorFlow.
 """
 
 import os
@@ -17,7 +17,7 @@ from trainer.training.initial_weights import cannot_load, load_keras, read_label
 if TYPE_CHECKING:
     from trainer.training.checkpoints import SavedRun
 
-# What trainer.export writes, by format.
+# Files of trainer.export, by format.
 FILES = {
     "keras": "model.keras",
     "saved_model": "saved_model",
@@ -29,18 +29,18 @@ _MAX_THREADS = 8  # the small maps of one drawing keep no more busy
 
 
 class Classifier(NamedTuple):
-    """Call it to classify drawings."""
+    """A function that classifies drawings, and its labels."""
 
     labels: tuple[str, ...]
     classify: Callable[[np.ndarray], np.ndarray]
 
     def __call__(self, bitmaps: np.ndarray) -> np.ndarray:
-        """[B, 85, 85] uint8 of 0 and 1, B at least 1 → [B, classes] float32 probabilities."""
+        """Classify [B, 85, 85] uint8 of 0 and 1, B at least 1 → [B, classes] float32."""
         return self.classify(bitmaps)
 
 
 def load_run(run_dir: str, checkpoint: str) -> Classifier:
-    """The checkpoint "best", "last" or of an epoch of a run, computed in float32.
+    """Load a checkpoint of a run, "best", "last" or of an epoch, to compute in float32.
 
     Raises:
       UserError: it is no run directory, or no epoch is finished.
@@ -52,12 +52,12 @@ def load_run(run_dir: str, checkpoint: str) -> Classifier:
 
 
 def from_run(run: "SavedRun") -> Classifier:
-    """A checkpoint that is loaded already."""
+    """Make a classifier of a loaded checkpoint."""
     return _from_keras(run.with_probabilities(), run.labels)
 
 
 def load_export(path: str) -> Classifier:
-    """What trainer.export has written: a .keras or .tflite file or a SavedModel directory.
+    """Load a file of trainer.export: a .keras or .tflite file or a SavedModel directory.
 
     Raises:
       UserError: it is none of these, damaged, without labels, or a package is missing.
@@ -74,15 +74,14 @@ def load_export(path: str) -> Classifier:
 
 
 def litert_threads() -> int:
-    """On how many threads a TensorFlow Lite model runs here."""
+    """Return the number of threads of a TensorFlow Lite model on this machine."""
     return min(len(os.sched_getaffinity(0)), _MAX_THREADS)
 
 
 def bitmap_function(network: Any) -> Callable[[Any], Mapping[str, Any]]:
-    """A tf.function: bitmaps, [B, 85, 85] uint8 of 0 and 1 → probabilities, [B, classes] float32.
+    """Make a tf.function: [B, 85, 85] uint8 of 0 and 1 → probabilities, [B, classes] float32.
 
-    Args:
-      network: a keras.Model from [B, 85, 85, 1] float32 to probabilities.
+    `network`: a keras.Model from [B, 85, 85, 1] float32 to probabilities.
     """
     import tensorflow as tf
 
@@ -131,7 +130,7 @@ def _load_tflite(path: str) -> Classifier:
     except ImportError:
         raise UserError(f"{path} needs ai-edge-litert: pip install '.[trainer]'") from None
     try:
-        with quiet_tensorflow():  # it tells which of its kernels it takes
+        with quiet_tensorflow():  # it prints its choice of kernels
             interpreter = Interpreter(path, num_threads=litert_threads())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -141,7 +140,7 @@ def _load_tflite(path: str) -> Classifier:
     def classify(bitmaps: np.ndarray) -> np.ndarray:
         images = _quantize(bitmaps[..., np.newaxis], source)
         outputs = np.empty((len(bitmaps), len(labels)), result["dtype"])
-        # One at a time: batches take as long and a hundredfold of memory.
+        # One at a time: batches take as long and a hundred times the memory.
         for row, output in enumerate(outputs):
             interpreter.set_tensor(source["index"], images[row : row + 1])
             interpreter.invoke()
@@ -152,7 +151,7 @@ def _load_tflite(path: str) -> Classifier:
 
 
 def _quantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """Numbers as a tensor of a TensorFlow Lite model holds them: value / scale + zero point."""
+    """Convert numbers for a tensor of a TensorFlow Lite model: value / scale + zero point."""
     scale, zero_point = tensor["quantization"]  # a scale of 0: not quantized
     if scale:
         values = np.rint(values / scale + zero_point)
@@ -160,7 +159,7 @@ def _quantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
 
 
 def _dequantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """The inverse of `_quantize`, float32."""
+    """Invert `_quantize`, to float32."""
     scale, zero_point = tensor["quantization"]
     if scale:
         return (values.astype(np.float32) - zero_point) * np.float32(scale)
