@@ -283,7 +283,9 @@ def test_a_data_set_that_has_moved_is_asked_for(run_dir, trained, tmp_path):
         config = json.load(file)
     with open(config_path, "w", encoding="utf-8") as file:
         json.dump(config | {"dataset": str(tmp_path / "gone")}, file)
-    with pytest.raises(UserError, match=r"gone: no such directory; --dataset=DIR gives its new place"):
+    with pytest.raises(
+        UserError, match=r"gone: no such directory; --dataset=DIR gives its new place"
+    ):
         export_run(run_dir, "best", ["keras"])
     export_run(run_dir, "best", ["keras"], trained[1])
     assert os.path.exists(f"{run_dir}/export/model.keras")

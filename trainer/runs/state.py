@@ -13,7 +13,7 @@ HISTORY_KEYS = ("accuracy", "loss", "val_accuracy", "val_loss")
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """Sums over some training steps."""
+    """Sums over training steps."""
 
     loss_sum: float = 0.0  # over examples
     correct: int = 0
@@ -45,7 +45,7 @@ class Totals:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint after an epoch and what its weights achieve."""
+    """A checkpoint after an epoch, with the evaluation of its weights."""
 
     name: str  # of the files in checkpoints/, without their endings
     epoch: int  # from 1
@@ -70,7 +70,7 @@ class Unfinished:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """How far a run is."""
+    """The progress of a run."""
 
     epoch: int = 0  # finished epochs
     step: int = 0  # finished steps of finished epochs
@@ -84,26 +84,26 @@ class State:
 
     @property
     def newest(self) -> Checkpoint | Unfinished | None:
-        """The checkpoint to go on from."""
+        """Return the checkpoint to resume from."""
         return self.unfinished or self.last
 
     @property
     def newest_step(self) -> int:
-        """How many steps lie behind `newest`."""
+        """Return the number of steps before `newest`."""
         return self.unfinished.step if self.unfinished else self.step
 
     @property
     def progress(self) -> tuple[int, int]:
-        """For comparisons of how far two states of one run are."""
+        """Return a key that orders the states of a run."""
         return self.epoch, self.newest_step
 
     def names(self) -> set[str]:
-        """The checkpoints that it needs."""
+        """Return the names of the checkpoints that it needs."""
         named = (self.last, self.best, self.unfinished, *self.earlier)
         return {each.name for each in named if each}
 
     def find(self, checkpoint: str) -> Kept | None:
-        """Return a checkpoint after an epoch, if it is kept.
+        """Find a checkpoint after an epoch, if it is kept.
 
         `checkpoint`: "best", "last" or the number of the epoch.
         """
@@ -118,7 +118,7 @@ class State:
         return sorted({*self.earlier, *newest}, key=lambda kept: kept.epoch)
 
     def is_finished(self, epochs: int, early_stopping: int) -> bool:
-        """Whether a run told so has nothing left to train; `early_stopping`: 0 for never."""
+        """True if nothing is left to train; `early_stopping`: 0 for never."""
         best_epoch = self.best.epoch if self.best else 0
         stopped_early = 0 < early_stopping <= self.epoch - best_epoch
         return self.epoch >= epochs or stopped_early
@@ -150,7 +150,7 @@ class State:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "State":
-        """The inverse of `dataclasses.asdict`."""
+        """Invert `dataclasses.asdict`."""
         for key in ("last", "best"):
             fields[key] = fields[key] and Checkpoint(**fields[key])
         if fields["unfinished"]:
@@ -161,7 +161,7 @@ class State:
 
 
 def define_checkpoint_flag(condition: str = "") -> None:
-    """Define --checkpoint: see `State.find`; `condition` begins its help."""
+    """Define --checkpoint, see `State.find`; `condition` begins its help."""
     flags.DEFINE(
         _CheckpointParser(),
         "checkpoint",
