@@ -149,12 +149,12 @@ def latest(config: dict[str, Any], name: str) -> Any:
 
 @contextlib.contextmanager
 def session(run_dir: str, description: dict[str, Any], state: State) -> Iterator[None]:
-    """Keep in config.json from where to where the trainer comes inside, and with what.
+    """Record a session in config.json, with the steps that are trained inside.
 
     Args:
       run_dir: of an `open_run`.
-      description: see trainer.training.sessions.
-      state: from where it goes on. Lines of metrics.jsonl beyond it are dropped: they come again.
+      description: see trainer.training.session.
+      state: to resume from. Lines of metrics.jsonl beyond it are dropped: they come again.
     """
     _trim_metrics(run_dir, state.newest_step)
     _end_session(run_dir, state.newest_step)  # of one that was killed
