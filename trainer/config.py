@@ -1,4 +1,4 @@
-"""The configuration of a training run: each setting with its flag, and what config.json keeps.
+"""Configuration of a training run: each setting with its flag, and what config.json keeps.
 
 A field of TrainConfig is described once, with its help, bounds and group. The flag of trainer.main,
 the identity of a run and the check follow from it. No TensorFlow here.
@@ -95,7 +95,7 @@ def _setting(group: str, help: str, default: Any, **options: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """The settings of a run. The defaults are the study's recipe."""
+    """Settings of a run. The defaults are the study's recipe."""
 
     dataset: str = dataclasses.field(
         metadata=_metadata(DATA, "Data set directory that pipeline.main has written.", path="DIR")

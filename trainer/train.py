@@ -131,7 +131,7 @@ def train(
 
 
 class Start(NamedTuple):
-    """The content of the run directory, which the first host has."""
+    """Content of the run directory, which the first host has."""
 
     state: State
     is_verified: bool  # whether all shards were compared with the manifest before it was saved
@@ -219,41 +219,24 @@ def make_train_state(
         )
 
 
+@dataclasses.dataclass
 class Run:
     """A run in progress."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        data: VerifiedData,
-        train_state: TrainState,
-        training_step: TrainingStep,
-        evaluation_step: EvaluationStep,
-        log: Log,
-        stop: StopRequest,
-        after_step: Callable[[], None] | None,
-        is_verified: bool,
-    ) -> None:
-        """Prepare the loop.
+    config: TrainConfig
+    data: VerifiedData
+    train_state: TrainState
+    training_step: TrainingStep
+    evaluation_step: EvaluationStep
+    log: Log
+    stop: StopRequest
+    after_step: Callable[[], None] | None  # called after every training step
+    is_verified: bool  # whether all shards were compared when the state was committed last
+    is_seen: bool = False  # whether the run directory lists the shards that were compared
 
-        Args:
-          config: of the run.
-          data: to train and validate on.
-          train_state: what the steps change.
-          training_step: of all hosts.
-          evaluation_step: of all hosts.
-          log: of this host.
-          stop: the request to stop, if one comes.
-          after_step: called after every training step.
-          is_verified: whether all shards were compared when the state was committed last.
-        """
-        self.config, self.data, self.hosts = config, data, data.hosts
-        self.train_state = train_state
-        self.training_step, self.evaluation_step = training_step, evaluation_step
-        self.log, self.stop, self.after_step = log, stop, after_step
-        self.host_sync = HostSync(data.hosts)
-        self.is_verified = is_verified
-        self.is_seen = False  # whether the run directory lists the shards that were compared
+    def __post_init__(self) -> None:
+        self.hosts = self.data.hosts
+        self.host_sync = HostSync(self.hosts)
 
     # ---- Loop ----
 

@@ -44,7 +44,7 @@ class Examples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The examples of this host for one step.
+    """Examples of this host for one step.
 
     Without any, there is one blank row, which is not in its slice.
     """
@@ -60,7 +60,7 @@ BATCH_SPEC = Batch(_EXAMPLES_SPEC, BatchSlice(*[tf.TensorSpec([], tf.int32)] * 3
 
 
 class _Reading(NamedTuple):
-    """What a reader reads in an epoch; in tensors, those of several readers are stacked."""
+    """A reader's part of an epoch; in tensors, those of several readers are stacked."""
 
     paths: Sequence[str]  # of its shards, in the order of reading
     skipped: int = 0  # records before the first block to read

@@ -38,7 +38,7 @@ _HEADER = (
 
 
 class Measured(NamedTuple):
-    """The outputs of a classifier for some drawings, and its speed."""
+    """Outputs of a classifier for some drawings, and its speed."""
 
     probabilities: np.ndarray  # [N, classes] float32
     ms_single: float  # for a drawing by itself, the median

@@ -1,4 +1,4 @@
-"""The machines: devices, replicas, hosts, signals, and files where TensorFlow can read."""
+"""Machines: devices, replicas, hosts, signals, and files where TensorFlow can read."""
 
 __all__ = [
     "cluster",

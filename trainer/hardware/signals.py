@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """The signal that asked to stop; false before one came."""
+    """Signal that asked to stop; false before one came."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None

@@ -21,7 +21,7 @@ from trainer.models.experiments import (
 
 
 class Map(NamedTuple):
-    """The shape of the tensor between two layers, without the batch."""
+    """Shape of the tensor between two layers, without the batch."""
 
     height: int
     width: int
@@ -32,7 +32,7 @@ class Map(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of layers."""
+    """Cost of layers."""
 
     parameters: int  # with the statistics of batch normalisation, as Keras counts
     multiply_adds: int  # of one image

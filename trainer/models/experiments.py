@@ -1,4 +1,4 @@
-"""The study's 20 experiments and our own `demo`: one small description each.
+"""Experiments: the study's 20 and our own `demo`: one small description each.
 
 All are one family: stem, nA blocks A, reduction A, nB blocks B, reduction B, nC blocks C, head.
 A description is plain data, from which `trainer.model` builds a model. No TensorFlow here.
@@ -41,7 +41,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """The description of a model. The widths of the stages follow from stem and reductions."""
+    """Description of a model. The widths of the stages follow from stem and reductions."""
 
     stem: Branches  # the branches start from the image and are added up
     block_a: Block
@@ -49,7 +49,7 @@ class Architecture:
     block_b: Block
     reduction_b: tuple[tuple[int, ...], ...]
     block_c: Block
-    dropout_rate: float = 0.8  # the share that is dropped
+    dropout_rate: float = 0.8  # the part that is dropped
     batch_norm: bool = False  # batch normalisation after each convolution; not the study's
 
     @property

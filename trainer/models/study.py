@@ -1,4 +1,4 @@
-"""The study's own results: its groups of experiments and the histories of its runs.
+"""Results of the study: its groups of experiments and the histories of its runs.
 
 The study trained each of its experiments once, with no seed, on the first 2,000 drawings of each of
 20 or 53 categories and validated on the next 1,000 (`pipeline/labels/`). By the number of drawings

@@ -1,4 +1,4 @@
-"""The run directory: settings, state, predictions. No TensorFlow here."""
+"""Run directory: settings, state, predictions. No TensorFlow here."""
 
 __all__ = [
     "evaluation_files",

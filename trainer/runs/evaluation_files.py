@@ -1,4 +1,4 @@
-"""The two files of `trainer.evaluate --output`: scores, and a prediction for every drawing.
+"""Two files of `trainer.evaluate --output`: scores, and a prediction for every drawing.
 
 No TensorFlow here: analysis reads them.
 """

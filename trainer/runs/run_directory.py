@@ -1,4 +1,4 @@
-"""The run directory: its file names and its JSON files. No TensorFlow here.
+"""Run directory: its file names and its JSON files. No TensorFlow here.
 
 `checkpoints/state.json` alone decides how far a run is: it is replaced atomically after the
 checkpoint that it names is complete, and history.json and evaluation.json are written from it. A

@@ -1,4 +1,4 @@
-"""The progress of a run, as checkpoints/state.json holds it, and --checkpoint to choose from it."""
+"""Progress of a run, as checkpoints/state.json holds it, and --checkpoint to choose from it."""
 
 import dataclasses
 import re
@@ -70,7 +70,7 @@ class Unfinished:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The progress of a run."""
+    """Progress of a run."""
 
     epoch: int = 0  # finished epochs
     step: int = 0  # finished steps of finished epochs

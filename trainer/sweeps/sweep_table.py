@@ -1,4 +1,4 @@
-"""The table of a sweep: costs and scores of each run, beside the study's own."""
+"""Table of a sweep: costs and scores of each run, beside the study's own."""
 
 import csv
 import dataclasses
@@ -34,7 +34,7 @@ _NOTE_WIDTH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The progress of a run. It may have no finished epoch, or not even a directory."""
+    """Progress of a run. It may have no finished epoch, or not even a directory."""
 
     experiment: Experiment
     status: str  # "finished", "unfinished" or "failed"

@@ -42,7 +42,7 @@ def evaluate(
 
 
 class Categories(NamedTuple):
-    """The categories to evaluate: only their drawings count, and only they are predicted."""
+    """Categories to evaluate: only their drawings count, and only they are predicted."""
 
     labels: tuple[str, ...]
     logits: np.ndarray  # [labels] int64, the index of each among the logits of the run's model

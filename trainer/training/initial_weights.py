@@ -34,7 +34,7 @@ _HEAD = "logits/"  # begins the paths of the variables that depend on the catego
 
 @dataclasses.dataclass(frozen=True)
 class InitialWeights:
-    """The best weights of a model."""
+    """Best weights of a model."""
 
     path: str  # of the source, as it was given
     epoch: int | None  # after which they were saved; None if an older .keras file does not say

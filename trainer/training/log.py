@@ -1,4 +1,4 @@
-"""The log of a run: sums over steps, lines on the screen, metrics.jsonl, TensorBoard, profile."""
+"""Log of a run: sums over steps, lines on the screen, metrics.jsonl, TensorBoard, profile."""
 
 import contextlib
 import math
@@ -106,7 +106,7 @@ class Meter:
 
 
 class Log:
-    """The log of one run; silent on every host but the first."""
+    """Log of one run; silent on every host but the first."""
 
     def __init__(self, config: TrainConfig, manifest: Manifest, is_silent: bool = False) -> None:
         self._config = config

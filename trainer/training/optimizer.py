@@ -88,7 +88,7 @@ def clip(gradients: Sequence[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:
 
 
 class LossScale:
-    """The factor on the loss that keeps small gradients from vanishing in float16.
+    """Factor on the loss that keeps small gradients from vanishing in float16.
 
     A step whose gradients overflow is skipped and halves the factor; `GROWTH_STEPS` good ones
     double it, within bounds (Micikevicius et al., Mixed Precision Training, 2018, section 3.2).
@@ -117,7 +117,7 @@ def averaged_weights(model: keras.Model) -> list[tf.Variable]:
 
 
 class MovingAverage:
-    """The exponential moving average of a model's weights (Polyak averaging).
+    """Exponential moving average of a model's weights (Polyak averaging).
 
     The decay of the first steps is lower, (1 + step) / (10 + step), so that the random start is
     soon forgotten (as in `tf.train.ExponentialMovingAverage`).
