@@ -1,9 +1,9 @@
 """Measures the trainer beside the usual ways to do the same: make bench-trainer DATA=DIR
 
-Repeats the drawings of DIR, with new keys, to as many as are asked for, makes data sets of them,
-and prints from one run: how fast examples come from our input, from the usual idiom and from
-TensorFlow Datasets; how fast training is from memory, from disk, and the study's way; what a step
-consists of; and whether the memory of a training run grows with its data set.
+Repeats the drawings of DIR, with new keys, up to the number asked for, makes data sets of them, and
+prints: examples/s of our input, of the usual idiom and of TensorFlow Datasets; images/s of training
+from memory, from disk, and the study's way; the parts of a step; and the memory of a training run
+by the size of its data set.
 """
 
 import collections
@@ -22,10 +22,10 @@ from absl import flags
 
 from benchmarks import pipeline
 from pipeline import cli
-from pipeline.dataset.manifests import Manifest, read_manifest
+from pipeline.dataset.manifests import DataSet, read_manifest
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.sources.input_files import match_files
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.models import experiments
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _WARM_UP_STEPS = 3
 def make_datasets(
     patterns: list[str], directory: str, drawings: int, encodings: Sequence[str]
 ) -> list[str]:
-    """Makes data sets of about so many training drawings, one for each encoding.
+    """Make data sets of about this many training drawings, one for each encoding.
 
     Returns:
       Their directories. Each category has as many drawings, and one for validation for every ten.
@@ -60,13 +60,18 @@ def make_datasets(
     return [os.path.join(directory, encoding) for encoding in encodings]
 
 
-def our_input(directory: str, manifest: Manifest, batch_size: int) -> "tf.data.Dataset":
+def open_dataset(directory: str) -> DataSet:
+    return DataSet(directory, read_manifest(directory))
+
+
+def our_input(data: DataSet, batch_size: int) -> "tf.data.Dataset":
+    """Read the training split as a run does."""
     from trainer.data.input_pipeline import training_batches
 
-    return training_batches(directory, manifest, batch_size, seed=0, epoch=1)
+    return training_batches(data, batch_size, seed=0, epoch=1)
 
 
-def usual_input(directory: str, manifest: Manifest, batch_size: int) -> "tf.data.Dataset":
+def usual_input(data: DataSet, batch_size: int) -> "tf.data.Dataset":
     """Parse and decode each example, shuffle the images, then batch."""
     import tensorflow as tf
 
@@ -81,7 +86,7 @@ def usual_input(directory: str, manifest: Manifest, batch_size: int) -> "tf.data
         image = tf.ensure_shape(image, [IMAGE_SIZE, IMAGE_SIZE, 1])
         return tf.cast(image, tf.float32) / 255, example["label"]
 
-    files = [os.path.join(directory, shard.file) for shard in manifest.splits["train"].shards]
+    files = [data.path(shard) for shard in data.split("train").shards]
     return (
         tf.data.TFRecordDataset(files)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
@@ -91,12 +96,13 @@ def usual_input(directory: str, manifest: Manifest, batch_size: int) -> "tf.data
     )
 
 
-def tfds_input(directory: str, _: Manifest, batch_size: int) -> "tf.data.Dataset":
-    """The same with TensorFlow Datasets' reader in front."""
+def tfds_input(data: DataSet, batch_size: int) -> "tf.data.Dataset":
+    """Do the same with TensorFlow Datasets' reader in front."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    examples = tfds.builder_from_directory(directory).as_dataset(split="train", shuffle_files=True)
+    builder = tfds.builder_from_directory(data.directory)
+    examples = builder.as_dataset(split="train", shuffle_files=True)
     return (
         examples.map(
             lambda example: (tf.cast(example["image"], tf.float32) / 255, example["label"]),
@@ -109,22 +115,21 @@ def tfds_input(directory: str, _: Manifest, batch_size: int) -> "tf.data.Dataset
 
 
 def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
-    """Examples/s of one epoch each, the median of some rounds that take turns.
+    """Print examples/s of an epoch each, the median of rounds that take turns.
 
     A first round does not count: a run builds the graph of its input once for all epochs.
     """
-    inputs: dict[str, tuple[Callable[[str, Manifest, int], Any], str]] = {
-        "ours": (our_input, packed),
-        "usual idiom": (usual_input, png),
-        "TensorFlow Datasets": (tfds_input, png),
+    inputs: dict[str, tuple[Callable[[DataSet, int], Any], DataSet]] = {
+        "ours": (our_input, open_dataset(packed)),
+        "usual idiom": (usual_input, open_dataset(png)),
+        "TensorFlow Datasets": (tfds_input, open_dataset(png)),
     }
-    manifests = {path: read_manifest(path) for path in (packed, png)}
-    examples = manifests[packed].splits["train"].records
+    examples = read_manifest(packed).splits["train"].records
     rates: dict[str, list[float]] = {name: [] for name in inputs}
     for number in range(rounds + 1):
-        for name, (make, path) in inputs.items():
+        for name, (make, data) in inputs.items():
             start = time.perf_counter()
-            for _ in make(path, manifests[path], batch_size):
+            for _ in make(data, batch_size):
                 pass
             if number:
                 rates[name].append(examples / (time.perf_counter() - start))
@@ -136,31 +141,31 @@ def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
 
 
 class Training:
-    """An experiment ready to be trained in a precision, by our steps."""
+    """Training of an experiment in a precision, by our steps."""
 
     def __init__(self, experiment: str, precision: str, packed: str, batch_size: int) -> None:
         import tensorflow as tf
 
         from trainer.config import TrainConfig
-        from trainer.train import make_trainee
-        from trainer.training import steps
+        from trainer.train import make_train_state
+        from trainer.training.steps import make_training_step
 
-        manifest = read_manifest(packed)
-        self._from_disk = _endless(packed, manifest, batch_size)
+        data = open_dataset(packed)
+        self._from_disk = _endless(data, batch_size)
         self._in_memory = next(self._from_disk)
         strategy = tf.distribute.get_strategy()
         config = TrainConfig(packed, "", experiments.find(experiment), batch_size=batch_size)
-        trainee = make_trainee(config, precision, manifest, strategy)
-        self._step = steps.make_training_step(strategy, trainee, steps.Recipe())
+        state = make_train_state(config, precision, data.manifest.labels, strategy)
+        self._step = make_training_step(strategy, state, config)
         self._number = tf.constant(1, tf.int64)
         self.from_memory(_WARM_UP_STEPS)
 
     def from_memory(self, count: int) -> float:
-        """Images/s of `count` steps on one batch."""
+        """Return images/s of `count` steps on one batch."""
         return self._train(self._in_memory for _ in range(count))
 
     def from_disk(self, count: int) -> float:
-        """Images/s of `count` steps on batches of the training split, as a run gets them."""
+        """Return images/s of `count` steps on batches of the training split, as in a run."""
         return self._train(next(self._from_disk) for _ in range(count))
 
     def _train(self, batches: Iterable[Any]) -> float:
@@ -173,7 +178,7 @@ class Training:
 
 
 class StudysTraining:
-    """The study's way: float32, Keras' fit on arrays in memory."""
+    """Training the study's way: float32, Keras' fit on arrays in memory."""
 
     def __init__(self, experiment: str, packed: str, batch_size: int, count: int) -> None:
         import keras
@@ -190,7 +195,7 @@ class StudysTraining:
         self.fit(_WARM_UP_STEPS)
 
     def fit(self, count: int) -> float:
-        """Images/s of `count` steps."""
+        """Return images/s of `count` steps."""
         size = count * self._batch_size
         images, labels = self._images[:size], self._labels[:size]
         start = time.perf_counter()
@@ -201,8 +206,8 @@ class StudysTraining:
 def compare_training(
     experiment: str, packed: str, batch_size: int, count: int, rounds: int
 ) -> None:
-    """Images/s, the median of some rounds in which all take turns."""
-    with quiet_start():
+    """Print images/s, the median of rounds in which all take turns."""
+    with quiet_tensorflow():
         studys = StudysTraining(experiment, packed, batch_size, max(count, _WARM_UP_STEPS))
     ours = {
         precision: Training(experiment, precision, packed, batch_size)
@@ -232,7 +237,7 @@ def compare_training(
 def profile_convolutions(
     experiment: str, precision: str, packed: str, batch_size: int, count: int
 ) -> None:
-    """What a step consists of, from oneDNN's verbose log, with one operation at a time."""
+    """Print the parts of a step, from oneDNN's verbose log, with one operation at a time."""
     code = (
         "from benchmarks.trainer import Training\n"
         f"training = Training({experiment!r}, {precision!r}, {packed!r}, {batch_size})\n"
@@ -265,7 +270,7 @@ def profile_convolutions(
 
 
 def compare_memory(patterns: list[str], numbers: Sequence[int], batch_size: int) -> None:
-    """The peak memory of a training run of one epoch on small and large data sets."""
+    """Print the peak memory of a training run of one epoch on small and large data sets."""
     print("peak memory of a training run (demo, one epoch):")
     for drawings in numbers:
         with tempfile.TemporaryDirectory() as directory:
@@ -277,18 +282,18 @@ def compare_memory(patterns: list[str], numbers: Sequence[int], batch_size: int)
         print(f"{records:>11,} drawings {measured.peak_bytes / 1e6:9,.0f} MB", flush=True)
 
 
-def _endless(directory: str, manifest: Manifest, batch_size: int) -> Iterator[Any]:
+def _endless(data: DataSet, batch_size: int) -> Iterator[Any]:
     while True:
-        yield from our_input(directory, manifest, batch_size)
+        yield from our_input(data, batch_size)
 
 
 def _arrays(directory: str, batch_size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """[count, 85, 85, 1] float32 images and [count] labels."""
+    """Return [count, 85, 85, 1] float32 images and [count] labels."""
     from trainer.data.input_pipeline import unpack_bitmaps
 
     images: list[np.ndarray] = []  # [85, 85, 1]
     labels: list[int] = []
-    batches = _endless(directory, read_manifest(directory), batch_size)
+    batches = _endless(open_dataset(directory), batch_size)
     while len(labels) < count:
         batch = next(batches)
         images.extend(unpack_bitmaps(batch.examples.images, "float32").numpy())
@@ -327,7 +332,7 @@ def main(_: list[str]) -> None:
     categories = len(match_files(args.input))
     pipeline.parse_numbers("drawings", [str(args.drawings)], categories)
     memory_drawings = pipeline.parse_numbers("memory_drawings", args.memory_drawings, categories)
-    with quiet_start():
+    with quiet_tensorflow():
         import keras  # noqa: F401 - with TensorFlow
     sizes = (args.batch_size, args.steps)
     with tempfile.TemporaryDirectory() as directory:

@@ -1,32 +1,46 @@
-"""What a training run is told, and how config.json keeps it. No TensorFlow here."""
+"""Configuration of a training run: each setting with its flag, and what config.json keeps.
+
+A field of TrainConfig is described once, with its help, bounds and group. The flag of trainer.main,
+the identity of a run and the check follow from it. No TensorFlow here.
+"""
 
 import dataclasses
 import os
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+from absl import flags
+
+from pipeline import cli
 from pipeline.cli import UserError, is_remote
 from pipeline.dataset.manifests import Manifest
-from trainer.models import costs
+from trainer.models import costs, experiments
 from trainer.models.experiments import Experiment
 
+flags.disclaim_key_flags()  # the flags belong to the command that asks for them
+
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # as Keras names them
-SCHEDULES = ("constant", "cosine")
 AUGMENTATIONS = ("mirror", "shift", "scale", "rotate")
-XLA = ("auto", "on", "off")
 MAX_SEED = 2**32 - 1  # NumPy's generator, which Keras seeds too, takes 32 bits
 MAX_INTERVAL = 10**9
 
+# Groups of flags, in the order of --help.
+DATA = "Data and run"
+MODEL = "Model"
+RECIPE = "Recipe (the defaults are the study's)"
+BEYOND = "Beyond the study (off by default)"
+SPEED = "Speed"
+
 
 class Interval(NamedTuple):
-    """How often something happens: after so many steps or, where that is None, seconds."""
+    """A number of steps or, where that is None, of seconds."""
 
     steps: int | None = None
     seconds: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> "Interval":
-        """`500` is steps, `10m` minutes.
+        """Parse `500`, which is steps, or `10m`, minutes.
 
         Raises:
           UserError: it is neither, or more than MAX_INTERVAL.
@@ -45,86 +59,267 @@ class Interval(NamedTuple):
         return seconds >= self.seconds if self.steps is None else steps >= self.steps
 
 
-CHECKPOINT_EVERY = Interval(seconds=600)  # besides at every epoch's end
+def _parse_keep(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise UserError(f"--keep_checkpoints={text}: a number from 1 on, or all")
+    return int(text)
+
+
+def _parse_augment(kinds: list[str]) -> tuple[str, ...]:
+    if unknown := set(kinds) - set(AUGMENTATIONS):
+        raise UserError(
+            f"--augment={','.join(kinds)}: no {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(AUGMENTATIONS)}"
+        )
+    return tuple(kind for kind in AUGMENTATIONS if kind in kinds)
+
+
+def _metadata(group: str, help: str, **options: Any) -> dict[str, Any]:
+    """Describe the flag of a field of TrainConfig.
+
+    Args:
+      group: of the flag in --help.
+      help: of the flag.
+      options: `bounds`, the range of a number; `choices` of a text; `path`, the placeholder of a
+        path; `is_identity`, whether a run cannot change it on resume; `parse`, from the value of a
+        flag to that of the field, with `flag_default`.
+    """
+    return {"group": group, "help": help, **options}
+
+
+def _setting(group: str, help: str, default: Any, **options: Any) -> Any:
+    return dataclasses.field(default=default, metadata=_metadata(group, help, **options))
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What to train on what. The defaults are the study's recipe."""
+    """Settings of a run. The defaults are the study's recipe."""
 
-    dataset: str  # directory, here or on gs://
-    run_dir: str
+    dataset: str = dataclasses.field(
+        metadata=_metadata(DATA, "Data set directory that pipeline.main has written.", path="DIR")
+    )
+    run_dir: str = dataclasses.field(
+        metadata=_metadata(DATA, "Directory of this run: checkpoints, metrics.", path="DIR")
+    )
     experiment: Experiment
-    epochs: int = 12
-    batch_size: int = 100  # over all replicas
-    learning_rate: float = 1e-3  # Adam's, the rest of it as TensorFlow sets it
-    seed: int = 0  # of weights, dropout, augmentation and order
-    precision: str = "auto"  # or one of PRECISIONS
-    xla: str = "auto"  # one of XLA
-    deterministic: bool = False  # on GPUs, too; changes how sums round, so no part of the identity
-    checkpoint_every: Interval = CHECKPOINT_EVERY
-    keep_checkpoints: int | None = 1  # of the newest epochs, besides the best; None: of all
-    profile: bool = False  # whether to write a profile of some steps
-    init_from: str | None = None  # run directory or .keras file that the weights are taken from
-    freeze: str | None = None  # one of experiments.STAGES; those before it are not trained
+    checkpoint_every: Interval = _setting(  # noqa: RUF009 - a NamedTuple
+        DATA,
+        "Steps (500) or minutes (10m) between checkpoints, besides one after every epoch.",
+        Interval(seconds=600),
+        parse=Interval.parse,
+        flag_default="10m",
+    )
+    keep_checkpoints: int | None = _setting(  # None: all
+        DATA,
+        "Number of the newest epochs' checkpoints to keep besides the best one, or all.",
+        1,
+        parse=_parse_keep,
+        flag_default="1",
+    )
+    profile: bool = _setting(
+        DATA,
+        "Write a profile of steps 11 to 20 for TensorBoard, which shows it with the package xprof.",
+        False,
+    )
 
-    # Not the study's, each off by default.
-    learning_rate_schedule: str = "constant"  # one of SCHEDULES
-    warmup_epochs: float = 0.0  # in which the learning rate grows from 0
-    weight_decay: float = 0.0  # AdamW's
-    clip_norm: float = 0.0  # of all gradients together
-    label_smoothing: float = 0.0  # the share of the target that all classes divide
-    ema_decay: float = 0.0  # of the average of the weights that is validated and predicts
-    augment: tuple[str, ...] = ()  # of AUGMENTATIONS
-    early_stopping: int = 0  # epochs in a row without a better validation accuracy
+    epochs: int = _setting(RECIPE, "Passes over the training split.", 12, bounds=(1, 10**6))
+    batch_size: int = _setting(
+        RECIPE,
+        "Images per step, over all devices together.",
+        100,
+        bounds=(1, 10**6),
+        is_identity=True,
+    )
+    learning_rate: float = _setting(
+        RECIPE, "Adam's step size.", 1e-3, bounds=(0.0, 1e3), is_identity=True
+    )
+    seed: int = _setting(
+        RECIPE,
+        "Random seed for weights, dropout, augmentation and data order.",
+        0,
+        bounds=(0, MAX_SEED),
+        is_identity=True,
+    )
 
-    def total_steps(self, training_drawings: int) -> int:
-        return self.epochs * self.steps_per_epoch(training_drawings)
+    learning_rate_schedule: str = _setting(
+        BEYOND,
+        "cosine: decay to 0 in the last epoch.",
+        "constant",
+        choices=("constant", "cosine"),
+        is_identity=True,
+    )
+    warmup_epochs: float = _setting(
+        BEYOND,
+        "Epochs in which the learning rate grows from 0.",
+        0.0,
+        bounds=(0.0, 1e6),
+        is_identity=True,
+    )
+    weight_decay: float = _setting(
+        BEYOND,
+        "AdamW's decay of the kernels; 0 is Adam.",
+        0.0,
+        bounds=(0.0, 1e3),
+        is_identity=True,
+    )
+    clip_norm: float = _setting(
+        BEYOND,
+        "Largest norm of all gradients together; 0 disables clipping.",
+        0.0,
+        bounds=(0.0, 1e6),
+        is_identity=True,
+    )
+    label_smoothing: float = _setting(
+        BEYOND,
+        "Part of the target, 0 to 1, that is spread evenly over all classes.",
+        0.0,
+        bounds=(0.0, 1.0),
+        is_identity=True,
+    )
+    ema_decay: float = _setting(
+        BEYOND,
+        "Validate and predict with the exponential moving average of the weights; usual are 0.99 "
+        "to 0.9999.",
+        0.0,
+        bounds=(0.0, 1.0),
+        is_identity=True,
+    )
+    augment: tuple[str, ...] = _setting(
+        BEYOND,
+        f"Random changes of the training bitmaps, any of {','.join(AUGMENTATIONS)}: half of them "
+        "mirrored, shifts up to 4 pixels, scales of 0.85 to 1.05, rotations up to 12 degrees.",
+        (),
+        parse=_parse_augment,
+        flag_default=[],
+        is_identity=True,
+    )
+    early_stopping: int = _setting(
+        BEYOND,
+        "Stop after this many epochs in a row without a better validation accuracy; 0 disables it.",
+        0,
+        bounds=(0, 10**6),
+    )
+
+    init_from: str | None = _setting(
+        MODEL,
+        "Start from the best weights of another run, or from a .keras file of trainer.export; with "
+        "different categories the head is new. The architecture is the source's, unless "
+        "--experiment or --architecture is given.",
+        None,
+        path="PATH",
+        is_identity=True,
+    )
+    freeze: str | None = _setting(
+        MODEL,
+        "With --init_from: do not train the stages before this one; head trains the head alone.",
+        None,
+        choices=experiments.STAGES[1:],
+        is_identity=True,
+    )
+
+    precision: str = _setting(
+        SPEED,
+        "Number format of the computation; auto selects the fastest that the hardware supports.",
+        "auto",
+        choices=("auto", *PRECISIONS),
+    )
+    xla: str = _setting(
+        SPEED,
+        "Compile with XLA; auto does on a single GPU. It is three times slower on a CPU.",
+        "auto",
+        choices=("auto", "on", "off"),
+    )
+    # Changes how sums round, so it is no part of the identity.
+    deterministic: bool = _setting(
+        SPEED,
+        "Make runs on GPUs bit-exactly reproducible, with slower operations and without XLA; runs "
+        "on the CPU always are.",
+        False,
+    )
+
+    @classmethod
+    def from_flags(cls, experiment: Experiment) -> Self:
+        """Return the configuration that the flags of `define_group` give.
+
+        Raises:
+          UserError: a flag is missing, or they contradict each other.
+        """
+        values: dict[str, Any] = {}
+        for field in _flag_fields():
+            value = flags.FLAGS[field.name].value
+            if value is None and field.default is dataclasses.MISSING:
+                raise UserError(f"--{field.name} is needed (--help lists the flags)")
+            values[field.name] = field.metadata.get("parse", lambda same: same)(value)
+        config = cls(experiment=experiment, **values)
+        if config.freeze and not config.init_from:
+            raise UserError(f"--freeze={config.freeze}: untrained weights; it needs --init_from")
+        if config.warmup_epochs > config.epochs:
+            raise UserError(f"--warmup_epochs={config.warmup_epochs:g}: longer than --epochs")
+        return config
 
     def steps_per_epoch(self, training_drawings: int) -> int:
         return -(-training_drawings // self.batch_size)
 
 
+def _flag_fields(group: str | None = None) -> list[dataclasses.Field]:
+    fields = [field for field in dataclasses.fields(TrainConfig) if field.metadata]
+    return [field for field in fields if group in (None, field.metadata["group"])]
+
+
+def flag_names(group: str) -> list[str]:
+    """Return the names of a group's settings."""
+    return [field.name for field in _flag_fields(group)]
+
+
+def define_group(group: str) -> None:
+    """Define the flags of a group's settings."""
+    for field in _flag_fields(group):
+        options = field.metadata
+        default = None if field.default is dataclasses.MISSING else field.default
+        default = options.get("flag_default", default)
+        named: tuple[Any, ...] = (field.name, default, options["help"])
+        if kind := options.get("path"):
+            cli.define_path(*named, kind=kind, is_for_tensorflow=True, module_name=group)
+        elif choices := options.get("choices"):
+            flags.DEFINE_enum(field.name, default, choices, options["help"], module_name=group)
+        elif bounds := options.get("bounds"):
+            define = cli.define_integer if isinstance(default, int) else cli.define_float
+            define(*named, lower_bound=bounds[0], upper_bound=bounds[1], module_name=group)
+        elif isinstance(default, bool):
+            flags.DEFINE_boolean(field.name, default, options["help"], module_name=group)
+        elif isinstance(default, list):
+            flags.DEFINE_list(*named, module_name=group)
+        else:
+            flags.DEFINE_string(*named, module_name=group)
+
+
 FORMAT = 2  # of config.json, of checkpoints, and of the order of the drawings
 
-# The fields that a run cannot change on its way: they change what it learns. `--epochs` is one of
-# them where the learning rate's schedule ends with the last epoch. What else it is told may be
-# another at each start: it changes nothing, or how sums round.
-IDENTITY = (
-    "batch_size",
-    "learning_rate",
-    "seed",
-    "learning_rate_schedule",
-    "warmup_epochs",
-    "weight_decay",
-    "clip_norm",
-    "label_smoothing",
-    "ema_decay",
-    "augment",
-    "init_from",
-    "freeze",
-)
+# The settings that a run cannot change on resume: they change what it learns. `--epochs` is one of
+# them where the learning rate's schedule ends with the last epoch. All others may differ at each
+# start: they change nothing, or how sums round.
+IDENTITY = tuple(field.name for field in _flag_fields() if field.metadata.get("is_identity"))
 
 
 def describe_run(
     config: TrainConfig, manifest: Manifest, init_from: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what config.json says of a run as a whole, from its beginning.
+    """Return what config.json keeps of a run as a whole, from its beginning.
 
-    `init_from` is what `initial_weights` says of the run's --init_from.
+    `init_from`: the description of the source of --init_from, see `initial_weights`.
     """
     dataset = config.dataset if is_remote(config.dataset) else os.path.abspath(config.dataset)
-    architecture = config.experiment.architecture
-    stages = costs.stages(architecture, len(manifest.labels))
+    architecture, classes = config.experiment.architecture, len(manifest.labels)
+    whole = costs.total(costs.stages(architecture, classes))
     return {
         "format": FORMAT,
         "experiment": config.experiment.name,
         "architecture": architecture.describe(),
-        "parameters": sum(stage.parameters for stage in stages),
-        "trained_parameters": costs.trained_parameters(
-            architecture, len(manifest.labels), config.freeze
-        ),
-        "multiply_adds": sum(stage.multiply_adds for stage in stages),  # of an image
+        "parameters": whole.parameters,
+        "trained_parameters": costs.trained_parameters(architecture, classes, config.freeze),
+        "multiply_adds": whole.multiply_adds,  # of an image
         "epochs": config.epochs,
         **{name: getattr(config, name) for name in IDENTITY},
         "augment": list(config.augment),

@@ -1,11 +1,11 @@
-"""Evaluates a trained run on any split of a data set whose labels it knows.
+"""Evaluates a trained run on a split of a data set with its labels.
 
   python -m trainer.evaluate --run_dir=runs/E3_8 --dataset=data --split=test
   python -m trainer.evaluate --run_dir=runs/E3_8 --split=test --mirror --output=test.json
 
-Computes in the precision that the run was trained in. --output keeps all scores, the confusion
-matrix too, and beside them, in test.predictions.npz, what was predicted for every drawing: for
-analysis.confusion, errors, report and others, which show them with --evaluation=test.json.
+Computes in the precision that the run was trained in. --output writes all scores with the confusion
+matrix, and beside them, to test.predictions.npz, the predictions for every drawing: for
+analysis.confusion, mistakes, report and others, which read them with --evaluation=test.json.
 """
 
 from typing import Any
@@ -15,11 +15,12 @@ from absl import flags
 from pipeline import cli
 from pipeline.cli import check_output_file
 from pipeline.dataset.manifests import SPLITS, read_labels
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.runs import evaluation_files, run_directory
-from trainer.runs.checkpoint_flag import define_checkpoint_flag
+from trainer.runs.state import define_checkpoint_flag
 
-_SHOWN_CLASSES = 10  # best and worst ones, where there are many
+_SHOWN_CLASSES = 10  # best and worst ones, if there are many
+_RATIOS = ("precision", "recall", "f1")
 
 
 def define_flags() -> None:
@@ -36,7 +37,7 @@ def define_flags() -> None:
         "Data set directory; by default the run's own.",
         is_for_tensorflow=True,
     )
-    flags.DEFINE_enum("split", "validation", SPLITS, "Of the data set.")
+    flags.DEFINE_enum("split", "validation", SPLITS, "Split of the data set.")
     define_checkpoint_flag()
     cli.define_integer(
         "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
@@ -45,23 +46,23 @@ def define_flags() -> None:
         "labels",
         None,
         "Text file with a category a line: only drawings of these are evaluated, and only these "
-        "can be the answer, as of a model of those alone. Default: all of the run's.",
+        "are predicted, as by a model of those alone. Default: all of the run's.",
         kind="FILE",
     )
     flags.DEFINE_bool(
         "mirror",
         False,
-        "Classify each drawing and its mirror image and take the mean of both probabilities.",
+        "Average the probabilities of each drawing and its mirror image.",
     )
     flags.DEFINE_bool(
         "raw_weights",
         False,
-        "Of a run with --ema_decay: add the scores of the weights beside those of their average.",
+        "For a run with --ema_decay: add the scores of the weights beside those of their average.",
     )
     cli.define_path(
         "output",
         None,
-        "JSON file to write all scores to; the predictions go beside it, to FILE.predictions.npz.",
+        "JSON file for all scores; the predictions are written beside it, to FILE.predictions.npz.",
         kind="FILE",
     )
 
@@ -74,7 +75,7 @@ def main(_: list[str]) -> None:
         evaluation_files.check_no_run_file("output", args.output)
     labels = read_labels(args.labels) if args.labels else None
     config = run_directory.read_config(args.run_dir)
-    with quiet_start():
+    with quiet_tensorflow():
         from trainer.training.evaluation import evaluate_run
     evaluation, predictions = evaluate_run(
         args.run_dir,
@@ -92,24 +93,19 @@ def main(_: list[str]) -> None:
 
 
 def evaluation_text(evaluation: dict[str, Any]) -> str:
-    """The scores, and the classes by F1: all of them, or the best and the worst."""
-    lines = [_heading(evaluation)]
+    """Format the scores, and the classes by F1: all of them, or the best and the worst."""
+    lines = [_scores(evaluation)]
     if "raw" in evaluation:
-        lines += [f"average  {_scores(evaluation)}", f"raw      {_scores(evaluation['raw'])}"]
-    else:
-        lines.append(_scores(evaluation))
-    lines.append("")
+        lines = [f"average  {_scores(evaluation)}", f"raw      {_scores(evaluation['raw'])}"]
     classes = sorted(evaluation["per_class"], key=lambda entry: -(entry["f1"] or 0.0))
-    width = max(len(entry["label"]) for entry in classes)
-    lines.append(f"{'category':<{width}}  drawings  precision  recall     F1")
     rows = [
-        f"{entry['label']:<{width}}  {entry['examples']:>8,}  "
-        f"{_share(entry['precision']):>9}  {_share(entry['recall']):>6}  {_share(entry['f1']):>5}"
+        (entry["label"], f"{entry['examples']:,}", *map(_ratio, (entry[key] for key in _RATIOS)))
         for entry in classes
     ]
+    table = cli.align([("category", "drawings", "precision", "recall", "F1"), *rows], "<>>>>")
     if len(rows) > 2 * _SHOWN_CLASSES:
-        rows[_SHOWN_CLASSES:-_SHOWN_CLASSES] = [f"… {len(rows) - 2 * _SHOWN_CLASSES} more"]
-    return "\n".join(lines + rows)
+        table[1 + _SHOWN_CLASSES : -_SHOWN_CLASSES] = [f"… {len(rows) - 2 * _SHOWN_CLASSES} more"]
+    return "\n".join([_heading(evaluation), *lines, "", *table])
 
 
 def _heading(evaluation: dict[str, Any]) -> str:
@@ -132,7 +128,7 @@ def _scores(scores: dict[str, float]) -> str:
     )
 
 
-def _share(value: float | None) -> str:
+def _ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""Exports the model of a run, and compares every export with the checkpoint on real drawings.
+"""Exports the model of a run, and compares every file with the checkpoint on real drawings.
 
   python -m trainer.export --run_dir=runs/E3_8
 
@@ -9,7 +9,7 @@ writes runs/E3_8/export/:
   model_float32.tflite  for LiteRT (TensorFlow Lite): image → probabilities
   model_float16.tflite  the same in half the size, with weights in float16
   model_int8.tflite     the same in a quarter of the size and quicker, all in int8
-  export.json           what the comparison found
+  export.json           scores of the comparison
 
 Pixels are 0 and 1, where 1 is ink. Every export holds the labels; trainer.predict --model runs it.
 """
@@ -22,9 +22,9 @@ from absl import flags
 from pipeline import cli
 from pipeline.cli import UserError
 from trainer.exports.classifiers import FILES
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.runs import run_directory
-from trainer.runs.checkpoint_flag import define_checkpoint_flag
+from trainer.runs.state import define_checkpoint_flag
 
 
 def define_flags() -> None:
@@ -36,12 +36,11 @@ def define_flags() -> None:
         required=True,
     )
     define_checkpoint_flag()
-    flags.DEFINE_list("formats", list(FILES), "What to write.")
+    flags.DEFINE_list("formats", list(FILES), "Formats to write.")
     cli.define_path(
         "dataset",
         None,
-        "Data set directory to calibrate and compare on; by default the one that the run learned "
-        "from.",
+        "Data set directory to calibrate and compare on; by default the run's own.",
         is_for_tensorflow=True,
     )
 
@@ -49,14 +48,14 @@ def define_flags() -> None:
 def main(_: list[str]) -> None:
     args = flags.FLAGS
     check_formats(args.formats)
-    run_directory.read_config(args.run_dir)  # a wrong directory shows before TensorFlow is there
-    with quiet_start():
+    run_directory.read_config(args.run_dir)  # refuse a wrong directory before TensorFlow starts
+    with quiet_tensorflow():
         from trainer.exports.job import export_run
     export_run(args.run_dir, args.checkpoint, args.formats, args.dataset)
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Raises UserError for an unknown format, for none, and for a missing package."""
+    """Raise UserError for an unknown format, for none, and for a missing package."""
     for name in formats:
         if name not in FILES:
             raise UserError(f"--formats: no format {name!r}; there are {', '.join(FILES)}")

@@ -1,4 +1,4 @@
-"""The model of an experiment: blocks as functions over tensors. Map sizes are those of E2_7."""
+"""Keras models from descriptions: blocks as functions over tensors. Map sizes are those of E2_7."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.dataset.records import IMAGE_SIZE
-from trainer.hardware.replicas import current_rows
+from trainer.hardware.replicas import current_slice
 from trainer.models import experiments
 from trainer.models.experiments import (
     STAGES,
@@ -21,7 +21,7 @@ from trainer.models.experiments import (
 
 
 def build_model(experiment: str | Experiment, num_classes: int) -> keras.Model:
-    """The model of an experiment, with fresh weights.
+    """Build the model of an experiment, with fresh weights.
 
     Weights and dropout are drawn from Keras' global seed (`keras.utils.set_random_seed`); the
     precision is the global policy's, with head and logits in float32 under any.
@@ -54,8 +54,8 @@ def build_model(experiment: str | Experiment, num_classes: int) -> keras.Model:
 
 
 def freeze(model: keras.Model, first_trained: str) -> None:
-    """Leaves the weights of the stages before one untrained, their batch normalisation at its
-    moving statistics; comes before the optimizer is built.
+    """Freeze the weights of the stages before one, their batch normalisation at its moving
+    statistics; call it before the optimizer is built.
 
     Args:
       model: one of `build_model`.
@@ -67,7 +67,7 @@ def freeze(model: keras.Model, first_trained: str) -> None:
 
 
 def _stage_of(layer: str) -> str:
-    """The stage of a layer with weights, by its name; head for what has none of a stage's names."""
+    """Return the stage of a layer by its name; head for names of no stage."""
     if match := re.match(r"(stem|reduction_[ab])_", layer):
         return match[1]
     block = re.match(r"([abc])\d+_", layer)
@@ -75,33 +75,32 @@ def _stage_of(layer: str) -> str:
 
 
 def _scope_name(name: str) -> str:
-    """The name of a model, in the characters that TensorFlow knows in names."""
+    """Replace the characters that TensorFlow does not allow in names."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip("_-") or "model"
 
 
 class Dropout(keras.layers.Dropout):
-    """Dropout that drops the same values however many replicas share the batch.
+    """Dropout of the same values on any number of replicas.
 
-    Every replica draws the mask of all of the batch and keeps the rows that are its own; Keras'
-    layer draws the same mask on each.
+    Every replica draws the mask of the global batch and cuts its own slice; Keras' layer draws the
+    same mask on each.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:  # inputs: [B, C]
         if not training or self.rate == 0:
             return inputs
-        rows = current_rows(inputs)
-        shape = (rows.share.count, inputs.shape[1])
+        local = current_slice(inputs)
+        shape = (local.global_rows, inputs.shape[1])
         drawn = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        return tf.where(rows.of_all(drawn) >= self.rate, inputs / (1 - self.rate), 0.0)
+        return tf.where(local.of_global(drawn) >= self.rate, inputs / (1 - self.rate), 0.0)
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation by the statistics of the whole batch, however many replicas share it.
+    """Batch normalisation by the statistics of the global batch, on any number of replicas.
 
-    Keras' synchronized layer, which this is on one replica, counts every row that a replica
-    computes on, also one that counts on another. Here each replica's own count, mean and variance
-    are exchanged at once and put together (Chan et al., Updating Formulae and a Pairwise Algorithm
-    for Computing Sample Variances, 1979).
+    Keras' synchronized layer, which this is on one replica, also counts a row that counts on
+    another replica. Here each replica's count, mean and variance are exchanged at once and combined
+    (Chan et al., Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979).
     """
 
     def call(
@@ -122,23 +121,23 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance of each channel: [rows, H, W, C] float32 → [C], [C]."""
+    """Compute mean and variance of each channel: [rows, H, W, C] float32 → [C], [C]."""
     mean, variance = tf.nn.moments(x, [0, 1, 2])
-    # The rows that a replica computes on are its own, all of them or none: see Rows.
-    count = tf.cast(current_rows(x).own * tf.reduce_prod(tf.shape(x)[1:3]), tf.float32)
+    # All rows that a replica computes on count, or none does: see BatchSlice.
+    count = tf.cast(current_slice(x).rows * tf.reduce_prod(tf.shape(x)[1:3]), tf.float32)
     context = tf.distribute.get_replica_context()
     replicas = context.num_replicas_in_sync
     is_here = tf.one_hot(context.replica_id_in_sync_group, replicas)[:, tf.newaxis]
-    of_here = tf.concat([[count], mean, variance], axis=0)
-    of_all = context.all_reduce(tf.distribute.ReduceOp.SUM, is_here * of_here)  # [replicas, 1 + 2C]
+    local = tf.concat([[count], mean, variance], axis=0)
+    of_all = context.all_reduce(tf.distribute.ReduceOp.SUM, is_here * local)  # [replicas, 1 + 2C]
     counts, means, variances = tf.split(of_all, [1, *mean.shape, *variance.shape], axis=1)
-    shares = counts / tf.reduce_sum(counts)
-    mean = tf.reduce_sum(shares * means, axis=0)
-    return mean, tf.reduce_sum(shares * (variances + tf.square(means - mean)), axis=0)
+    weights = counts / tf.reduce_sum(counts)
+    mean = tf.reduce_sum(weights * means, axis=0)
+    return mean, tf.reduce_sum(weights * (variances + tf.square(means - mean)), axis=0)
 
 
 def stem(image: keras.KerasTensor, branches: Branches, norm: bool) -> keras.KerasTensor:
-    """The branches' results added up; one of a single channel is added to every channel."""
+    """Add up the branches; one of a single channel is added to every channel."""
     results = [
         _chain(image, branch, f"stem_{number}", norm) for number, branch in enumerate(branches, 1)
     ]
@@ -146,7 +145,7 @@ def stem(image: keras.KerasTensor, branches: Branches, norm: bool) -> keras.Kera
 
 
 def residual_blocks(x: keras.KerasTensor, block: Block, name: str, norm: bool) -> keras.KerasTensor:
-    """`block.repeat` blocks; the shape stays. There is no activation after the addition."""
+    """Stack `block.repeat` blocks; the shape stays. No activation follows the addition."""
     for index in range(1, block.repeat + 1):
         branches = [
             _chain(x, layers, f"{name}{index}_{number}", norm)
@@ -161,7 +160,7 @@ def residual_blocks(x: keras.KerasTensor, block: Block, name: str, norm: bool) -
 def reduction(
     x: keras.KerasTensor, filters: tuple[tuple[int, ...], ...], name: str, norm: bool
 ) -> keras.KerasTensor:
-    """Halves the map: a max-pooling beside branches of convolutions that end in one of stride 2."""
+    """Halve the map: max-pooling beside branches of convolutions that end with stride 2."""
     (pool,), *branches = reduction_layers(filters)
     results = [_layer(x, pool, f"{name}_pool", norm)]
     results += [_chain(x, layers, f"{name}_{n}", norm) for n, layers in enumerate(branches, 1)]
@@ -177,7 +176,7 @@ def _chain(
 
 
 def _layer(x: keras.KerasTensor, layer: Layer, name: str, norm: bool) -> keras.KerasTensor:
-    """`norm`: whether a convolution's result is normalised, over the batch of all replicas."""
+    """`norm`: whether to normalise a convolution's output, over the batch of all replicas."""
     if layer.filters is None:
         return keras.layers.MaxPooling2D(layer.kernel, layer.stride, layer.padding, name=name)(x)
     x = keras.layers.Conv2D(

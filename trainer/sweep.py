@@ -5,13 +5,12 @@
   python -m trainer.sweep --dataset=data --run_dir=runs/rates --experiments=E3_8 --seeds=3 \\
       --vary learning_rate=1e-3,3e-4
 
-Each has a run directory of its own, runs/depth53/E3_8 and so on, and a process of its own; where
-more varies than the experiment it is named for that, E3_8-learning_rate=0.001-seed=0. All other
-flags are the flags of trainer.main and hold for every run. The same command again skips what is
-finished and goes on with the rest; with more --seeds it adds runs. Where a run fails the others are
-trained nevertheless, and the exit status is 1. Ctrl-C and SIGTERM let the current run save a
-checkpoint, and the exit status is 75. At the end comes a table, which shows the mean and the
-standard deviation of the seeds; sweep.csv holds every run.
+Each has its own process and run directory, runs/depth53/E3_8 and so on; if more than the experiment
+varies, the name contains it, as in E3_8-learning_rate=0.001-seed=0. All other flags are the flags
+of trainer.main and apply to every run. Rerun the command to skip finished runs and resume the rest;
+more --seeds add runs. If a run fails the others are still trained, and the exit status is 1. Ctrl-C
+and SIGTERM let the current run save a checkpoint; the exit status is then 75. A table at the end
+shows the mean and the standard deviation of the seeds; sweep.csv lists every run.
 """
 
 import contextlib
@@ -28,20 +27,21 @@ from absl import flags
 from pipeline import cli
 from pipeline.cli import EXIT_STOPPED, RunError, Stopped, UserError, is_remote
 from pipeline.dataset.manifests import Manifest, read_manifest
+from trainer import config as trainer_config
 from trainer import main as trainer_main
 from trainer.config import MAX_SEED, TrainConfig, describe_run
 from trainer.hardware.cluster import VARIABLE, read_cluster
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.models import experiments, study
 from trainer.runs import run_directory
-from trainer.runs.initial_weights import known_source
 from trainer.runs.state import State
 from trainer.sweeps import sweep_axes, sweep_table
 from trainer.sweeps.sweep_axes import Setting, Settings
 from trainer.sweeps.sweep_table import Result
+from trainer.training.initial_weights import known_source
 
 CSV = "sweep.csv"
-# Which no run is handed as they are.
+# Not passed to runs as they are.
 OWN_FLAGS = ("group", "experiments", "vary", "seeds", "dataset", "run_dir")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.1  # between two looks for a signal
@@ -52,7 +52,7 @@ class PlannedRun:
     """One run of the sweep, trained or not."""
 
     config: TrainConfig
-    settings: Settings  # what --vary gives it
+    settings: Settings  # of --vary
     flags: tuple[str, ...]  # of trainer.main
 
     @property
@@ -71,20 +71,25 @@ def define_flags() -> None:
     before = set(flags.FLAGS)
     trainer_main.define_flags()
     del flags.FLAGS.experiment, flags.FLAGS.summary
-    flags.FLAGS["run_dir"].help = "Directory to keep the run directories of all experiments in."
+    flags.FLAGS["run_dir"].help = "Directory of the run directories of all experiments."
+    fixed = {
+        *before,
+        "seed",
+        *trainer_config.flag_names(trainer_config.DATA),
+    }  # seeds have an axis of their own
     flags.DEFINE_multi(
-        sweep_axes.AxisParser([name for name in flags.FLAGS if name not in before]),
+        sweep_axes.AxisParser([name for name in flags.FLAGS if name not in fixed]),
         flags.ArgumentSerializer(),
         "vary",
         [],
-        "Train with each of these values of a flag below, as in learning_rate=1e-3,3e-4; repeat "
-        "it for every combination with another flag's. A list as a value has + between its items, "
-        "and may be empty: --vary augment=mirror,mirror+shift, has three values.",
+        "Train with each of these values of a flag below, as in learning_rate=1e-3,3e-4; repeat it "
+        "to combine the values of several flags. A list as a value has + between its items, and "
+        "may be empty: --vary augment=mirror,mirror+shift, has three values.",
     )
     cli.define_integer(
         "seeds",
         1,
-        "Train each with so many seeds: --seed, --seed + 1 and so on.",
+        "Number of seeds for each: --seed, --seed + 1 and so on.",
         lower_bound=1,
         upper_bound=100,
     )
@@ -103,7 +108,7 @@ def main(_: list[str]) -> None:
     if is_remote(args.run_dir):
         raise UserError(f"--run_dir={args.run_dir}: it has to be a directory on this machine")
     manifest = _read_manifest(args.dataset)
-    # Before anything runs, so that a directory that is another run's is refused at once.
+    # Before anything runs, so that a directory of another run is refused at once.
     finished = {run.name for run in runs if _is_finished(run.config, manifest)}
     print(heading(runs, manifest), flush=True)
     failed = train_all(runs, finished)
@@ -112,13 +117,13 @@ def main(_: list[str]) -> None:
     path = os.path.join(args.run_dir, CSV)
     with open(path, "w", encoding="utf-8") as file:
         file.write(sweep_table.to_csv(results, classes))
-    print(f"\n{sweep_table.table(results, classes)}\n\nThe same, for programs, in {path}")
+    print(f"\n{sweep_table.table(results, classes)}\n\nAll runs as CSV in {path}")
     if failed:
         raise RunError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
 
 
 def choose(group: str | None, names: Sequence[str]) -> list[str]:
-    """The names of the experiments to train, each once.
+    """Return the names of the experiments to train, each once.
 
     Raises:
       UserError: there is none of that name, or neither or both of group and names are given.
@@ -137,7 +142,7 @@ def choose(group: str | None, names: Sequence[str]) -> list[str]:
 def plan(
     names: Sequence[str | None], axes: Sequence[Sequence[Setting]], seeds: int
 ) -> list[PlannedRun]:
-    """The runs in the order in which they are trained: all with the first seed, then the next.
+    """List the runs in the order of training: all with the first seed, then the next.
 
     Args:
       names: of experiments; None for the one of --architecture.
@@ -163,18 +168,14 @@ def _plan_run(name: str | None, settings: Settings, seed: int, is_among_seeds: b
     if is_among_seeds:
         values["seed"] = str(seed)
     with sweep_axes.flags_set(values):
-        if name is None:
-            experiment = trainer_main.experiment_from_flags()
-        else:
-            experiment = trainer_main.find_experiment(name, flags.FLAGS.batch_norm)
-        config = trainer_main.config_from_flags(experiment)
+        config = TrainConfig.from_flags(trainer_main.experiment_from_flags(name))
         run_dir = _directory(config, settings, is_among_seeds)
         config = dataclasses.replace(config, run_dir=run_dir)
         return PlannedRun(config, settings, _flags_of(config, name))
 
 
 def _directory(config: TrainConfig, settings: Settings, is_among_seeds: bool) -> str:
-    """A run that was trained with --seeds=1 keeps its directory with more, and the reverse."""
+    """Name a run's directory: one trained with --seeds=1 keeps it with more, and the reverse."""
     name, seed = config.experiment.name, config.seed
     alone, among_seeds = (
         os.path.join(config.run_dir, sweep_axes.run_name(name, settings, number))
@@ -188,7 +189,7 @@ def _directory(config: TrainConfig, settings: Settings, is_among_seeds: bool) ->
 
 
 def heading(runs: Sequence[PlannedRun], manifest: Manifest) -> str:
-    """What is going to be trained on what."""
+    """Describe the runs to train and their data set."""
     architectures = {run.config.experiment.name: run.config.experiment.architecture for run in runs}
     values: dict[str, dict[str, None]] = {}  # of each varied flag, in their order
     for run in runs:
@@ -214,13 +215,13 @@ def heading(runs: Sequence[PlannedRun], manifest: Manifest) -> str:
 
 
 def train_all(runs: Sequence[PlannedRun], finished: Collection[str]) -> list[str]:
-    """Trains what is not finished, one after another.
+    """Train the unfinished runs, one after another.
 
     Returns:
       The names of the runs that failed.
 
     Raises:
-      Stopped: by a signal, or the run that was on was.
+      Stopped: a signal came, or the current run was stopped.
       SystemExit: with status 2: the first run was refused, as the others would be.
     """
     failed: list[str] = []
@@ -235,10 +236,10 @@ def train_all(runs: Sequence[PlannedRun], finished: Collection[str]) -> list[str
             print(f"\n{place}  {run.config.run_dir}", flush=True)
             status = _train(run, signals)
             if signals or status == EXIT_STOPPED:
-                raise Stopped(f"sweep stopped in {name}; the same command goes on with it")
+                raise Stopped(f"sweep stopped in {name}; rerun the command to resume it")
             if status == 2 and not has_begun:
                 sys.exit(2)
-            if status < 0:  # it could not say so itself
+            if status < 0:  # it could not print a message
                 print(f"{name}: killed by {signal.Signals(-status).name}", file=sys.stderr)
             if status:
                 failed.append(name)
@@ -247,7 +248,7 @@ def train_all(runs: Sequence[PlannedRun], finished: Collection[str]) -> list[str
 
 
 def read_result(run: PlannedRun, failed: Collection[str]) -> Result:
-    """What the table says of a run, from its directory."""
+    """Read a run's result for the table from its directory."""
     config = run.config
     try:
         state = run_directory.read_state(config.run_dir)
@@ -263,7 +264,7 @@ def read_result(run: PlannedRun, failed: Collection[str]) -> Result:
 
 
 def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
-    """Whether nothing is left to train: what trainer.main would find, without TensorFlow.
+    """Find without TensorFlow whether nothing is left to train.
 
     Raises:
       UserError: the directory belongs to another configuration or data set, is no run's, or another
@@ -284,16 +285,16 @@ def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
 def _read_manifest(dataset: str) -> Manifest:
     if not is_remote(dataset):
         return read_manifest(dataset)
-    with quiet_start():
-        from trainer.runs import storage
+    with quiet_tensorflow():
+        from trainer.hardware import storage
     return read_manifest(dataset, storage.read_file)
 
 
 def _train(run: PlannedRun, signals: Sequence[int]) -> int:
-    """One run, in a process with memory and seeds of its own; returns its exit status.
+    """Train a run in a process with its own memory and seeds; return its exit status.
 
-    Signals that come in are passed on. The process is in a session of its own, so that Ctrl-C
-    reaches it only this way: trainer.main takes a second one for an order to end at once.
+    Signals are passed on. The process has its own session, so that Ctrl-C reaches it only this way:
+    a second signal would end trainer.main at once.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", trainer_main.__name__, *run.flags], start_new_session=True
@@ -309,7 +310,7 @@ def _train(run: PlannedRun, signals: Sequence[int]) -> int:
 
 
 def _flags_of(config: TrainConfig, name: str | None) -> tuple[str, ...]:
-    """A run's flags: those of the sweep that were given, as they were given, and its own."""
+    """Return a run's flags: those given to the sweep, and its own."""
     given = [flags.FLAGS[name] for name in flags.FLAGS]
     return (
         f"--dataset={config.dataset}",
@@ -321,7 +322,7 @@ def _flags_of(config: TrainConfig, name: str | None) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _noted_signals() -> Iterator[list[int]]:
-    """Inside, the signals that ask to stop end up in the list; ignored ones stay ignored."""
+    """Collect signals that ask to stop in the list inside; ignored ones stay ignored."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     noted: list[int] = []
 

@@ -15,9 +15,9 @@ from tests.support.trainer_data import tiny_experiment
 from trainer import train
 from trainer.config import Interval, TrainConfig
 from trainer.hardware import hosts
-from trainer.runs import checkpoints, predictions, run_directory
-from trainer.training import evaluation
-from trainer.training.log import Report
+from trainer.runs import predictions, run_directory
+from trainer.training import checkpoints, evaluation
+from trainer.training.log import Log
 
 # Where a run can be hit, and the module or class that calls the function of that name.
 POINTS = {
@@ -26,7 +26,7 @@ POINTS = {
     "checkpoint written, not yet on the disk": (checkpoints.os, "fsync"),
     "checkpoint complete, not yet named": (run_directory, "commit"),
     "predictions": (predictions, "save"),
-    "epoch reported, not yet committed": (Report, "epoch"),
+    "epoch logged, not yet committed": (Log, "epoch"),
 }
 
 
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     config = make_config(
         dataset, run_dir, **json.loads(changes), checkpoint_every=Interval(steps=2)
     )
-    hosts.AGREE_SECONDS = 0.0  # after every step: tests say where they stop
+    hosts.SYNC_SECONDS = 0.0  # after every step: tests say where they stop
     joined = hosts.join_hosts()
     if stop:
         point, number, name = stop

@@ -23,7 +23,7 @@ LABELS = ("cat", "cake", "car")
 
 
 def tiny_experiment(dropout_rate: float = 0.2, batch_norm: bool = False) -> Experiment:
-    """Every kind of stage, a few thousand parameters."""
+    """Return an experiment with every kind of stage and a few thousand parameters."""
     block = Block((((1, 1),), ((1, 1), (1, 3), (3, 1))), filters=4, scale=0.2, repeat=1)
     architecture = Architecture(
         stem=((Layer((3, 3), 4, 4, "valid"), Layer((3, 3), 8, 2, "valid")),),
@@ -56,10 +56,10 @@ def write_dataset(
     test: int = 0,
     labels: tuple[str, ...] = LABELS,
 ) -> manifests.Manifest:
-    """A data set directory; an example's key_id is `split-number`, in the order of the files.
+    """Write a data set; an example's key_id is `split-number`, in the order of the files.
 
     Args:
-      directory: is made.
+      directory: to make.
       train: training drawings, or those of each training shard.
       validation: validation drawings.
       shards: of the other splits, and of training where it is one number.
@@ -130,6 +130,6 @@ def _write_split(
     return manifests.Split(count, counts, tuple(written))
 
 
-def images_in_files(directory: str, manifest: manifests.Manifest, split: str) -> Sequence[bytes]:
-    """The packed images of a split, in the order of its files."""
-    return [example.image for example in manifests.DataSet(directory, manifest).examples(split)]
+def images_in_files(data: manifests.DataSet, split: str) -> Sequence[bytes]:
+    """Read the packed images of a split, in the order of its files."""
+    return [example.image for example in data.examples(split)]

@@ -21,7 +21,7 @@ def run_module(
     directory: str | os.PathLike[str] = ".",
     variables: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs `python -m NAME ARGUMENTS`.
+    """Run `python -m NAME ARGUMENTS`.
 
     Args:
       name: of the module.

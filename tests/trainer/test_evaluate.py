@@ -17,7 +17,7 @@ from tests.support.trainer_data import LABELS, write_dataset
 from trainer import train
 from trainer.runs import evaluation_files
 from trainer.runs.predictions import Predictions, load
-from trainer.runs.saved_runs import load_run
+from trainer.training.checkpoints import load_run
 from trainer.training.evaluation import evaluate_run
 
 TEST = 17  # drawings

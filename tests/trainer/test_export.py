@@ -24,8 +24,7 @@ from trainer.config import TrainConfig
 from trainer.export import check_formats
 from trainer.exports import exporters
 from trainer.exports.classifiers import FILES, load_export, load_run
-from trainer.exports.comparison import first_drawings
-from trainer.exports.job import export_run, replaced
+from trainer.exports.job import export_run, first_drawings, replaced
 from trainer.model import build_model
 from trainer.runs.run_directory import read_state
 from trainer.train import train
@@ -284,7 +283,9 @@ def test_a_data_set_that_has_moved_is_asked_for(run_dir, trained, tmp_path):
         config = json.load(file)
     with open(config_path, "w", encoding="utf-8") as file:
         json.dump(config | {"dataset": str(tmp_path / "gone")}, file)
-    with pytest.raises(UserError, match=r"gone: no such directory; --dataset says where it is now"):
+    with pytest.raises(
+        UserError, match=r"gone: no such directory; --dataset=DIR gives its new place"
+    ):
         export_run(run_dir, "best", ["keras"])
     export_run(run_dir, "best", ["keras"], trained[1])
     assert os.path.exists(f"{run_dir}/export/model.keras")

@@ -50,7 +50,7 @@ def test_training_and_predicting_as_the_readme_says(data, tmp_path):
     assert (answer["key_id"], answer["word"], len(answer["predictions"])) == ("1", "cat", 2)
     assert bad == {"error": "not JSON"}
     assert result.stderr.splitlines() == [
-        "standard input:2: not JSON",
+        "stdin:2: not JSON",
         "error: 1 of the lines could not be classified",
     ]
 

@@ -16,12 +16,11 @@ from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer import predict
 from trainer.config import TrainConfig
 from trainer.exports.classifiers import FILES, Classifier, load_export, load_run
-from trainer.exports.comparison import first_drawings
-from trainer.exports.drawing_lines import read_batches
-from trainer.exports.job import export_run
+from trainer.exports.job import export_run, first_drawings
+from trainer.predict import read_batches
 from trainer.runs.run_directory import read_state
-from trainer.runs.saved_runs import load_run as load_saved_run
 from trainer.train import train
+from trainer.training.checkpoints import load_run as load_saved_run
 
 SQUARE = {"word": "cake", "key_id": "17", "drawing": [[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]]]}
 BAR = {"drawing": [[[0, 255], [100, 100]], [[7], [7]]]}
@@ -149,7 +148,7 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path):
 
 
 def test_an_export_answers_as_its_run_does(trained, lite_model, tmp_path):
-    """From a file, from standard input, and through the command."""
+    """From a file, from stdin, and through the command."""
     lines = [SQUARE, BAR, SQUARE | {"key_id": "18"}] * 5
     path = write_lines(tmp_path / "a.ndjson", *lines)
     (batch,) = read_batches([path], 100)
@@ -223,7 +222,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(lite_model, tmp_path):
         (["-"], "either --run_dir or --model is needed"),
         (["--run_dir=a", "--model=b", "-"], "either --run_dir or --model is needed"),
         (["--model=b", "--checkpoint=last", "-"], "--checkpoint chooses from a --run_dir; "),
-        (["--model=b"], "no input: name ndjson files, or - for standard input"),
+        (["--model=b"], "no input: name ndjson files, or - for stdin"),
         (["--model=b", "nowhere.ndjson"], "nowhere.ndjson: no such file"),
         (["--model=b", "-"], "b: no such file or directory"),
     ],

@@ -128,7 +128,7 @@ def test_sigterm_reaches_the_run_which_saves_and_the_sweep_ends_with_its_status(
     assert process.returncode == EXIT_STOPPED
     saved, last = errors.splitlines()
     assert saved.startswith("stopped by SIGTERM after step ")
-    assert last == "sweep stopped in demo; the same command goes on with it"
+    assert last == "sweep stopped in demo; rerun the command to resume it"
     assert "2/2" not in output
     state = run_directory.read_state(os.path.join(tmp_path, "demo"))
     assert state.epoch >= 1
@@ -405,7 +405,7 @@ def test_a_first_run_that_is_refused_ends_the_sweep(monkeypatch):
 
 def test_a_run_that_was_stopped_by_itself_ends_the_sweep(monkeypatch):
     started = statuses(monkeypatch, E1=0, E2=EXIT_STOPPED)
-    with pytest.raises(Stopped, match="in E2; the same command"):
+    with pytest.raises(Stopped, match="in E2; rerun the command"):
         train_all(runs_of("E1", "E2", "E3"), finished=())
     assert started == ["E1", "E2"]
 

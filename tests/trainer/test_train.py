@@ -20,11 +20,12 @@ from tests.support.warm_process import run_module
 from trainer import train
 from trainer.config import Interval
 from trainer.data.input_pipeline import evaluation_batches
-from trainer.hardware import devices
+from trainer.hardware import devices, storage
 from trainer.model import build_model
-from trainer.runs import checkpoints, predictions, run_directory, saved_runs, storage
+from trainer.runs import predictions, run_directory
 from trainer.runs.run_directory import read_config, read_state
 from trainer.runs.state import State
+from trainer.training import checkpoints
 from trainer.training.evaluation import evaluate
 from trainer.training.steps import make_evaluation_step
 
@@ -155,7 +156,7 @@ def stop_training(data, run_dir, point, number, signal, changes="{}"):
         ("checkpoint written, not yet on the disk", 5),
         ("checkpoint complete, not yet named", 6),
         ("predictions", 2),
-        ("epoch reported, not yet committed", 2),
+        ("epoch logged, not yet committed", 2),
     ],
 )
 def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(finished, data, tmp_path, point, number):
@@ -186,8 +187,7 @@ def test_a_run_that_is_asked_to_stop_saves_where_it_is(
     stopped = stop_training(data, tmp_path, point, number, signal)
     assert stopped.returncode == 75
     assert stopped.stderr.splitlines()[-1] == (
-        f"stopped by {signal} after step {step}, which is saved in {tmp_path}; "
-        "the same command goes on from there"
+        f"stopped by {signal} after step {step}, saved in {tmp_path}; rerun the command to resume"
     )
     assert read_state(str(tmp_path)).newest_step == step
     config = make_config(data, tmp_path)
@@ -406,10 +406,10 @@ def test_checkpoints_of_all_epochs_can_be_kept_and_loaded(data, tmp_path):
     config = make_config(data, tmp_path, keep_checkpoints=None)
     state = train.train(config)
     for epoch in range(1, 4):
-        assert saved_runs.load_run(config.run_dir, str(epoch)).epoch == epoch
+        assert checkpoints.load_run(config.run_dir, str(epoch)).epoch == epoch
     assert state.find("4") is None
     with pytest.raises(UserError, match="no checkpoint of epoch 4; there are best, last, 1, 2, 3"):
-        saved_runs.load_run(config.run_dir, "4")
+        checkpoints.load_run(config.run_dir, "4")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path):
@@ -425,13 +425,13 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(data, tmp_path, monk
     def add(meter, *args):
         original(meter, *args)
         if meter.step == 9:
-            weight = trainees[0].model.trainable_variables[-1]
+            weight = states[0].model.trainable_variables[-1]
             weight.assign(np.full(weight.shape, np.nan))
 
-    trainees = []
-    make_trainee = train.make_trainee
+    states = []
+    make_train_state = train.make_train_state
     monkeypatch.setattr(
-        train, "make_trainee", lambda *args: trainees.append(make_trainee(*args)) or trainees[0]
+        train, "make_train_state", lambda *args: states.append(make_train_state(*args)) or states[0]
     )
     monkeypatch.setattr(train.Meter, "add", add)
     config = make_config(data, tmp_path, checkpoint_every=Interval(steps=1))
@@ -455,9 +455,8 @@ def test_the_average_of_the_weights_is_what_is_validated_and_restored(data, tmp_
     state = train.train(config)
     model = build_model(config.experiment, len(LABELS))
     checkpoints.restore(config.run_dir, state.last.name, model)
-    manifest = manifests.read_manifest(data)
     step = make_evaluation_step(tf.distribute.get_strategy(), model)
-    batches = evaluation_batches(data, manifest, "validation", 8)
+    batches = evaluation_batches(train.VerifiedData(data, ["validation"]), "validation", 8)
     evaluation, _ = evaluate(step, batches, LABELS)
     assert evaluation == state.last.evaluation
     kernel = model.trainable_variables[0]
@@ -493,4 +492,4 @@ def test_a_run_directory_s_name_is_never_a_pattern(finished, data, tmp_path):
     train.train(config)
     assert train.train(dataclasses.replace(config, epochs=3)).epoch == 3
     assert read_json(config, "history.json") == read_json(finished, "history.json")
-    saved_runs.load_run(config.run_dir, "best")
+    checkpoints.load_run(config.run_dir, "best")

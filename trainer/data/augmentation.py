@@ -1,7 +1,7 @@
 """Random changes of training bitmaps, drawn and applied on the model's device.
 
-The changes of a step are drawn for its whole batch, as a function of a seed, and every replica
-takes the rows of its own images: several replicas then see what one would have seen.
+The changes of a step are drawn for the global batch, as a function of a seed, and every replica
+takes the rows of its own images: the result is the same on any number of replicas.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from pipeline.dataset.records import IMAGE_SIZE
 
-# What each kind draws, uniformly between two bounds. Drawings are scaled upstream until they fill
-# the frame, so what moves them outwards cuts them. All of this together cuts 1.7 % of the ink on
-# average, and more than a quarter of it from 0.07 % of the drawings (10,350 real ones of 345
-# categories). Scales up to 1.15 would cut 4.9 %, and more than a quarter from 1.8 % of the
-# drawings: squares and frames, whose lines lie on the border.
+# The numbers of each kind, uniform between two bounds. Drawings are scaled upstream until they fill
+# the frame, so moves outwards cut them. All of this together cuts 1.7 % of the ink on average, and
+# more than a quarter of it from 0.07 % of the drawings (10,350 real ones of 345 categories). Scales
+# up to 1.15 would cut 4.9 %, and more than a quarter from 1.8 % of the drawings: squares and
+# frames, whose lines lie on the border.
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "mirror": {"flip": (-1, 1)},  # a negative one mirrors: probability one half
     "shift": {"right": (-4, 4), "down": (-4, 4)},  # pixels, fractions too
@@ -31,13 +31,13 @@ _LINE_WIDTH = 2.0
 
 
 def draw_transforms(count: tf.Tensor | int, kinds: Sequence[str], seed: tf.Tensor) -> tf.Tensor:
-    """A random change for each image of a batch.
+    """Draw a random change for each image of a batch.
 
-    The row of an image depends on its place in the batch and on the seed alone. What one kind
-    draws does not depend on which others are asked for, nor on the device.
+    The row of an image depends on its index in the batch and on the seed alone. The numbers of one
+    kind do not depend on the other kinds, nor on the device.
 
     Args:
-      count: how many images the whole batch has, over all replicas; a scalar.
+      count: images in the global batch, over all replicas; a scalar.
       kinds: of `RANGES`.
       seed: [2] int32 or int64, another one for every step.
 
@@ -52,21 +52,21 @@ def draw_transforms(count: tf.Tensor | int, kinds: Sequence[str], seed: tf.Tenso
         ranges |= RANGES[kind]
     low, high = np.array(list(ranges.values()), np.float32).T
     # Philox by name: "auto_select" would draw other numbers on other devices. All five are always
-    # drawn, so that each keeps its place in the sequence.
+    # drawn, so that each keeps its position in the sequence.
     uniform = tf.random.stateless_uniform([count, len(ranges)], seed, alg="philox")
     flip, right, down, scale, angle = tf.unstack(low + uniform * (high - low), axis=1)
     return _transforms(tf.where(flip < 0, -1.0, 1.0), right, down, scale, angle * (np.pi / 180))
 
 
 def augment(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
-    """Applies a change to each image. XLA has no kernel for it: call it outside what XLA compiles.
+    """Apply a change to each image. XLA has no kernel for it: call it outside of XLA programs.
 
     Args:
       images: [B, 85, 85, 1] of 0 and 1, of any floating type.
       transforms: [B, 8] float32, the rows of `draw_transforms` for these images.
 
     Returns:
-      what `images` are, in shape, type and values; what comes in from outside is paper, 0.
+      Images of the same shape, type and values; pixels from outside are paper, 0.
     """
     interpolated = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),  # bfloat16 would round at the threshold
@@ -79,7 +79,7 @@ def augment(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
 
 
 def _ink_thresholds(transforms: tf.Tensor) -> tf.Tensor:
-    """[N, 8] → [N, 1, 1, 1]: from which interpolated value on a pixel becomes ink.
+    """Return the interpolated value from which a pixel becomes ink: [N, 8] → [N, 1, 1, 1].
 
     Interpolation turns the edge of a line into a ramp from 0 to 1 over one pixel of the image. One
     half cuts it where the edge was, and a line of width w comes out as scale · w. It stays w when
@@ -94,7 +94,7 @@ def _ink_thresholds(transforms: tf.Tensor) -> tf.Tensor:
 def _transforms(
     flip: tf.Tensor, right: tf.Tensor, down: tf.Tensor, scale: tf.Tensor, radians: tf.Tensor
 ) -> tf.Tensor:
-    """The changes as matrices that lead from a pixel of the result to its place in the image.
+    """Return matrices that map a pixel of the result to its position in the image.
 
     A drawing is mirrored (F), scaled (s) and rotated (R) about the centre c, then shifted: its
     point p, x to the right and y down, comes to lie at q = s R F (p - c) + c + shift. So

@@ -3,31 +3,30 @@
 Bitmaps stay packed, eight pixels to a byte, until the model's device unpacks them: parsing then
 handles many records at once, and the device is sent 904 bytes an image instead of 28,900.
 
-A batch is put together from the rows of several readers, whatever the number of hosts: see
+A batch consists of the rows of several readers, on any number of hosts: see
 `trainer.data.readers`.
 """
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.dataset.manifests import Manifest, Shard, Split
+from pipeline.dataset.manifests import DataSet, Shard, Split
 from pipeline.dataset.records import IMAGE_SIZE, PACKED_BYTES
 from trainer.data.readers import deal, reader_rows
 from trainer.hardware.hosts import ONE_HOST, Hosts
-from trainer.hardware.replicas import Share
+from trainer.hardware.replicas import BatchSlice
 
-# The shuffle's memory: all readers together hold blocks of so many parsed records, 912 bytes each,
-# and shuffle each block. Smaller splits are shuffled completely.
+# The shuffle's memory: all readers together hold blocks of this many parsed records, 912 bytes
+# each, and shuffle each block. Smaller splits are shuffled completely.
 SHUFFLED_RECORDS = 65_536
-# About so many records of all readers at a time are put in the order of the batches.
+# Records of all readers that are put in the order of the batches at a time, about.
 GROUPED_RECORDS = 4_096
-READ_RECORDS = 512  # that are parsed at a time
-# Fixed, not left to tf.data's autotuning: that feeds no faster here, and now and then it kept the
-# end of an epoch waiting for ten seconds, without work for any core.
+READ_RECORDS = 512  # parsed at a time
+# Fixed, without tf.data's autotuning: that feeds no faster here, and at times the end of an epoch
+# waited for ten seconds with all cores idle.
 PARALLEL_READS = 2
 PREFETCHED_BATCHES = 8
 
@@ -38,42 +37,41 @@ _FEATURES = {
 
 
 class Examples(NamedTuple):
-    """Bitmaps and the classes that they are of."""
+    """Bitmaps and their classes."""
 
     images: tf.Tensor  # [N, 904] uint8, packed
     labels: tf.Tensor  # [N] int64
 
 
 class Batch(NamedTuple):
-    """Examples for one step, those that this host reads.
+    """Examples of this host for one step.
 
-    Where it reads none of a batch, there is one blank row, which is not in its share.
+    Without any, there is one blank row, which is not in its slice.
     """
 
     examples: Examples
-    share: Share
+    slice: BatchSlice
 
 
 _EXAMPLES_SPEC = Examples(
     tf.TensorSpec([None, PACKED_BYTES], tf.uint8), tf.TensorSpec([None], tf.int64)
 )
-BATCH_SPEC = Batch(_EXAMPLES_SPEC, Share(*[tf.TensorSpec([], tf.int32)] * 3))
+BATCH_SPEC = Batch(_EXAMPLES_SPEC, BatchSlice(*[tf.TensorSpec([], tf.int32)] * 3))
 
 
 class _Reading(NamedTuple):
-    """What a reader reads in an epoch; in tensors, those of several readers are stacked."""
+    """A reader's part of an epoch; in tensors, those of several readers are stacked."""
 
-    paths: Sequence[str]  # of its shards, in the order in which it reads them
-    skipped: int = 0  # records before the first block that it reads
+    paths: Sequence[str]  # of its shards, in the order of reading
+    skipped: int = 0  # records before the first block to read
     block_size: int = READ_RECORDS
-    block: int = 0  # number of the first block that it reads, from 0 in an epoch
-    used: int = 0  # records of that block that earlier batches have
+    block: int = 0  # number of the first block to read, from 0 in an epoch
+    used: int = 0  # records of that block in earlier batches
     seed: int = 0  # of the shuffle
 
 
 def training_batches(
-    directory: str,
-    manifest: Manifest,
+    data: DataSet,
     batch_size: int,
     *,
     seed: int,
@@ -81,7 +79,7 @@ def training_batches(
     skip: int = 0,
     hosts: Hosts = ONE_HOST,
 ) -> tf.data.Dataset:
-    """One epoch over the training split: every example once, in batches of even sizes.
+    """Read an epoch of the training split: every example once, in batches of even sizes.
 
     The batches depend on `batch_size`, `seed` and `epoch` (from 1) alone, so an epoch can be
     repeated exactly, on any number of hosts. The first `skip` batches, which a resumed run has
@@ -90,43 +88,40 @@ def training_batches(
     Returns:
       `Batch`es.
     """
-    readers = deal(manifest.splits["train"].shards)
+    readers = deal(data.manifest.splits["train"].shards)
     rows = reader_rows(_records(readers), batch_size)
     starts = rows[:skip].sum(axis=0, dtype=np.int64)  # [readers]
     largest_block = -(-SHUFFLED_RECORDS // len(readers))
     readings = [
         _shuffled_reading(
-            directory, readers[index], int(starts[index]), largest_block, (seed, epoch, index)
+            data, readers[index], int(starts[index]), largest_block, (seed, epoch, index)
         )
-        for index in hosts.own(range(len(readers)))
+        for index in hosts.local(range(len(readers)))
     ]
-    return _batches(readings, rows[skip:], manifest, hosts, is_shuffled=True)
+    return _batches(readings, rows[skip:], data, hosts, is_shuffled=True)
 
 
 def evaluation_batches(
-    directory: str, manifest: Manifest, split: str, batch_size: int, hosts: Hosts = ONE_HOST
+    data: DataSet, split: str, batch_size: int, hosts: Hosts = ONE_HOST
 ) -> tf.data.Dataset:
-    """Every example of a split once, as `Batch`es; `evaluation_order` says in which order."""
-    readers = deal(manifest.splits[split].shards)
+    """Read every example of a split once, as `Batch`es in the order of `evaluation_order`."""
+    readers = deal(data.manifest.splits[split].shards)
     rows = reader_rows(_records(readers), batch_size)
-    readings = [
-        _Reading([os.path.join(directory, shard.file) for shard in shards])
-        for shards in hosts.own(readers)
-    ]
-    return _batches(readings, rows, manifest, hosts, is_shuffled=False)
+    readings = [_Reading([data.path(shard) for shard in shards]) for shards in hosts.local(readers)]
+    return _batches(readings, rows, data, hosts, is_shuffled=False)
 
 
 def evaluation_order(split: Split, batch_size: int) -> np.ndarray:
-    """Where in the split's files the examples of its batches stand: [N] int64."""
+    """Return the positions, in the split's files, of the examples of its batches: [N] int64."""
     ends = np.cumsum([shard.records for shard in split.shards])
     of_shards = [np.arange(end - s.records, end) for s, end in zip(split.shards, ends, strict=True)]
-    of_readers = np.concatenate([place for shards in deal(of_shards) for place in shards])
+    of_readers = np.concatenate([part for shards in deal(of_shards) for part in shards])
     rows = reader_rows(_records(deal(split.shards)), batch_size)
     return of_readers[_order(tf.constant(rows, tf.int32)).numpy()]
 
 
 def unpack_bitmaps(packed: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
-    """[B, 904] uint8 → [B, 85, 85, 1] of 0 and 1 in `dtype`; runs on the model's device."""
+    """Unpack bits on the model's device: [B, 904] uint8 → [B, 85, 85, 1] of 0 and 1 in `dtype`."""
     shifts = tf.range(7, -1, -1)  # numpy.packbits: the most significant bit comes first
     bits = tf.cast(packed, tf.int32)[:, :, tf.newaxis]  # [B, 904, 1]
     bits = tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, shifts), 1)  # [B, 904, 8]
@@ -139,14 +134,14 @@ def _records(readers: Sequence[Sequence[Shard]]) -> list[int]:
 
 
 def _shuffled_reading(
-    directory: str,
+    data: DataSet,
     shards: Sequence[Shard],
     start: int,
     largest_block: int,
     key: tuple[int, int, int],
 ) -> _Reading:
-    """Of a reader's shards in an order that follows from `key`, from record `start` on."""
-    # Two independent numbers out of the key: keys that differ by one share no orders.
+    """Order a reader's shards by `key`, and start at record `start`."""
+    # Two independent numbers of the key: keys that differ by one have no orders in common.
     shard_seed, record_seed = np.random.SeedSequence(key).generate_state(2, np.uint64)
     order = np.random.default_rng(shard_seed).permutation(len(shards))
     ends = np.cumsum([shards[index].records for index in order])
@@ -156,41 +151,41 @@ def _shuffled_reading(
     # Shards that end before the block are not opened.
     first = int(np.searchsorted(ends, block * block_size, "right"))
     skipped = block * block_size - (int(ends[first - 1]) if first else 0)
-    paths = [os.path.join(directory, shards[index].file) for index in order[first:]]
+    paths = [data.path(shards[index]) for index in order[first:]]
     return _Reading(paths, skipped, block_size, block, used, int(record_seed >> np.uint64(1)))
 
 
 def _batches(
     readings: Sequence[_Reading],
     rows: np.ndarray,
-    manifest: Manifest,
+    data: DataSet,
     hosts: Hosts,
     is_shuffled: bool,
 ) -> tf.data.Dataset:
     """`readings`: of this host's readers; `rows`: of all readers, [batches, readers]."""
-    own = hosts.own_slice(rows.shape[1])
-    of_host = rows[:, own]  # [batches, readers of this host]
-    shares = Share(
-        rows[:, : own.start].sum(axis=1, dtype=np.int32),
-        of_host.sum(axis=1, dtype=np.int32),
+    local = hosts.local_slice(rows.shape[1])
+    local_rows = rows[:, local]  # [batches, readers of this host]
+    slices = BatchSlice(
+        rows[:, : local.start].sum(axis=1, dtype=np.int32),
+        local_rows.sum(axis=1, dtype=np.int32),
         rows.sum(axis=1, dtype=np.int32),
     )
-    group_size = max(GROUPED_RECORDS // int(shares.count.max(initial=1)), 1)  # batches
-    groups = np.add.reduceat(of_host, range(0, len(rows), group_size), axis=0, dtype=np.int64)
+    group_size = max(GROUPED_RECORDS // int(slices.global_rows.max(initial=1)), 1)  # batches
+    groups = np.add.reduceat(local_rows, range(0, len(rows), group_size), axis=0, dtype=np.int64)
     with tf.device("CPU"):
         return _dataset(
             _stack(readings),
-            *map(tf.constant, (of_host, groups)),
-            Share(*map(tf.constant, shares)),
+            *map(tf.constant, (local_rows, groups)),
+            BatchSlice(*map(tf.constant, slices)),
             tf.constant(group_size, tf.int64),
-            manifest.image["encoding"],
+            data.manifest.image["encoding"],
             is_shuffled,
-            has_gaps=bool((shares.rows == 0).any()),
+            has_gaps=bool((slices.rows == 0).any()),
         )
 
 
 def _stack(readings: Sequence[_Reading]) -> _Reading:
-    """Tensors with an element for each reader; rows of paths are filled up with empty ones."""
+    """Stack readings as tensors of a row for each reader; paths are padded with empty ones."""
     longest = max((len(reading.paths) for reading in readings), default=0)
     paths = [[*reading.paths, *[""] * (longest - len(reading.paths))] for reading in readings]
     numbers = np.array([reading[1:] for reading in readings], np.int64)
@@ -206,7 +201,7 @@ def _dataset(
     readings: _Reading,
     rows: tf.Tensor,
     groups: tf.Tensor,
-    shares: Share,
+    slices: BatchSlice,
     group_size: tf.Tensor,
     encoding: str,
     is_shuffled: bool,
@@ -218,7 +213,7 @@ def _dataset(
       readings: of this host's readers, stacked.
       rows: [batches, readers of this host] unsigned; how many each adds to a batch.
       groups: [groups, readers of this host] int64; the same for groups of batches.
-      shares: this host's, each field [batches].
+      slices: of this host, each field [batches].
       group_size: batches of a group, but for the last one.
       encoding: of the images, as the manifest has it.
       is_shuffled: whether readers shuffle their records.
@@ -235,10 +230,10 @@ def _dataset(
     arranged = tf.data.Dataset.zip(
         (of_groups, tf.data.Dataset.from_tensor_slices(rows).batch(group_size))
     ).map(_arrange)
-    examples = _cut(arranged, tf.cast(shares.rows, tf.int64))
+    examples = _cut(arranged, tf.cast(slices.rows, tf.int64))
     if has_gaps:
         examples = examples.map(_fill_gap)
-    batches = tf.data.Dataset.zip(Batch(examples, tf.data.Dataset.from_tensor_slices(shares)))
+    batches = tf.data.Dataset.zip(Batch(examples, tf.data.Dataset.from_tensor_slices(slices)))
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
@@ -246,7 +241,7 @@ def _dataset(
 
 
 def _read(reading: _Reading, sizes: tf.Tensor, encoding: str, is_shuffled: bool) -> tf.data.Dataset:
-    """A reader's examples, so many at a time as `sizes` says, [groups] int64."""
+    """Read a reader's examples in parts of these sizes, [groups] int64."""
     records = tf.data.TFRecordDataset(tf.boolean_mask(reading.paths, reading.paths != ""))
     blocks = records.skip(reading.skipped).batch(reading.block_size).enumerate(reading.block)
     parse = _PARSERS[encoding]
@@ -261,8 +256,7 @@ def _read(reading: _Reading, sizes: tf.Tensor, encoding: str, is_shuffled: bool)
 
 
 def _cut(examples: tf.data.Dataset, sizes: tf.Tensor) -> tf.data.Dataset:
-    """So many examples at a time as `sizes` says, [N] int64; `rebatch` leaves out empty ones at
-    the end."""
+    """Cut examples into parts of these sizes, [N] int64; `rebatch` omits empty parts at the end."""
     empty = Examples(tf.zeros([0, PACKED_BYTES], tf.uint8), tf.zeros([0], tf.int64))
     empties = tf.data.Dataset.from_tensors(empty).repeat()
     return examples.rebatch(sizes).concatenate(empties).take(tf.size(sizes, tf.int64))
@@ -299,13 +293,13 @@ def _pack_bitmaps(pixels: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.bitwise.right_shift(products, tf.constant(56, tf.uint64)), tf.uint8)
 
 
-# By the name that the manifest has for what an image is encoded as.
+# By the manifest's name of the encoding.
 _PARSERS = {"packed": _parse_packed, "png": _parse_png}
 
 
 @tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([2], tf.int64)])
 def _shuffle(examples: Examples, seed: tf.Tensor) -> Examples:
-    """Another order, which follows from `seed` alone; TensorFlow's global seed plays no part."""
+    """Shuffle by `seed` alone; TensorFlow's global seed plays no part."""
     order = tf.random.experimental.stateless_shuffle(
         tf.range(tf.size(examples.labels)), seed, alg="philox"
     )
@@ -314,9 +308,9 @@ def _shuffle(examples: Examples, seed: tf.Tensor) -> Examples:
 
 @tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([], tf.int64)])
 def _copy(examples: Examples, size: tf.Tensor) -> Examples:
-    """Copies of the examples; an InvalidArgumentError if they are not `size`.
+    """Copy the examples; an InvalidArgumentError if they are not `size`.
 
-    `rebatch` makes slices, and writes an error to the log for each slice that it is given.
+    `rebatch` makes slices, and logs an error for each slice in its input.
     """
     images = tf.reshape(examples.images, [size, PACKED_BYTES])
     labels = tf.reshape(examples.labels, [size])
@@ -325,7 +319,7 @@ def _copy(examples: Examples, size: tf.Tensor) -> Examples:
 
 @tf.function(input_signature=[_EXAMPLES_SPEC])
 def _fill_gap(examples: Examples) -> Examples:
-    """A blank row in the place of none: oneDNN's convolutions fail on none."""
+    """Add a blank row if there is none: oneDNN's convolutions fail on none."""
     missing = tf.cast(tf.size(examples.labels) == 0, tf.int32)
     return Examples(
         tf.pad(examples.images, [[0, missing], [0, 0]]), tf.pad(examples.labels, [[0, missing]])
@@ -334,7 +328,7 @@ def _fill_gap(examples: Examples) -> Examples:
 
 @tf.function
 def _arrange(examples: Examples, rows: tf.Tensor) -> Examples:
-    """From reader after reader to batch after batch.
+    """Reorder examples from reader after reader to batch after batch.
 
     Args:
       examples: of a group.
@@ -345,7 +339,7 @@ def _arrange(examples: Examples, rows: tf.Tensor) -> Examples:
 
 
 def _order(rows: tf.Tensor) -> tf.Tensor:
-    """The places of rows that lie reader after reader, batch after batch: [sum of rows] int32.
+    """Return the indices, batch after batch, of rows stored reader after reader: [sum] int32.
 
     Args:
       rows: [batches, readers] int32.

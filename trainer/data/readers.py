@@ -1,8 +1,8 @@
-"""Who reads which drawings for which batch: the same on any number of hosts.
+"""Readers of a split, and their rows in each batch: the same on any number of hosts.
 
-The shards of a split are dealt to a fixed number of readers. Each reader gives a number of rows to
-each batch; a batch is the rows of its readers, reader after reader. A host has readers that follow
-one another, so that its rows do, too. This is the "elastic determinism" of MosaicML Streaming.
+The shards of a split are dealt to a fixed number of readers. Each reader adds a number of rows to
+each batch; a batch is the rows of its readers, reader after reader. A host has consecutive readers
+and therefore consecutive rows. This is the "elastic determinism" of MosaicML Streaming.
 """
 
 from collections.abc import Sequence
@@ -83,5 +83,5 @@ def records_before(ends: np.ndarray, records: Sequence[int]) -> np.ndarray:
 
 
 def _times(numbers: np.ndarray, sizes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The times of records; infinite where a reader has none of that number."""
+    """Return the times of records; infinite beyond a reader's last one."""
     return np.where(numbers < sizes, (numbers + offsets) / np.maximum(sizes, 1), np.inf)

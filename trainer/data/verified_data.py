@@ -1,4 +1,4 @@
-"""A data set that training, evaluation and export read: checked before, during and after."""
+"""A data set for training, evaluation and export, verified before, during and after reading."""
 
 import contextlib
 import itertools
@@ -12,16 +12,16 @@ from pipeline.cli import RunError, UserError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import DataSet, Shard, read_manifest
 from trainer.data.readers import MAX_READERS, deal
+from trainer.hardware import storage
 from trainer.hardware.hosts import ONE_HOST, Hosts
-from trainer.runs import storage
 
 TRAINING_SPLITS = ("train", "validation")
 
-# What is known of a shard's file that was compared with the manifest: its SHA-256, and its length
-# and time then. While those two are the same, it need not be read again.
-Seen = dict[str, list[Any]]  # by file name: [bytes, time in ns, SHA-256]
+# Files of shards whose SHA-256 was compared with the manifest. They are not read again while their
+# length and time stay the same. By file name: [bytes, time in ns, SHA-256]
+Seen = dict[str, list[Any]]
 
-# What TensorFlow's file systems raise, after their own retries, for a file that was there before.
+# Errors of TensorFlow's file systems, after their own retries, for a file that was there before.
 _UNREADABLE = (
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
@@ -31,46 +31,72 @@ _UNREADABLE = (
 
 
 class VerifiedData(DataSet):
-    """Some splits of a data set, whose shards are compared with the manifest while they are read.
+    """Splits of a data set, whose shards are compared with the manifest while they are read.
 
-    A record's own checksums find damage, but not a shard of another data set that happens to have
-    the right length. No figure and no checkpoint counts before `raise_if_damaged(wait=True)`.
+    A record's own checksums find damage, but not a shard of another data set of the same length. No
+    score and no checkpoint counts before `raise_if_damaged(wait=True)`.
     """
 
     def __init__(self, directory: str, splits: Sequence[str], hosts: Hosts = ONE_HOST) -> None:
-        """Check what shows without reading the shards.
+        """Check what can be checked without reading the shards.
 
-        Each file is asked once for its length and time, kept in `times` by name: on gs:// that is a
+        Asks each file once for its length and time, kept in `times` by name: on gs:// that is a
         request.
 
         Args:
           directory: of the data set.
-          splits: that are read.
-          hosts: each looks at its own shards only.
+          splits: to verify.
+          hosts: that read; each verifies its own shards only.
 
         Raises:
-          UserError: there is no data set, a split is empty, the images are of an unknown encoding,
-            or a shard is missing or of another length.
+          UserError: there is no data set, a split is empty, the images have an unknown encoding, or
+            a shard is missing or has another length.
         """
         super().__init__(directory, read_manifest(directory, storage.read_file), storage.read_file)
-        encoding = self.manifest.image["encoding"]
-        if encoding not in records.DECODERS:
-            raise UserError(f"{directory}: images of an unknown encoding, {encoding}")
+        if self.encoding not in records.DECODERS:
+            raise UserError(f"{directory}: images of an unknown encoding, {self.encoding}")
+        self.hosts = hosts
         self.seen: Seen = {}
         self._shards: list[Shard] = []
         for split in splits:
-            self._shards += itertools.chain(*hosts.own(deal(self.split(split).shards)))
+            self._shards += itertools.chain(*hosts.local(deal(self.split(split).shards)))
         self.times = {shard.file: self._check_length(shard) for shard in self._shards}
         self._problems: list[str] = []
         self._is_compared = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self, seen: Mapping[str, Sequence[Any]] | None = None) -> Self:
-        """Begin to compare, in a thread; it costs a core about a second per GB.
+    @property
+    def encoding(self) -> str:
+        """Return how images are encoded: a key of `records.DECODERS`."""
+        return self.manifest.image["encoding"]
 
-        Args:
-          seen: what `seen` was of an earlier object; files that are as they were then are not read.
+    def check_trainable(self, batch_size: int) -> None:
+        """Check the training split against a batch size and the number of hosts.
+
+        Raises:
+          UserError: it is smaller than a batch, or there are more hosts than readers or rows in a
+            batch.
+        """
+        split, hosts = self.split("train"), self.hosts.count
+        readers = len(deal(split.shards))
+        if batch_size < hosts:
+            raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts} hosts")
+        if hosts > readers:
+            raise UserError(
+                f"{hosts} hosts, but {readers} readers of the training shards in {self.directory} "
+                f"(one a shard, at most {MAX_READERS}, whatever the number of hosts)"
+            )
+        if batch_size > split.records:
+            raise UserError(
+                f"--batch_size={batch_size} is larger than the training split of "
+                f"{self.directory}, {split.records} drawings"
+            )
+
+    def start(self, seen: Mapping[str, Sequence[Any]] | None = None) -> Self:
+        """Start to compare the shards, in a thread; it takes a core about a second per GB.
+
+        `seen`: of an earlier object; files that have not changed since are not read.
         """
         self.seen = {name: list(each) for name, each in (seen or {}).items()}
         self._thread.start()
@@ -78,16 +104,16 @@ class VerifiedData(DataSet):
 
     @property
     def is_verified(self) -> bool:
-        """Whether every shard was found to be the manifest's."""
+        """True once every shard was found to be the manifest's."""
         return self._is_compared and not self._problems
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a shard was found not to be the manifest's."""
+        """True if a shard was found not to be the manifest's."""
         return bool(self._problems)
 
     def raise_if_damaged(self, wait: bool) -> None:
-        """Look at what was found so far, or wait for the end.
+        """Report what was found so far, or wait for the end.
 
         Raises:
           RunError: a shard is not the manifest's.
@@ -104,7 +130,7 @@ class VerifiedData(DataSet):
         """Turn TensorFlow's errors of reading the shards into one line.
 
         Raises:
-          RunError: a shard is damaged, foreign or gone.
+          RunError: a shard is damaged, of another data set, or missing.
         """
         try:
             yield
@@ -120,7 +146,7 @@ class VerifiedData(DataSet):
                 raise
             reason = error.message.splitlines()[0].rpartition("Iterator::")[2].partition(": ")[2]
             raise RunError(
-                f"{self.directory}: holds a record that is no example of a data set ({reason})"
+                f"{self.directory}: has a record that is no example of a data set ({reason})"
             ) from None
 
     def _run(self) -> None:
@@ -157,26 +183,3 @@ class VerifiedData(DataSet):
                 "manifest; copy or prepare the data set again"
             )
         return [actual_bytes, time_ns]
-
-
-def check_trainable(data: VerifiedData, batch_size: int, hosts: Hosts = ONE_HOST) -> None:
-    """Check a data set against a batch size and a number of hosts.
-
-    Raises:
-      UserError: the training split is smaller than a batch, or there are more hosts than readers or
-        rows in a batch.
-    """
-    split = data.split("train")
-    readers = deal(split.shards)
-    if batch_size < hosts.count:
-        raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts.count} hosts")
-    if hosts.count > len(readers):
-        raise UserError(
-            f"{hosts.count} hosts, but {len(readers)} readers of the training shards in "
-            f"{data.directory} (one a shard, at most {MAX_READERS}, whatever the number of hosts)"
-        )
-    if batch_size > split.records:
-        raise UserError(
-            f"--batch_size={batch_size} is larger than the training split of {data.directory}, "
-            f"{split.records} drawings"
-        )

@@ -2,6 +2,5 @@
 
 __all__ = [
     "classifiers",
-    "drawing_lines",
     "job",
 ]

@@ -1,10 +1,9 @@
-"""Bitmaps in, probabilities out: a run's checkpoint, or what trainer.export has written.
+"""Classifiers, from bitmaps to probabilities: a run's checkpoint, or a file of trainer.export.
 
-Each form imports what it needs when it is loaded: a TensorFlow Lite model needs no TensorFlow.
+Each format imports what it needs when it is loaded: a TensorFlow Lite model needs no TensorFlow.
 """
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,12 +11,13 @@ import numpy as np
 
 from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
+from trainer.training.initial_weights import cannot_load, load_keras, read_labels
 
 if TYPE_CHECKING:
-    from trainer.runs.saved_runs import SavedRun
+    from trainer.training.checkpoints import SavedRun
 
-# What trainer.export writes, by format.
+# Files of trainer.export, by format.
 FILES = {
     "keras": "model.keras",
     "saved_model": "saved_model",
@@ -25,41 +25,39 @@ FILES = {
     "tflite_float16": "model_float16.tflite",
     "tflite_int8": "model_int8.tflite",
 }
-LABELS = "labels.txt"  # in each of them: a label a line, the line number from 0 is the class index
-DESCRIPTION = "architecture.json"  # in a .keras file: see trainer.exports.exporters
 _MAX_THREADS = 8  # the small maps of one drawing keep no more busy
 
 
 class Classifier(NamedTuple):
-    """Call it to classify drawings."""
+    """A function that classifies drawings, and its labels."""
 
     labels: tuple[str, ...]
     classify: Callable[[np.ndarray], np.ndarray]
 
     def __call__(self, bitmaps: np.ndarray) -> np.ndarray:
-        """[B, 85, 85] uint8 of 0 and 1, B at least 1 → [B, classes] float32 probabilities."""
+        """Classify [B, 85, 85] uint8 of 0 and 1, B at least 1 → [B, classes] float32."""
         return self.classify(bitmaps)
 
 
 def load_run(run_dir: str, checkpoint: str) -> Classifier:
-    """The checkpoint "best", "last" or of an epoch of a run, computed in float32.
+    """Load a checkpoint of a run, "best", "last" or of an epoch, to compute in float32.
 
     Raises:
       UserError: it is no run directory, or no epoch is finished.
       RunError: the checkpoint is damaged.
     """
-    with quiet_start():
-        from trainer.runs import saved_runs
-    return from_run(saved_runs.load_run(run_dir, checkpoint))
+    with quiet_tensorflow():
+        from trainer.training import checkpoints
+    return from_run(checkpoints.load_run(run_dir, checkpoint))
 
 
 def from_run(run: "SavedRun") -> Classifier:
-    """A checkpoint that is loaded already."""
+    """Make a classifier of a loaded checkpoint."""
     return _from_keras(run.with_probabilities(), run.labels)
 
 
 def load_export(path: str) -> Classifier:
-    """What trainer.export has written: a .keras or .tflite file or a SavedModel directory.
+    """Load a file of trainer.export: a .keras or .tflite file or a SavedModel directory.
 
     Raises:
       UserError: it is none of these, damaged, without labels, or a package is missing.
@@ -76,15 +74,14 @@ def load_export(path: str) -> Classifier:
 
 
 def litert_threads() -> int:
-    """On how many threads a TensorFlow Lite model runs here."""
+    """Return the number of threads of a TensorFlow Lite model on this machine."""
     return min(len(os.sched_getaffinity(0)), _MAX_THREADS)
 
 
 def bitmap_function(network: Any) -> Callable[[Any], Mapping[str, Any]]:
-    """A tf.function: bitmaps, [B, 85, 85] uint8 of 0 and 1 → probabilities, [B, classes] float32.
+    """Make a tf.function: [B, 85, 85] uint8 of 0 and 1 → probabilities, [B, classes] float32.
 
-    Args:
-      network: a keras.Model from [B, 85, 85, 1] float32 to probabilities.
+    `network`: a keras.Model from [B, 85, 85, 1] float32 to probabilities.
     """
     import tensorflow as tf
 
@@ -103,37 +100,22 @@ def _from_keras(network: Any, labels: tuple[str, ...]) -> Classifier:
     return Classifier(labels, lambda bitmaps: function(bitmaps)["probabilities"].numpy())
 
 
-def load_keras(path: str) -> tuple[Any, tuple[str, ...]]:
-    """The keras.Model in a .keras file, from images to probabilities, and its labels.
-
-    Raises:
-      UserError: trainer.export has not written the file, or it is damaged.
-    """
-    labels = _zipped_labels(path)
-    with quiet_start():
-        import keras
-    try:
-        return keras.saving.load_model(path, compile=False), labels
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise _cannot_load(path, error) from None
-
-
 def _load_saved_model(path: str) -> Classifier:
     if not os.path.exists(os.path.join(path, "saved_model.pb")):
         raise UserError(
             f"{path}: no SavedModel (no saved_model.pb); --model takes one of a directory's exports"
         )
-    with quiet_start():
+    with quiet_tensorflow():
         import tensorflow as tf
 
-        from trainer.runs import storage
+        from trainer.hardware import storage
     try:
         with storage.literal(path) as directory:
             model = tf.saved_model.load(directory)
         labels = model.signatures["labels"]()["labels"].numpy()
         function = model.signatures["serving_default"]
     except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
-        raise _cannot_load(path, error) from None
+        raise cannot_load(path, error) from None
 
     def classify(bitmaps: np.ndarray) -> np.ndarray:
         return function(bitmaps=tf.constant(bitmaps))["probabilities"].numpy()
@@ -142,23 +124,23 @@ def _load_saved_model(path: str) -> Classifier:
 
 
 def _load_tflite(path: str) -> Classifier:
-    labels = _zipped_labels(path)
+    labels = read_labels(path)
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise UserError(f"{path} needs ai-edge-litert: pip install '.[trainer]'") from None
     try:
-        with quiet_start():  # it tells which of its kernels it takes
+        with quiet_tensorflow():  # it prints its choice of kernels
             interpreter = Interpreter(path, num_threads=litert_threads())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise _cannot_load(path, error) from None
+        raise cannot_load(path, error) from None
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def classify(bitmaps: np.ndarray) -> np.ndarray:
         images = _quantize(bitmaps[..., np.newaxis], source)
         outputs = np.empty((len(bitmaps), len(labels)), result["dtype"])
-        # One at a time: batches take as long and a hundredfold of memory.
+        # One at a time: batches take as long and a hundred times the memory.
         for row, output in enumerate(outputs):
             interpreter.set_tensor(source["index"], images[row : row + 1])
             interpreter.invoke()
@@ -169,7 +151,7 @@ def _load_tflite(path: str) -> Classifier:
 
 
 def _quantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """Numbers as a tensor of a TensorFlow Lite model holds them: value / scale + zero point."""
+    """Convert numbers for a tensor of a TensorFlow Lite model: value / scale + zero point."""
     scale, zero_point = tensor["quantization"]  # a scale of 0: not quantized
     if scale:
         values = np.rint(values / scale + zero_point)
@@ -177,25 +159,8 @@ def _quantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
 
 
 def _dequantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """The inverse of `_quantize`, float32."""
+    """Invert `_quantize`, to float32."""
     scale, zero_point = tensor["quantization"]
     if scale:
         return (values.astype(np.float32) - zero_point) * np.float32(scale)
     return values.astype(np.float32)
-
-
-def _zipped_labels(path: str) -> tuple[str, ...]:
-    """The labels in a .keras file, which is a ZIP archive, or a .tflite file, which ends in one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(archive.read(LABELS).decode().splitlines())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
-        raise UserError(
-            f"{path}: no {LABELS} in it; damaged, or not written by trainer.export"
-        ) from None
-
-
-def _cannot_load(path: str, error: Exception) -> UserError:
-    return UserError(f"{path}: cannot be loaded: {str(error).strip().splitlines()[0]}")

@@ -1,6 +1,6 @@
-"""A trained model → files that are used without this code.
+"""Writers of a trained model to files that are used without this code.
 
-Of every form, input and output are
+Inputs and outputs of the formats:
 
   .keras       image [B, 85, 85, 1] float32 of 0 and 1 → probabilities [B, classes] float32; Keras'
                own layers only, the last two called `logits` and `probabilities`
@@ -28,17 +28,17 @@ import tensorflow as tf
 
 from pipeline.cli import RunError
 from pipeline.dataset.records import IMAGE_SIZE
-from trainer.exports.classifiers import DESCRIPTION, LABELS, bitmap_function
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.exports.classifiers import bitmap_function
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
+from trainer.training.initial_weights import DESCRIPTION, LABELS
 
 _ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # in an archive; the earliest there is
 
 
 def standard_model(model: keras.Model) -> keras.Model:
-    """A copy of one of our models, of Keras' own layers only.
+    """Copy a model to Keras' own layers only.
 
-    Ours are dropout and batch normalisation, which agree between replicas; both are left in for
-    those who train further.
+    Dropout and batch normalisation are ours, for several replicas; both stay in, for training.
     """
     copy = keras.models.clone_model(model, clone_function=_standard_layer)
     for layer in model.layers:
@@ -55,15 +55,14 @@ def write_export(
     calibration: np.ndarray,
     description: dict[str, Any],
 ) -> None:
-    """Writes one form of a model.
+    """Write a model in one format.
 
     Args:
-      name: of the form, a key of `trainer.exports.classifiers.FILES`.
+      name: of the format, a key of `trainer.exports.classifiers.FILES`.
       model: a `standard_model`.
       labels: of its classes.
       path: of the file or directory.
-      calibration: [N, 85, 85] uint8 of 0 and 1, the drawings from which the int8 model takes the
-        range of each tensor.
+      calibration: [N, 85, 85] uint8 of 0 and 1, drawings for the range of each tensor of int8.
       description: the content of a .keras file's architecture.json.
 
     Raises:
@@ -107,7 +106,7 @@ def _write_saved_model(model: keras.Model, labels: Sequence[str], path: str) -> 
 
 
 def _convert(model: keras.Model, number_format: str, calibration: np.ndarray) -> bytes:
-    """The content of a .tflite file in float32, float16 (its weights) or int8."""
+    """Return the content of a .tflite file in float32, float16 (its weights) or int8."""
     signature = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, 1], tf.float32, name="image")
 
     @tf.function(input_signature=[signature])
@@ -129,7 +128,7 @@ def _convert(model: keras.Model, number_format: str, calibration: np.ndarray) ->
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    with quiet_start():  # the converter's C++ code prints what it does
+    with quiet_tensorflow():  # the converter's C++ code prints its progress
         return converter.convert()
 
 
@@ -143,7 +142,7 @@ def _standard_layer(layer: keras.Layer) -> keras.Layer:
 
 
 def _module(model: keras.Model, *functions: Callable[..., Any]) -> tf.Module:
-    """What TensorFlow saves and converts: it finds no variables by following a Keras model."""
+    """Collect what to save: TensorFlow finds no variables by following a Keras model."""
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
     module.functions = functions

@@ -1,8 +1,10 @@
-"""An export from a run to the complete directory of files and figures."""
+"""An export of a run: its files, compared with the checkpoint on drawings of a data set."""
 
 import contextlib
+import itertools
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -10,18 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.cli import RunError, UserError
+from pipeline.dataset import records
 from pipeline.dataset.manifests import DataSet, read_manifest
 from trainer.exports import classifiers, exporters
-from trainer.exports.classifiers import FILES
-from trainer.exports.comparison import BATCH_SIZE, Figures, compare, first_drawings, measure
-from trainer.runs import run_directory, saved_runs, storage
-from trainer.runs.saved_runs import SavedRun
+from trainer.exports.classifiers import FILES, Classifier
+from trainer.hardware import storage
+from trainer.runs import run_directory
+from trainer.training.checkpoints import SavedRun, load_run
 from trainer.training.memory import out_of_memory
 
 EXPORT = "export"  # in a run directory
-FIGURES = "export.json"  # in an export
+SCORES = "export.json"  # in an export
 CALIBRATION_DRAWINGS = 300
 COMPARED_DRAWINGS = 1000
+BATCH_SIZE = 100  # drawings at once, where they are classified in batches
+_TIMED_SINGLY = 50  # drawings
 # Of a probability, for exports that compute in float32. Another order of the same sums gives
 # 0.00001, the tensor cores of GPUs more; beyond this the export is not the checkpoint's model.
 MAX_DIFFERENCE = 0.01
@@ -32,18 +37,28 @@ _HEADER = (
 )
 
 
-class Drawings(NamedTuple):
-    """What an export is calibrated and compared on."""
+class Measured(NamedTuple):
+    """Outputs of a classifier for some drawings, and its speed."""
 
-    calibration: np.ndarray  # [M, 85, 85] uint8 of 0 and 1, of the training split
-    bitmaps: np.ndarray  # [N, 85, 85], of the validation split
-    classes: np.ndarray  # [N], the true ones
+    probabilities: np.ndarray  # [N, classes] float32
+    ms_single: float  # for a drawing by itself, the median
+    ms_batched: float  # for a drawing among BATCH_SIZE at once, the median
+
+
+class Scores(NamedTuple):
+    """A classifier compared with the checkpoint's."""
+
+    top1: float  # part of drawings whose true class is the most probable one
+    same_top1: float  # part of drawings to which both give the same class
+    largest_difference: float  # of a probability
+    ms_single: float
+    ms_batched: float
 
 
 def export_run(
     run_dir: str, checkpoint: str, formats: Sequence[str], dataset: str | None = None
 ) -> None:
-    """Writes export/ in the run directory; one that is there is replaced when the new is complete.
+    """Write export/ in the run directory, and replace an earlier one once it is complete.
 
     Args:
       run_dir: the run directory.
@@ -56,23 +71,20 @@ def export_run(
       RunError: the checkpoint is damaged, a file cannot be written, an export does not give what
         the checkpoint gives, or memory runs out.
     """
-    run = saved_runs.load_run(run_dir, checkpoint)
+    run = load_run(run_dir, checkpoint)
     directory = dataset or run.config["dataset"]
     data = _open_dataset(directory, run.labels, is_given=dataset is not None)
-    drawings = Drawings(
-        first_drawings(data, "train", CALIBRATION_DRAWINGS)[0],
-        *first_drawings(data, "validation", COMPARED_DRAWINGS),
-    )
+    calibration, _ = first_drawings(data, "train", CALIBRATION_DRAWINGS)
+    bitmaps, classes = first_drawings(data, "validation", COMPARED_DRAWINGS)
     print(
         f"run       {run_dir}: {run.config['experiment']}, {run.model.count_params():,} "
         f"parameters, {checkpoint} checkpoint, of epoch {run.epoch}\n"
-        f"data set  {directory}: {len(drawings.bitmaps):,} validation drawings to compare on, "
-        f"{len(drawings.calibration):,} training drawings to calibrate int8\n",
+        f"data set  {directory}: {len(bitmaps):,} validation drawings to compare on, "
+        f"{len(calibration):,} training drawings to calibrate int8\n",
         flush=True,
     )
     target = os.path.join(run_dir, EXPORT)
     with replaced(target) as incomplete, out_of_memory(BATCH_SIZE, is_flag=False):
-        files = _write_and_compare(run, formats, drawings, incomplete)
         description = {
             "experiment": run.config["experiment"],
             "checkpoint": checkpoint,
@@ -80,26 +92,26 @@ def export_run(
             "labels": list(run.labels),
             "dataset": directory,
             "dataset_fingerprint": data.manifest.fingerprint,
-            "calibration_drawings": len(drawings.calibration),
-            "compared_drawings": len(drawings.bitmaps),
+            "calibration_drawings": len(calibration),
+            "compared_drawings": len(bitmaps),
             "litert_threads": classifiers.litert_threads(),
-            "files": files,
+            "files": _write_and_compare(run, formats, calibration, bitmaps, classes, incomplete),
             "versions": {package: version(package) for package in ("tensorflow", "keras")},
         }
-        run_directory.write_json(os.path.join(incomplete, FIGURES), description)
+        run_directory.write_json(os.path.join(incomplete, SCORES), description)
     print(
-        f"\nms a drawing, one at a time and in batches of {BATCH_SIZE}; LiteRT on "
+        f"\nms per drawing, one at a time and in batches of {BATCH_SIZE}; LiteRT on "
         f"{classifiers.litert_threads()} threads\n"
-        f"exports with their labels, and {FIGURES} with these figures, in {target}"
+        f"exports with their labels, and {SCORES} with these scores, in {target}"
     )
 
 
 @contextlib.contextmanager
 def replaced(target: str) -> Iterator[str]:
-    """A directory to fill, which takes the place of `target` when the block ends without an error.
+    """Yield a directory to fill, which replaces `target` if the block ends without an error.
 
     A kill leaves `target` as it was, or, in the moment between two renames, under another name from
-    which the next export takes it back.
+    which the next export restores it.
     """
     incomplete, former = f"{target}.incomplete", f"{target}.former"
 
@@ -121,54 +133,67 @@ def replaced(target: str) -> Iterator[str]:
 
 
 def _open_dataset(directory: str, labels: tuple[str, ...], is_given: bool) -> DataSet:
-    """A data set with these labels."""
+    """Open a data set that must have these labels."""
     try:
         manifest = read_manifest(directory, storage.read_file)
     except UserError as error:
         if is_given:
             raise
-        raise UserError(f"the run's data set: {error}; --dataset says where it is now") from None
+        raise UserError(f"the run's data set: {error}; --dataset=DIR gives its new place") from None
     if manifest.labels != labels:
         raise UserError(f"{directory}: its labels are not the run's")
     return DataSet(directory, manifest, storage.read_file)
 
 
 def _write_and_compare(
-    run: SavedRun, formats: Sequence[str], drawings: Drawings, directory: str
+    run: SavedRun,
+    formats: Sequence[str],
+    calibration: np.ndarray,
+    bitmaps: np.ndarray,
+    classes: np.ndarray,
+    directory: str,
 ) -> dict[str, Any]:
-    """Writes the files, prints a line of figures for each, and returns the figures by file."""
+    """Write the files, print a line of scores for each, and return the scores by file.
+
+    Args:
+      run: to export.
+      formats: keys of FILES.
+      calibration: [M, 85, 85] uint8 of 0 and 1, of the training split.
+      bitmaps: [N, 85, 85], of the validation split.
+      classes: [N], their true ones.
+      directory: of the files.
+    """
     print(_HEADER, flush=True)
-    reference = measure(classifiers.from_run(run), drawings.bitmaps)
-    _print_row("checkpoint", None, compare(reference, reference, drawings.classes))
+    reference = measure(classifiers.from_run(run), bitmaps)
+    _print_row("checkpoint", None, compare(reference, reference, classes))
     model = exporters.standard_model(run.with_probabilities())
     files = {}
     description = {key: run.config[key] for key in ("experiment", "architecture")}
     description["epoch"] = run.epoch
     for name in formats:
         path = os.path.join(directory, FILES[name])
-        exporters.write_export(name, model, run.labels, path, drawings.calibration, description)
-        measured = measure(classifiers.load_export(path), drawings.bitmaps)
-        figures = compare(measured, reference, drawings.classes)
+        exporters.write_export(name, model, run.labels, path, calibration, description)
+        scores = compare(measure(classifiers.load_export(path), bitmaps), reference, classes)
         size_bytes = _size_bytes(path)
-        _print_row(FILES[name], size_bytes, figures)
+        _print_row(FILES[name], size_bytes, scores)
         # Written so that NaN fails.
-        if name in _FLOAT32 and not figures.largest_difference <= MAX_DIFFERENCE:
+        if name in _FLOAT32 and not scores.largest_difference <= MAX_DIFFERENCE:
             raise RunError(f"{FILES[name]} does not give what the checkpoint gives; not exported")
-        files[FILES[name]] = {"bytes": size_bytes, **figures._asdict()}
+        files[FILES[name]] = {"bytes": size_bytes, **scores._asdict()}
     return files
 
 
-def _print_row(name: str, size_bytes: int | None, figures: Figures) -> None:
+def _print_row(name: str, size_bytes: int | None, scores: Scores) -> None:
     megabytes = "" if size_bytes is None else f"{size_bytes / 1e6:.1f}"
     print(
-        f"{name:22}{megabytes:>6}{figures.ms_single:>12.2f}{figures.ms_batched:>13.2f}"
-        f"{figures.top1:>8.3f}{figures.same_top1:>13.3f}{figures.largest_difference:>21.6f}",
+        f"{name:22}{megabytes:>6}{scores.ms_single:>12.2f}{scores.ms_batched:>13.2f}"
+        f"{scores.top1:>8.3f}{scores.same_top1:>13.3f}{scores.largest_difference:>21.6f}",
         flush=True,
     )
 
 
 def _size_bytes(path: str) -> int:
-    """Of a file, or of all files in a directory."""
+    """Return the size of a file, or of all files in a directory."""
     if os.path.isfile(path):
         return os.path.getsize(path)
     return sum(
@@ -176,3 +201,53 @@ def _size_bytes(path: str) -> int:
         for directory, _, names in os.walk(path)
         for name in names
     )
+
+
+# ---- Comparison ----
+
+
+def first_drawings(data: DataSet, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read the first drawings of a split: always the same random sample, as shards are shuffled.
+
+    Returns:
+      [N, 85, 85] uint8 of 0 and 1, and [N] class indices; `count` of them if there are as many.
+
+    Raises:
+      UserError: the split is empty, or a shard is missing or damaged.
+    """
+    data.split(split)  # raises if it is empty
+    examples = list(itertools.islice(data.examples(split), count))
+    decode = records.DECODERS[data.manifest.image["encoding"]]
+    bitmaps = np.stack([decode(example.image) for example in examples])
+    return bitmaps, np.array([example.label for example in examples])
+
+
+def measure(classifier: Classifier, bitmaps: np.ndarray) -> Measured:
+    """Classify [N, 85, 85] bitmaps in batches, and some of them again one at a time."""
+    batches = [bitmaps[at : at + BATCH_SIZE] for at in range(0, len(bitmaps), BATCH_SIZE)]
+    probabilities, ms_batched = _timed(classifier, batches)
+    _, ms_single = _timed(classifier, list(bitmaps[:_TIMED_SINGLY, np.newaxis]))
+    return Measured(probabilities, ms_single, ms_batched)
+
+
+def compare(export: Measured, checkpoint: Measured, classes: np.ndarray) -> Scores:
+    """Compare both on the same drawings, whose true classes are `classes`, [N]."""
+    top = export.probabilities.argmax(axis=1)
+    return Scores(
+        top1=float((top == classes).mean()),
+        same_top1=float((top == checkpoint.probabilities.argmax(axis=1)).mean()),
+        largest_difference=float(np.abs(export.probabilities - checkpoint.probabilities).max()),
+        ms_single=export.ms_single,
+        ms_batched=export.ms_batched,
+    )
+
+
+def _timed(classifier: Classifier, batches: list[np.ndarray]) -> tuple[np.ndarray, float]:
+    """Return the probabilities of all batches, and the median of milliseconds per drawing."""
+    classifier(batches[0])  # the first time is slower
+    parts, milliseconds = [], []
+    for batch in batches:
+        start = time.perf_counter()
+        parts.append(classifier(batch))
+        milliseconds.append(1e3 * (time.perf_counter() - start) / len(batch))
+    return np.concatenate(parts), float(np.median(milliseconds))

@@ -1,4 +1,4 @@
-"""Devices, replicas, hosts, signals."""
+"""Machines: devices, replicas, hosts, signals, and files where TensorFlow can read."""
 
 __all__ = [
     "cluster",
@@ -7,4 +7,5 @@ __all__ = [
     "quiet_tensorflow",
     "replicas",
     "signals",
+    "storage",
 ]

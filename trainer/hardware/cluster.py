@@ -1,4 +1,4 @@
-"""TF_CONFIG: which machines train together, and which of them this is. No TensorFlow here."""
+"""TF_CONFIG: the addresses of the hosts that train together. No TensorFlow here."""
 
 import json
 import os
@@ -10,12 +10,12 @@ _JOBS = ("chief", "worker")  # in TensorFlow's own order
 
 
 def read_cluster() -> tuple[list[str], int]:
-    """The addresses of all hosts, the first one first, and which of them this is.
+    """Return the addresses of all hosts, the first one first, and the index of this one.
 
-    No addresses where TF_CONFIG is not set or names no cluster: there is this machine alone.
+    Without TF_CONFIG, or a cluster in it, there are no addresses: this host is alone.
 
     Raises:
-      UserError: it is no JSON, or names no host that trains here.
+      UserError: TF_CONFIG is invalid, or has hosts of another kind.
     """
     text = os.environ.get(VARIABLE)
     if not text:

@@ -1,4 +1,4 @@
-"""What the machine offers: precision and replicas."""
+"""Devices of this machine: precision, XLA and replicas."""
 
 import platform
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from trainer.hardware.hosts import Hosts
 
 
 def choose_precision() -> str:
-    """The fastest of `config.PRECISIONS` that the hardware computes natively."""
+    """Return the fastest of `config.PRECISIONS` that the hardware computes natively."""
     gpus = tf.config.list_physical_devices("GPU")
     capabilities = [
         tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
@@ -20,7 +20,7 @@ def choose_precision() -> str:
 
 
 def precision_for(gpu_capabilities: Sequence[tuple[int, int]], cpu_flags: set[str]) -> str:
-    """The rule of `choose_precision`.
+    """Return the precision for given hardware.
 
     Args:
       gpu_capabilities: the CUDA compute capability of each GPU, (major, minor); the oldest decides.
@@ -35,7 +35,7 @@ def precision_for(gpu_capabilities: Sequence[tuple[int, int]], cpu_flags: set[st
 
 
 def training_devices() -> list[str]:
-    """The GPUs, or the CPU where there are none."""
+    """Return the names of the GPUs, or of the CPU if there are none."""
     gpus = tf.config.list_logical_devices("GPU")
     return [device.name for device in gpus or tf.config.list_logical_devices("CPU")[:1]]
 
@@ -43,23 +43,23 @@ def training_devices() -> list[str]:
 def choose_xla(
     setting: str, devices: Sequence[str], hosts: Hosts, is_deterministic: bool = False
 ) -> bool:
-    """Whether forward and backward pass are compiled by XLA.
+    """Decide whether XLA compiles forward and backward pass.
 
-    On a CPU oneDNN's convolutions are three times as fast. Under several replicas TensorFlow cannot
+    On a CPU oneDNN's convolutions are three times as fast. With several replicas TensorFlow cannot
     compile what they exchange; Keras' "auto" makes the same choices. XLA has no deterministic
     gradient of max-pooling.
 
     Args:
-      setting: one of `config.XLA`.
+      setting: of --xla.
       devices: of the replicas of this host.
       hosts: that train together.
-      is_deterministic: whether operations are.
+      is_deterministic: whether operations are deterministic.
 
     Raises:
-      UserError: "on" for several replicas, or with deterministic operations.
+      UserError: "on" with several replicas, or with deterministic operations.
     """
     if setting == "on" and is_deterministic:
-        raise UserError("--xla=on: not with --deterministic, which XLA cannot be for max-pooling")
+        raise UserError("--xla=on: not with --deterministic: XLA's max-pooling is not")
     is_alone = len(devices) == 1 and hosts.count == 1
     if setting == "on" and not is_alone:
         raise UserError("--xla=on: only with a single GPU or the CPU")
@@ -69,23 +69,23 @@ def choose_xla(
 
 
 def hardware() -> list[str]:
-    """Name the GPUs, or the CPU where there are none."""
+    """Return the models of the GPUs, or of the CPU if there are none."""
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return [each.get("device_name", "GPU") for each in details] or [_cpu_name()]
 
 
 def make_deterministic() -> None:
-    """From now on, TensorFlow's operations give the same result to the bit each time.
+    """Make TensorFlow's operations bit-exactly reproducible from now on.
 
-    On the CPU they do anyway, though some round differently then. On GPUs some add up in an order
-    that varies; these become slower, and one that has no other way raises an error.
+    On the CPU they always are, though some round differently then. On GPUs some add up in a varying
+    order; these become slower, and one without a deterministic form raises an error.
     """
     tf.config.experimental.enable_op_determinism()
 
 
 def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:
-    """One replica on each of a host's devices; for a single one TensorFlow's default strategy."""
+    """Return a strategy of a replica on each device; TensorFlow's default for a single one."""
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy(devices)
     return tf.distribute.get_strategy()
@@ -100,7 +100,7 @@ def _cpu_name() -> str:
 
 
 def _cpu_info(field: str) -> list[str]:
-    """Return what Linux says of each core; nothing elsewhere."""
+    """Return a field of /proc/cpuinfo for each core; nothing on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             lines = [line.partition(":") for line in file]

@@ -1,8 +1,8 @@
-"""The machines that train together: who they are, and what they tell each other besides gradients.
+"""Machines that train together, and what they exchange besides gradients.
 
-Each runs the same command with a TF_CONFIG of its own, as TensorFlow's MultiWorkerMirroredStrategy
-wants it. Each has its own readers of shards; only the first one touches the run directory, and
-tells the others what is in it. All take the same decisions at the same step.
+Each runs the same command with its own TF_CONFIG, as TensorFlow's MultiWorkerMirroredStrategy
+expects it, and has its own readers of shards. Only the first one uses the run directory; it sends
+the others what is in it. All take the same decisions after the same step.
 """
 
 import contextlib
@@ -22,48 +22,47 @@ from trainer.hardware.cluster import VARIABLE, read_cluster
 
 T = TypeVar("T")
 
-AGREE_SECONDS = 1.0  # about so often hosts ask each other whether to stop
-# What TensorFlow says, in errors of several kinds, where another host does not answer any more.
+SYNC_SECONDS = 1.0  # between two exchanges of whether to stop, about
+# Parts of TensorFlow's errors, of several kinds, when another host no longer responds.
 _LOST = ("Collective ops is aborted", "CoordinationService")
 
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """This machine among all of them; by default the only one."""
+    """This host among all hosts; by default the only one."""
 
     count: int = 1
     index: int = 0  # of this one
-    strategy: tf.distribute.Strategy | None = None  # that joins several
+    strategy: tf.distribute.Strategy | None = None  # of several hosts
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the host that has the run directory."""
+        """True on the host that has the run directory."""
         return self.index == 0
 
-    def own(self, items: Sequence[T]) -> Sequence[T]:
-        """This host's part of what all divide among them."""
-        return items[self.own_slice(len(items))]
+    def local(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this host's part of items that all hosts divide among them."""
+        return items[self.local_slice(len(items))]
 
-    def own_slice(self, length: int) -> slice:
-        """Where this host's part lies in what all divide among them."""
+    def local_slice(self, length: int) -> slice:
+        """Return where this host's part of `length` items lies."""
         return slice(length * self.index // self.count, length * (self.index + 1) // self.count)
 
     def sum(self, values: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Adds up numbers of all hosts, which have to call this in the same order; waits for them.
+        """Add up numbers of all hosts, which must call this in the same order; wait for them.
 
-        Args:
-          values: numbers of a type that TensorFlow reduces: int32, int64, float32.
+        `values`: of a type that TensorFlow reduces: int32, int64, float32.
         """
         if self.strategy is None:
             return np.asarray(values)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(values), None).numpy()
 
     def from_first(self, value: Any) -> Any:
-        """The first host's value, made of what JSON knows; those of the others are ignored."""
+        """Return the first host's value, of JSON types; those of the others are ignored."""
         return self._from_host(0, value)
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all hosts, made of what JSON knows."""
+        """Return the values of all hosts, of JSON types."""
         return [self._from_host(index, value) for index in range(self.count)]
 
     def _from_host(self, index: int, value: Any) -> Any:
@@ -76,7 +75,7 @@ class Hosts:
         return json.loads(self.sum(numbers).astype(np.uint8).tobytes())
 
     def copy_variables(self, variables: Sequence[tf.Variable]) -> None:
-        """Gives all hosts the first one's values."""
+        """Assign the first host's values on all hosts."""
         if self.strategy is None:
             return
         for variable in variables:
@@ -89,24 +88,24 @@ class Hosts:
 ONE_HOST = Hosts()
 
 
-class Agreement:
+class HostSync:
     """Decisions that all hosts take after the same step, about once a second.
 
-    Which step that is, the first host says each time: clocks differ, and asking after every step
-    would keep GPUs waiting.
+    The first host decides each time how many steps lie before the next exchange: clocks differ, and
+    an exchange after every step would keep GPUs waiting.
     """
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
-        self._steps_left = self._steps = 1  # to the next time, and in all
-        self._asked = time.monotonic()
+        self._steps_left = self._steps = 1  # to the next exchange, and in all
+        self._synced = time.monotonic()
 
-    def reach(self, stop: bool, checkpoint: bool = False) -> tuple[bool, bool]:
-        """Whether to stop, and whether to save; every host calls it after every step.
+    def sync(self, stop: bool, checkpoint: bool = False) -> tuple[bool, bool]:
+        """Return whether to stop and whether to save; every host calls it after every step.
 
         Args:
           stop: whether this host was asked to stop.
-          checkpoint: whether it is time for a checkpoint; the first host's word counts.
+          checkpoint: whether a checkpoint is due; the first host decides.
         """
         if self._hosts.count == 1:
             return stop, checkpoint
@@ -114,24 +113,24 @@ class Agreement:
         if self._steps_left:
             return False, False
         now = time.monotonic()
-        steps = int(self._steps * AGREE_SECONDS / max(now - self._asked, 1e-3))
-        own = [checkpoint, min(max(steps, 1), 1000)] if self._hosts.is_first else [0, 0]
-        stops, checkpoints, self._steps = self._hosts.sum([int(stop), *map(int, own)]).tolist()
-        self._steps_left, self._asked = self._steps, now
+        steps = int(self._steps * SYNC_SECONDS / max(now - self._synced, 1e-3))
+        values = [checkpoint, min(max(steps, 1), 1000)] if self._hosts.is_first else [0, 0]
+        stops, checkpoints, self._steps = self._hosts.sum([int(stop), *map(int, values)]).tolist()
+        self._steps_left, self._synced = self._steps, now
         return stops > 0, checkpoints > 0
 
 
 def join_hosts() -> Hosts:
-    """Waits for the machines that TF_CONFIG names; comes before all else that TensorFlow does.
+    """Wait for the hosts that TF_CONFIG names; call it before TensorFlow starts.
 
     Raises:
-      UserError: TF_CONFIG makes no sense, or this machine cannot be reached at its address there.
+      UserError: TF_CONFIG is invalid, or this machine cannot be reached at its address there.
     """
     addresses, index = read_cluster()
     if len(addresses) < 2:
         return Hosts()
     print(f"host {index + 1} of {len(addresses)}, waiting for the others", flush=True)
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # TensorFlow's wait hears nothing else
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # only this ends TensorFlow's wait
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
@@ -144,10 +143,10 @@ def join_hosts() -> Hosts:
 
 @contextlib.contextmanager
 def lost_hosts(hosts: Hosts) -> Iterator[None]:
-    """One line where another host fails or goes away.
+    """Turn TensorFlow's errors of a lost host into one line.
 
     Raises:
-      RunError: it did.
+      RunError: another host failed.
     """
     try:
         yield
@@ -157,6 +156,6 @@ def lost_hosts(hosts: Hosts) -> Iterator[None]:
         # TensorFlow leaves a pool of threads in them, which complains if it goes at the very end.
         traceback.clear_frames(error.__traceback__)
         raise RunError(
-            "another host has failed or cannot be reached; the same command on all hosts goes on "
-            "from the newest checkpoint"
+            "another host has failed or cannot be reached; rerun the command on all hosts to "
+            "resume from the newest checkpoint"
         ) from None

@@ -1,4 +1,4 @@
-"""Importing TensorFlow without its start-up messages."""
+"""Silence for TensorFlow's start-up messages."""
 
 import contextlib
 import os
@@ -9,11 +9,11 @@ from absl import logging
 
 
 @contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Keeps what is imported inside from writing to standard error.
+def quiet_tensorflow() -> Iterator[None]:
+    """Discard what is written to standard error inside, such as by importing TensorFlow.
 
-    TensorFlow's C++ code writes there before it reads TF_CPP_MIN_LOG_LEVEL, so the file itself is
-    put aside. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+    TensorFlow's C++ code writes before it reads TF_CPP_MIN_LOG_LEVEL, so the file descriptor itself
+    is redirected. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         yield

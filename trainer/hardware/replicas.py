@@ -1,8 +1,8 @@
-"""Which rows of a batch the replica that this runs on works on.
+"""Slices of a batch: the rows of a host, and of each of its replicas.
 
-Every replica is handed its host's whole part of a packed batch (90 kB for 100 images). What is
-random in training, dropout and augmentation, is drawn for the batch of all hosts and cut as the
-images are; so neither the number of replicas nor that of hosts changes anything.
+Every replica receives its host's whole slice of a packed batch (90 kB for 100 images). The random
+numbers of training, for dropout and augmentation, are drawn for the global batch and cut as the
+images are: neither the number of replicas nor that of hosts changes the result.
 """
 
 import contextlib
@@ -13,78 +13,66 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
-class Share(NamedTuple):
-    """A host's part of a batch, rows that follow one another; int32 scalars."""
+class BatchSlice(NamedTuple):
+    """Consecutive rows of a global batch; int32 scalars.
 
-    first: tf.Tensor  # place of its first row in the batch
-    rows: tf.Tensor  # that it has
-    count: tf.Tensor  # rows of all hosts together
-
-
-class Rows(NamedTuple):
-    """`start` to `stop` of a host's share, int32 scalars; its replicas differ by one row at most.
-
-    A replica without a row of its own, in a share smaller than the number of replicas, computes on
-    one that counts on another: oneDNN's convolutions fail on none. `own` says how many count here.
+    Where it has none, in a batch smaller than the number of replicas, a replica computes on a row
+    that counts elsewhere: oneDNN's convolutions fail on none.
     """
 
-    share: Share
-    start: tf.Tensor
-    stop: tf.Tensor
-    own: tf.Tensor
+    start: tf.Tensor  # its first row, in the global batch
+    rows: tf.Tensor
+    global_rows: tf.Tensor
 
-    def of(self, part: tf.Tensor) -> tf.Tensor:
-        """What the host has: [share.rows, …] → [stop - start, …]"""
-        return part[self.start : self.stop]
-
-    def of_all(self, drawn: tf.Tensor) -> tf.Tensor:
-        """What was drawn for all hosts: [share.count, …] → [stop - start, …]"""
-        size = self.stop - self.start
-        start = tf.minimum(self.share.first + self.start, self.share.count - size)
+    def of_global(self, drawn: tf.Tensor) -> tf.Tensor:
+        """Cut what was drawn for the global batch: [global_rows, …] → [max(rows, 1), …]."""
+        size = tf.maximum(self.rows, 1)
+        start = tf.minimum(self.start, self.global_rows - size)
         return drawn[start : start + size]
 
 
-def own_rows(share: Share) -> Rows:
-    """The rows of this replica."""
+def whole_batch(rows: tf.Tensor) -> BatchSlice:
+    """Return the slice that is the global batch."""
+    return BatchSlice(tf.constant(0), rows, rows)
+
+
+def replica_slice(host: BatchSlice) -> tuple[BatchSlice, slice]:
+    """Return the slice of this replica, and where it lies in the rows of its host.
+
+    Replicas of a host differ by one row at most.
+    """
     context = tf.distribute.get_replica_context()
-    replicas = _replicas_of_host(context.strategy)
+    strategy = context.strategy
+    replicas = strategy.num_replicas_in_sync
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        replicas = len(strategy.extended.worker_devices)
     replica = context.replica_id_in_sync_group % replicas
-    start, stop = share.rows * replica // replicas, share.rows * (replica + 1) // replicas
-    return Rows(share, start, tf.maximum(stop, start + 1), own=stop - start)
+    start, stop = host.rows * replica // replicas, host.rows * (replica + 1) // replicas
+    local = BatchSlice(host.start + start, stop - start, host.global_rows)
+    return local, slice(start, tf.maximum(stop, start + 1))
 
 
-def all_rows(count: tf.Tensor) -> Rows:
-    """The rows of a batch that is not divided."""
-    return Rows(Share(tf.constant(0), count, count), tf.constant(0), count, own=count)
-
-
-def of_all_replicas(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
-    """What replicas have of a batch, put together in the order of its rows, on every host."""
+def gather_rows(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    """Concatenate the rows of all replicas, in the order of the global batch, on every host."""
     of_host = tf.concat(strategy.experimental_local_results(value), axis=0)
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return strategy.gather(of_host, axis=0)
     return of_host
 
 
-def _replicas_of_host(strategy: tf.distribute.Strategy) -> int:
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return len(strategy.extended.worker_devices)
-    return strategy.num_replicas_in_sync
-
-
 @contextlib.contextmanager
-def working_on(rows: Rows) -> Iterator[None]:
-    """Tells the layers called inside that their input is these rows of a batch."""
-    token = _rows.set(rows)
+def computing(batch_slice: BatchSlice) -> Iterator[None]:
+    """Tell the layers called inside which slice their inputs are."""
+    token = _current.set(batch_slice)
     try:
         yield
     finally:
-        _rows.reset(token)
+        _current.reset(token)
 
 
-def current_rows(inputs: tf.Tensor) -> Rows:
-    """For a layer: which rows its inputs are; a whole batch where nothing was said."""
-    return _rows.get() or all_rows(tf.shape(inputs)[0])
+def current_slice(inputs: tf.Tensor) -> BatchSlice:
+    """Return the slice that a layer's inputs are: the whole batch outside of `computing`."""
+    return _current.get() or whole_batch(tf.shape(inputs)[0])
 
 
-_rows: contextvars.ContextVar[Rows | None] = contextvars.ContextVar("rows", default=None)
+_current: contextvars.ContextVar[BatchSlice | None] = contextvars.ContextVar("slice", default=None)

@@ -1,4 +1,4 @@
-"""Asking a run to stop: SIGTERM and Ctrl-C."""
+"""Requests to stop a run: SIGTERM and Ctrl-C."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether someone has asked, and how."""
+    """Signal that asked to stop; false before one came."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -21,9 +21,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turns the first SIGTERM or Ctrl-C inside into a request; a second one ends the process.
+    """Turn the first SIGTERM or Ctrl-C inside into a request; a second one ends the process.
 
-    Outside of the main thread, where Python takes no signals, nobody ever asks.
+    Outside of the main thread Python takes no signals, so no request comes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

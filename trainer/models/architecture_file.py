@@ -1,4 +1,4 @@
-"""An architecture from a JSON file (--architecture), checked key by key. No TensorFlow here."""
+"""Architectures from JSON files (--architecture), checked key by key. No TensorFlow here."""
 
 import dataclasses
 import json
@@ -10,26 +10,26 @@ from pipeline.cli import UserError, is_remote
 from trainer.models import costs, experiments
 from trainer.models.experiments import Architecture, Experiment
 
-# Larger numbers than any of these are typing errors, which shall not end in a full memory.
+# Larger numbers than these are typing errors, which must not fill the memory.
 MAX_FILTERS = 8192
 MAX_SIZE = costs.IMAGE.height  # of kernels and strides
 MAX_REPEAT = 100
 MAX_SCALE = 10.0
 MAX_PARAMETERS = 10**9
 
-Check = Callable[[Any, str], None]  # of a value and its place, such as block_a.filters
+Check = Callable[[Any, str], None]  # of a value and its path, such as block_a.filters
 
 
 class _WrongDescription(Exception):  # noqa: N818 - it becomes a UserError, which names the file
-    """A place in a description, and what is wrong there."""
+    """A path in a description, and the error there."""
 
 
 def read_architecture(path: str) -> Experiment:
-    """The experiment that a file describes.
+    """Read the experiment that a file describes.
 
     Args:
-      path: of a JSON file: a whole config.json of a run, or what that holds under "architecture".
-        The experiment's name is that in config.json, or else the file's own without its ending.
+      path: of a JSON file: a config.json of a run, or the value of its key "architecture". The
+        experiment's name is that in config.json, or else the file's without its ending.
 
     Raises:
       UserError: the file cannot be read, or no model can be built from it.
@@ -54,10 +54,10 @@ def read_architecture(path: str) -> Experiment:
 
 
 def parse_architecture(description: Any, source: str) -> Architecture:
-    """An architecture as `Architecture.describe` gives it.
+    """Parse an architecture as `Architecture.describe` returns it.
 
     Args:
-      description: what JSON made of it.
+      description: parsed JSON.
       source: the file that holds it, for errors.
 
     Raises:
@@ -73,7 +73,7 @@ def parse_architecture(description: Any, source: str) -> Architecture:
 
 
 def _check_name(experiment: Experiment, path: str) -> None:
-    """An experiment of the table stands for its own architecture, in tables and pictures too."""
+    """Refuse the name of an experiment of the table for another architecture."""
     known = experiments.EXPERIMENTS.get(experiment.name)
     if known is None:
         return
@@ -190,18 +190,18 @@ def _wrong(place: str, expected: str, value: Any) -> _WrongDescription:
 
 
 def _check_maps(architecture: Architecture) -> None:
-    """The layers fit together, and a model of them fits into a memory."""
+    """Check that the layers fit together, and a model of them into memory."""
     stem = costs.stem_maps(architecture.stem)
     sizes = {(each.height, each.width) for each in stem}
     if len(sizes) > 1 or len({each.channels for each in stem} - {1}) > 1:
-        maps = ", ".join("x".join(map(str, each)) for each in stem)
+        maps = ", ".join(map(str, stem))
         raise _WrongDescription(
             f"stem: its branches put out {maps}, which cannot be added up: sizes have to agree, "
             "and channels, where they are not 1"
         )
     stages = costs.stages(architecture, 1)
     for stage in stages:
-        if min(stage.height, stage.width) < 1:
+        if min(stage.map.height, stage.map.width) < 1:
             raise _WrongDescription(f"{stage.name}: nothing is left of the map, it is too small")
     if (parameters := costs.total(stages).parameters) > MAX_PARAMETERS:
         raise _WrongDescription(

@@ -1,12 +1,13 @@
-"""The study's 20 experiments and our own `demo`: one small description each.
+"""Experiments: the study's 20 and our own `demo`: one small description each.
 
 All are one family: stem, nA blocks A, reduction A, nB blocks B, reduction B, nC blocks C, head.
-A description says what `trainer.model` builds; it is plain data and imports no TensorFlow.
-Comments in the table below say what a comparison of experiments has to know.
+A description is plain data, from which `trainer.model` builds a model. No TensorFlow here.
+Comments in the table below name what matters in comparisons of experiments.
 """
 
 import dataclasses
 import difflib
+import json
 from typing import Any, NamedTuple
 
 from pipeline.cli import UserError
@@ -40,7 +41,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What a model is built from. The widths of the stages follow from stem and reductions."""
+    """Description of a model. The widths of the stages follow from stem and reductions."""
 
     stem: Branches  # the branches start from the image and are added up
     block_a: Block
@@ -48,21 +49,21 @@ class Architecture:
     block_b: Block
     reduction_b: tuple[tuple[int, ...], ...]
     block_c: Block
-    dropout_rate: float = 0.8  # the share that is dropped
+    dropout_rate: float = 0.8  # the part that is dropped
     batch_norm: bool = False  # batch normalisation after each convolution; not the study's
 
     @property
     def depths(self) -> tuple[int, int, int]:
-        """The numbers of blocks A, B and C."""
+        """Return the numbers of blocks A, B and C."""
         return self.block_a.repeat, self.block_b.repeat, self.block_c.repeat
 
     def describe(self) -> dict[str, Any]:
-        """As JSON types."""
-        return _lists(dataclasses.asdict(self))
+        """Return JSON types."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> "Architecture":
-        """The inverse of `describe`, whose result a run's config.json holds."""
+        """Invert `describe`, whose result a run's config.json holds."""
         fields = _tuples(description)
         for block in ("block_a", "block_b", "block_c"):
             fields[block] = Block(**fields[block])
@@ -82,9 +83,14 @@ class Experiment:
     modification: str = ""  # the same in a few, beyond widths and depths: for tables
     categories: int | None = None  # that the study trained it on; a run takes its data set's
 
+    def with_batch_norm(self, batch_norm: bool) -> "Experiment":
+        """Return the experiment with or without batch normalisation."""
+        architecture = dataclasses.replace(self.architecture, batch_norm=batch_norm)
+        return dataclasses.replace(self, architecture=architecture)
+
 
 def find(name: str) -> Experiment:
-    """The experiment of that name.
+    """Find an experiment by name.
 
     Raises:
       UserError: there is none.
@@ -97,15 +103,15 @@ def find(name: str) -> Experiment:
 
 
 def block_layers(block: Block) -> Branches:
-    """The branches of a residual block, without the 1x1 convolution after their concatenation."""
+    """Return a residual block's branches, without the 1x1 convolution after concatenation."""
     return tuple(
         tuple(Layer(kernel, block.filters) for kernel in kernels) for kernels in block.branches
     )
 
 
 def reduction_layers(filters: tuple[tuple[int, ...], ...]) -> Branches:
-    """The branches of a reduction, of which each halves the map: the max-pooling, and those of
-    convolutions with these numbers of filters.
+    """Return a reduction's branches, which halve the map: max-pooling, and convolutions with these
+    numbers of filters.
 
     A branch of one convolution is 3x3/2; of two 1x1, 3x3/2; of three 1x1, 3x3, 3x3/2.
     """
@@ -124,7 +130,7 @@ K17, K71 = (1, 7), (7, 1)
 
 
 def _plain_stem(*filters: int, fifth_stride: int = 1) -> Branches:
-    """Six convolutions without padding: 85×85×1 → 36×36, or 17×17 with a fifth stride of 2."""
+    """Stack six convolutions without padding: 85×85×1 → 36×36; with a fifth stride of 2 17×17."""
     kernels = (K33, K33, K33, K11, K33, K33)
     strides = (1, 1, 2, 1, fifth_stride, 1)
     return (tuple(map(Layer, kernels, filters, strides, ["valid"] * 6)),)
@@ -332,14 +338,7 @@ EXPERIMENTS = {
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists to tuples, at every depth."""
+    """Convert JSON's lists to tuples, at every depth."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def _lists(value: Any) -> Any:
-    """Tuples to JSON's lists, at every depth."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return list(map(_lists, value)) if isinstance(value, list | tuple) else value

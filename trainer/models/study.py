@@ -1,4 +1,4 @@
-"""The study's own results: its groups of experiments, and what each of its runs achieved.
+"""Results of the study: its groups of experiments and the histories of its runs.
 
 The study trained each of its experiments once, with no seed, on the first 2,000 drawings of each of
 20 or 53 categories and validated on the next 1,000 (`pipeline/labels/`). By the number of drawings
@@ -11,7 +11,6 @@ import importlib.resources
 import json
 
 from pipeline.cli import UserError
-from trainer.runs.state import HISTORY_KEYS
 
 # The study's four comparisons, in the order of its tables and legends: widths from wide to narrow,
 # depths from shallow to deep, modifications after the model that they change. E1, E2 and E2_1 are
@@ -34,7 +33,7 @@ STRIDE_NOTE = (
 
 
 def history(name: str) -> dict[str, list[float]]:
-    """What the study's run of an experiment achieved: HISTORY_KEYS, each with a value an epoch.
+    """Return the history of the study's run: the keys of history.json, each with a value an epoch.
 
     All have 12 epochs, of which the study took the last one, but for E2_1, which was stopped after
     10 and whose figures are rounded to four digits.
@@ -45,7 +44,7 @@ def history(name: str) -> dict[str, list[float]]:
     histories = _histories()
     if name not in histories:
         raise UserError(f"no experiment {name!r} in the study, which has {', '.join(histories)}")
-    return {key: list(histories[name][key]) for key in HISTORY_KEYS}
+    return {key: list(values) for key, values in histories[name].items()}
 
 
 @functools.cache

@@ -1,14 +1,8 @@
-"""The run directory: settings, state, checkpoints, predictions."""
+"""Run directory: settings, state, predictions. No TensorFlow here."""
 
 __all__ = [
-    "checkpoint_flag",
-    "checkpoints",
     "evaluation_files",
-    "initial_weights",
     "predictions",
     "run_directory",
-    "saved_runs",
-    "sessions",
     "state",
-    "storage",
 ]

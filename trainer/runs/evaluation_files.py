@@ -1,4 +1,4 @@
-"""The two files of `trainer.evaluate --output`: scores, and what was predicted for every drawing.
+"""Two files of `trainer.evaluate --output`: scores, and a prediction for every drawing.
 
 No TensorFlow here: analysis reads them.
 """
@@ -17,15 +17,15 @@ FORMAT_VERSION = 1
 
 
 def predictions_path(path: str) -> str:
-    """The file beside an evaluation's JSON file `path`."""
+    """Return the path of the predictions beside an evaluation's JSON file `path`."""
     return predictions.path_of(os.path.dirname(path), os.path.basename(path).removesuffix(".json"))
 
 
 def check_no_run_file(flag: str, path: str) -> None:
-    """Keeps what a run directory holds from being overwritten by `path`, the value of `flag`.
+    """Refuse to overwrite a file of a run directory by `path`, the value of `flag`.
 
     Raises:
-      UserError: it is a file that belongs to a run.
+      UserError: it is a file of a run.
     """
     directory, name = os.path.split(path)
     if os.path.exists(os.path.join(directory, run_directory.CONFIG)) and name in (
@@ -37,11 +37,11 @@ def check_no_run_file(flag: str, path: str) -> None:
         raise UserError(f"--{flag}={path}: a file of the run itself; choose another name")
 
 
-def write(path: str, evaluation: dict[str, Any], answers: Predictions) -> None:
-    """Writes both files; what was there stays if that fails.
+def write(path: str, evaluation: dict[str, Any], made: Predictions) -> None:
+    """Write both files; existing ones stay if that fails.
 
-    The JSON file names the other's hash: a kill between the two renamings leaves files that do not
-    belong together, which `read` notices.
+    The JSON file holds the other's hash: a kill between the two renames leaves files that do not
+    match, which `read_predictions` reports.
 
     Raises:
       UserError: they cannot be written.
@@ -50,7 +50,7 @@ def write(path: str, evaluation: dict[str, Any], answers: Predictions) -> None:
     new, new_beside = f"{path}.new", f"{beside}.new"
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        predictions.save(new_beside, answers)
+        predictions.save(new_beside, made)
         evaluation = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -68,10 +68,10 @@ def write(path: str, evaluation: dict[str, Any], answers: Predictions) -> None:
 
 
 def read(path: str) -> dict[str, Any]:
-    """The content of the JSON file.
+    """Read the JSON file.
 
     Raises:
-      UserError: it is not there, damaged, or no file of `write`.
+      UserError: it is missing, damaged, or no file of `write`.
     """
     fields = run_directory.read_json(path)
     if fields.get("format") != FORMAT:
@@ -82,10 +82,10 @@ def read(path: str) -> dict[str, Any]:
 
 
 def read_predictions(path: str, evaluation: dict[str, Any]) -> Predictions:
-    """The predictions beside `path`, whose content is `evaluation`.
+    """Read the predictions beside `path`, whose content is `evaluation`.
 
     Raises:
-      UserError: they are not there, damaged, or of another evaluation.
+      UserError: they are missing, damaged, or of another evaluation.
     """
     beside = predictions_path(path)
     try:

@@ -1,4 +1,4 @@
-"""What a checkpoint says of every drawing of a split, for analysis. No TensorFlow here."""
+"""Predictions of a checkpoint for every drawing of a split, for analysis. No TensorFlow here."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ TOP = 3  # classes that are kept of a drawing
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """A line a drawing, in the order in which `pipeline.dataset.DataSet` reads the split."""
+    """A row a drawing, in the order in which `pipeline.dataset.DataSet` reads the split."""
 
     labels: np.ndarray  # [N] int16, the true class
     label_probabilities: np.ndarray  # [N] float32, of the true class
@@ -22,7 +22,7 @@ class Predictions:
 
     @classmethod
     def from_logits(cls, logits: np.ndarray, labels: np.ndarray) -> "Predictions":
-        """`logits`: [N, classes] float; `labels`: [N] class indices. Of equals the lower class."""
+        """Compute softmax and top classes of [N, classes] logits; of equals the lower class."""
         logits = logits.astype(np.float64)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -34,9 +34,9 @@ class Predictions:
             np.take_along_axis(probabilities, top, 1),
         )
 
-    def at(self, places: np.ndarray) -> "Predictions":
-        """The same drawings in another order: each moved to its place, [N] int64."""
-        order = np.argsort(places)
+    def at(self, positions: np.ndarray) -> "Predictions":
+        """Reorder the drawings: move each to its position, [N] int64."""
+        order = np.argsort(positions)
         return Predictions(*(column[order] for column in vars(self).values()))
 
     @classmethod
@@ -46,12 +46,12 @@ class Predictions:
 
 
 def path_of(checkpoints: str, name: str) -> str:
-    """The file beside the checkpoint `name` of the directory `checkpoints`."""
+    """Return the path beside the checkpoint `name` of the directory `checkpoints`."""
     return os.path.join(checkpoints, f"{name}.predictions.npz")
 
 
 def save(path: str, predictions: Predictions) -> None:
-    """Writes the file; it counts once a run's state, or an evaluation's JSON file, names it."""
+    """Write the file; it counts once a run's state, or an evaluation's JSON file, names it."""
     with open(path, "wb") as file:
         np.savez(file, **vars(predictions))
         file.flush()
@@ -59,10 +59,10 @@ def save(path: str, predictions: Predictions) -> None:
 
 
 def load(path: str) -> Predictions:
-    """Reads what `save` has written.
+    """Read a file of `save`.
 
     Raises:
-      UserError: the file is not there or damaged.
+      UserError: the file is missing or damaged.
     """
     try:
         with np.load(path) as arrays:

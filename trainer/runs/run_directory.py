@@ -1,10 +1,10 @@
-"""The run directory: file names, and what its JSON files hold. No TensorFlow here.
+"""Run directory: its file names and its JSON files. No TensorFlow here.
 
-`checkpoints/state.json` is the one truth about how far a run is: it is replaced in one step after
-the checkpoint that it names is complete, and history.json and evaluation.json are written from it.
-A run killed anywhere is continued from what it says. While the shards are still being compared with
-the manifest, `checkpoints/unverified.json` stands in for it: the run goes on from there, but no
-other command sees it.
+`checkpoints/state.json` alone decides how far a run is: it is replaced atomically after the
+checkpoint that it names is complete, and history.json and evaluation.json are written from it. A
+run killed anywhere resumes from it. While the shards are still being compared with the manifest,
+`checkpoints/unverified.json` takes its place: the run resumes from there, but no other command
+reads it.
 
 config.json is written once. Only its list of sessions grows: a session is one start of the trainer.
 """
@@ -35,7 +35,7 @@ STATE = os.path.join(CHECKPOINTS, "state.json")
 UNVERIFIED = os.path.join(CHECKPOINTS, "unverified.json")
 SEEN = "verified_shards.json"  # see trainer.data.verified_data
 
-# What a run cannot change on its way besides trainer.config.IDENTITY, and how an error calls it.
+# Besides trainer.config.IDENTITY, what a run cannot change on resume, by its name in errors.
 _NAMES = {
     "architecture": "the experiment's architecture",
     "dataset_fingerprint": "the content of --dataset",
@@ -46,7 +46,7 @@ _OWN_FILE = re.compile(
 
 
 class Difference(NamedTuple):
-    """A setting of two runs."""
+    """A setting that differs between two runs."""
 
     name: str
     there: Any
@@ -59,7 +59,7 @@ class Difference(NamedTuple):
 
     @property
     def flag(self) -> str:
-        """Return how the run in the directory was started; empty where no flag says it."""
+        """Return the flag of the run in the directory; empty if there is none."""
         if self.name in _NAMES or self.there is None:
             return ""
         value = ",".join(self.there) if isinstance(self.there, list) else _shown(self.there)
@@ -67,7 +67,7 @@ class Difference(NamedTuple):
 
 
 class Unverified(NamedTuple):
-    """How far a run is that was saved before all of its shards were compared with the manifest."""
+    """A state that was saved before all shards were compared with the manifest."""
 
     state: State
     times: dict[str, list[int]]  # of the shards' files then: see trainer.data.verified_data
@@ -75,7 +75,7 @@ class Unverified(NamedTuple):
 
 @contextlib.contextmanager
 def locked(run_dir: str) -> Iterator[None]:
-    """Makes the directory, and keeps other processes from training in it at the same time.
+    """Make the directory, and keep other processes from training in it at the same time.
 
     Raises:
       UserError: another process trains in it, or it cannot be made.
@@ -98,13 +98,13 @@ def locked(run_dir: str) -> Iterator[None]:
 
 
 def open_run(run_dir: str, description: dict[str, Any]) -> State:
-    """Begin a run in an empty directory, or read how far the one is that is there.
+    """Begin a run in an empty directory, or read the state of the run in it.
 
-    One that has no checkpoint yet gives way to another: its first batch did not fit, say.
+    A run without a checkpoint is replaced by another: its first batch did not fit, say.
 
     Args:
       run_dir: the directory, which is `locked`.
-      description: what config.json is to hold, but for the sessions.
+      description: the content of config.json without the sessions.
 
     Raises:
       UserError: the directory belongs to another configuration or data set, or is no run's.
@@ -112,15 +112,14 @@ def open_run(run_dir: str, description: dict[str, Any]) -> State:
     """
     path = os.path.join(run_dir, CONFIG)
     try:
-        if os.path.exists(path):
+        refusal = ""
+        if has_config := os.path.exists(path):
             refusal = _compare(run_dir, description)
             if refusal and (read_state(run_dir).newest or read_unverified(run_dir)):
                 raise UserError(refusal)
-            if refusal:
-                write_json(path, description | {"sessions": []})
         elif set(os.listdir(run_dir)) - {os.path.basename(_temporary(path))}:  # a kill leaves that
             raise UserError(f"{run_dir}: not empty and no run directory (no {CONFIG})")
-        else:
+        if refusal or not has_config:
             write_json(path, description | {"sessions": []})
         os.makedirs(os.path.join(run_dir, CHECKPOINTS), exist_ok=True)
         state = read_state(run_dir)
@@ -131,40 +130,31 @@ def open_run(run_dir: str, description: dict[str, Any]) -> State:
 
 
 def read_config(run_dir: str) -> dict[str, Any]:
-    """The content of config.json.
+    """Read config.json.
 
     Raises:
-      UserError: it is not there, or no JSON object.
+      UserError: it is missing, or no JSON object.
     """
     path = os.path.join(run_dir, CONFIG)
-    try:
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{run_dir}: no run directory (no {CONFIG})") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return config
+    if not os.path.lexists(path):
+        raise UserError(f"{run_dir}: no run directory (no {CONFIG})")
+    return read_json(path)
 
 
 def latest(config: dict[str, Any], name: str) -> Any:
-    """Return what a setting was in the last session, or else when the run began."""
+    """Return a setting of the last session, or else of the beginning of the run."""
     sessions = config.get("sessions", [])
     return sessions[-1].get(name, config.get(name)) if sessions else config.get(name)
 
 
 @contextlib.contextmanager
 def session(run_dir: str, description: dict[str, Any], state: State) -> Iterator[None]:
-    """Keep in config.json from where to where the trainer comes inside, and with what.
+    """Record a session in config.json, with the steps that are trained inside.
 
     Args:
       run_dir: of an `open_run`.
-      description: see trainer.runs.sessions.
-      state: from where it goes on. Lines of metrics.jsonl beyond it are dropped: they come again.
+      description: see trainer.training.session.
+      state: to resume from. Lines of metrics.jsonl beyond it are dropped: they come again.
     """
     _trim_metrics(run_dir, state.newest_step)
     _end_session(run_dir, state.newest_step)  # of one that was killed
@@ -182,7 +172,7 @@ def session(run_dir: str, description: dict[str, Any], state: State) -> Iterator
 
 
 def read_state(run_dir: str) -> State:
-    """How far the run is; a new one has finished no epoch.
+    """Read how far the run is; a new one has finished no epoch.
 
     Raises:
       RunError: the file is damaged.
@@ -198,10 +188,9 @@ def read_state(run_dir: str) -> State:
 
 
 def read_unverified(run_dir: str) -> Unverified | None:
-    """Return what was saved beyond `read_state` while the shards were still being compared.
+    """Read a state beyond `read_state`, saved while the shards were still being compared.
 
-    None where there is no such thing. It is derived from the shards and can be made again, so a
-    damaged file counts as none.
+    None without one. It can be made again from the shards, so a damaged file counts as none.
     """
     try:
         with open(os.path.join(run_dir, UNVERIFIED), encoding="utf-8") as file:
@@ -209,8 +198,7 @@ def read_unverified(run_dir: str) -> Unverified | None:
         found = Unverified(State.from_json(fields["state"]), fields["times"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    committed = read_state(run_dir)
-    is_newer = found.state.progress > committed.progress
+    is_newer = found.state.progress > read_state(run_dir).progress
     return found if is_newer else None  # a kill between two writes leaves an older one
 
 
@@ -220,7 +208,7 @@ def commit(run_dir: str, state: State, times: dict[str, list[int]] | None = None
     Args:
       run_dir: the run directory.
       state: how far it is.
-      times: of the shards' files, where these are not all compared with the manifest yet.
+      times: of the shards' files, if these are not all compared with the manifest yet.
     """
     if times is None:
         write_json(os.path.join(run_dir, STATE), dataclasses.asdict(state))
@@ -239,26 +227,24 @@ def discard_unverified(run_dir: str) -> None:
 
 
 def read_seen(run_dir: str) -> dict[str, Any]:
-    """Return which shards were compared with the manifest: see `trainer.data.verified_data`.
+    """Read which shards were compared with the manifest: see `trainer.data.verified_data`.
 
-    Nothing where the file is missing or damaged: they are compared again then.
+    None if the file is missing or damaged: they are compared again then.
     """
     try:
-        with open(os.path.join(run_dir, SEEN), encoding="utf-8") as file:
-            seen = json.load(file)
-    except (OSError, ValueError):
+        return read_json(os.path.join(run_dir, SEEN))
+    except UserError:
         return {}
-    return seen if isinstance(seen, dict) else {}
 
 
 def write_seen(run_dir: str, seen: dict[str, Any]) -> None:
-    """Keep what `read_seen` returns."""
+    """Write what `read_seen` reads."""
     if seen != read_seen(run_dir):
         write_json(os.path.join(run_dir, SEEN), seen)
 
 
 def append_metrics(run_dir: str, metrics: dict[str, Any]) -> None:
-    """Adds a line to metrics.jsonl."""
+    """Append a line to metrics.jsonl."""
     with open(os.path.join(run_dir, METRICS), "a", encoding="utf-8") as file:
         file.write(json.dumps(metrics) + "\n")
 
@@ -267,7 +253,7 @@ def read_json(path: str) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
     Raises:
-      UserError: it is not there, or damaged.
+      UserError: it is missing or damaged.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -282,9 +268,9 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def write_json(path: str, value: Any) -> None:
-    """Writes a JSON file as a whole: a reader, or a kill, never meets half of it.
+    """Write a JSON file atomically.
 
-    Names of files that are not UTF-8 become escapes, which JSON reads as what they were.
+    Names of files that are not UTF-8 become escapes, which JSON reads back.
     """
     text = json.dumps(value, indent=1, ensure_ascii=False)
     text = re.sub(r"\[[-+.,eE\d\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
@@ -301,7 +287,7 @@ def write_json(path: str, value: Any) -> None:
 
 
 def identity(description: dict[str, Any]) -> list[str]:
-    """Name the settings that a run cannot change on its way."""
+    """List the settings that a run cannot change on resume."""
     names = ["experiment", "architecture", *IDENTITY, "dataset_fingerprint"]
     if description["learning_rate_schedule"] == "cosine":
         names.append("epochs")  # where the schedule ends
@@ -311,7 +297,7 @@ def identity(description: dict[str, Any]) -> list[str]:
 def differences(
     there: dict[str, Any], here: dict[str, Any], names: Iterable[str]
 ) -> list[Difference]:
-    """Return in which of the settings `names` two contents of config.json differ."""
+    """List which of the settings `names` differ between two contents of config.json."""
     return [
         Difference(name, there.get(name), here[name])
         for name in names
@@ -328,7 +314,7 @@ def _temporary(path: str) -> str:
 
 
 def _compare(run_dir: str, description: dict[str, Any]) -> str:
-    """Say why a run cannot go on in a run directory; nothing if it can.
+    """Return why a run cannot resume in a run directory; empty if it can.
 
     Raises:
       UserError: it is not this trainer's.
@@ -336,23 +322,23 @@ def _compare(run_dir: str, description: dict[str, Any]) -> str:
     there = read_config(run_dir)
     if there.get("format") != FORMAT:
         raise UserError(
-            f"{run_dir}: of another version of the trainer, whose checkpoints and order of "
-            "drawings are not this one's; choose another --run_dir"
+            f"{run_dir}: of another version of the trainer, with other checkpoints and another "
+            "order of drawings; choose another --run_dir"
         )
     found = differences(there, description, identity(description))
     if not found:
         return ""
     flags = [each.flag for each in found if each.flag]
-    resume = f"pass {' '.join(flags)} to go on with it, or " if len(flags) == len(found) else ""
-    hint = ""
-    if any(each.name == "epochs" for each in found):  # a constant learning rate would go on
-        hint = (
+    resume = f"pass {' '.join(flags)} to resume it, or " if len(flags) == len(found) else ""
+    text = (
+        f"{run_dir}: belongs to another run, which differs in {', '.join(map(str, found))}; "
+        f"{resume}choose another --run_dir"
+    )
+    if any(each.name == "epochs" for each in found):  # with a constant rate it would resume
+        text += (
             f"; the cosine schedule ends with them, --init_from={run_dir} starts from its weights"
         )
-    return (
-        f"{run_dir}: belongs to another run, which differs in {', '.join(map(str, found))}; "
-        f"{resume}choose another --run_dir{hint}"
-    )
+    return text
 
 
 def _end_session(run_dir: str, step: int) -> None:
@@ -363,21 +349,16 @@ def _end_session(run_dir: str, step: int) -> None:
 
 
 def _delete_checkpoints(run_dir: str, kept: set[str]) -> None:
-    """Delete the files of our other checkpoints, and what a kill left of them; nothing else."""
-    directory = os.path.join(run_dir, CHECKPOINTS)
-    for name in os.listdir(directory):
-        path = os.path.join(directory, name)
-        own = _OWN_FILE.fullmatch(name)
-        if not own or own[1] in kept:
-            continue
-        if os.path.isdir(path):  # TensorFlow's, where a kill met it in the middle of a checkpoint
-            shutil.rmtree(path)
-        else:
-            os.remove(path)
+    """Delete the files of our other checkpoints, and leftovers of a kill; nothing else."""
+    for entry in list(os.scandir(os.path.join(run_dir, CHECKPOINTS))):
+        own = _OWN_FILE.fullmatch(entry.name)
+        if own and own[1] not in kept:
+            # A directory is TensorFlow's, of a kill in the middle of a checkpoint.
+            (shutil.rmtree if entry.is_dir() else os.remove)(entry.path)
 
 
 def _publish(run_dir: str, state: State) -> None:
-    """Writes the files that are derived from the state."""
+    """Write the files that are derived from the state."""
     write_json(os.path.join(run_dir, HISTORY), state.history)
     if state.last and state.best:
         evaluation = {
@@ -391,7 +372,7 @@ def _publish(run_dir: str, state: State) -> None:
 
 
 def _trim_metrics(run_dir: str, step: int) -> None:
-    """Drop lines beyond `step`, which are written again, and what is damaged or cut off."""
+    """Drop lines beyond `step`, which are written again, and damaged or truncated ones."""
     path = os.path.join(run_dir, METRICS)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -400,7 +381,7 @@ def _trim_metrics(run_dir: str, step: int) -> None:
         return
     steps = [_step_of(line) for line in lines]
     kept = [line for line, of_line in zip(lines, steps, strict=True) if 0 <= of_line <= step]
-    damaged = sum(of_line < 0 for of_line in steps[:-1])  # the last one may be cut off by a kill
+    damaged = sum(of_line < 0 for of_line in steps[:-1])  # a kill may truncate the last one
     if damaged:
         print(f"{path}: {damaged} damaged lines dropped", flush=True)
     if kept != lines:
@@ -410,7 +391,7 @@ def _trim_metrics(run_dir: str, step: int) -> None:
 
 
 def _step_of(line: str) -> int:
-    """Return the step of a line of metrics.jsonl, -1 for one that is damaged."""
+    """Return the step of a line of metrics.jsonl, -1 for a damaged one."""
     try:
         metrics: Any = json.loads(line) if line.endswith("\n") else None
         numbers = [metrics[key] for key in metrics if key != "kind"]

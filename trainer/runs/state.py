@@ -1,14 +1,19 @@
-"""How far a run is: what checkpoints/state.json holds. No TensorFlow here."""
+"""Progress of a run, as checkpoints/state.json holds it, and --checkpoint to choose from it."""
 
 import dataclasses
+import re
 from typing import Any, NamedTuple
+
+from absl import flags
+
+flags.disclaim_key_flags()  # --checkpoint belongs to the command that asks for it
 
 HISTORY_KEYS = ("accuracy", "loss", "val_accuracy", "val_loss")
 
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """Sums over some training steps."""
+    """Sums over training steps."""
 
     loss_sum: float = 0.0  # over examples
     correct: int = 0
@@ -40,7 +45,7 @@ class Totals:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint after an epoch and what its weights achieve."""
+    """A checkpoint after an epoch, with the evaluation of its weights."""
 
     name: str  # of the files in checkpoints/, without their endings
     epoch: int  # from 1
@@ -65,7 +70,7 @@ class Unfinished:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """How far a run is."""
+    """Progress of a run."""
 
     epoch: int = 0  # finished epochs
     step: int = 0  # finished steps of finished epochs
@@ -79,26 +84,26 @@ class State:
 
     @property
     def newest(self) -> Checkpoint | Unfinished | None:
-        """The checkpoint to go on from."""
+        """Return the checkpoint to resume from."""
         return self.unfinished or self.last
 
     @property
     def newest_step(self) -> int:
-        """How many steps lie behind `newest`."""
+        """Return the number of steps before `newest`."""
         return self.unfinished.step if self.unfinished else self.step
 
     @property
     def progress(self) -> tuple[int, int]:
-        """For comparisons of how far two states of one run are."""
+        """Return a key that orders the states of a run."""
         return self.epoch, self.newest_step
 
     def names(self) -> set[str]:
-        """The checkpoints that it needs."""
+        """Return the names of the checkpoints that it needs."""
         named = (self.last, self.best, self.unfinished, *self.earlier)
         return {each.name for each in named if each}
 
     def find(self, checkpoint: str) -> Kept | None:
-        """Return a checkpoint after an epoch, if it is kept.
+        """Find a checkpoint after an epoch, if it is kept.
 
         `checkpoint`: "best", "last" or the number of the epoch.
         """
@@ -113,7 +118,7 @@ class State:
         return sorted({*self.earlier, *newest}, key=lambda kept: kept.epoch)
 
     def is_finished(self, epochs: int, early_stopping: int) -> bool:
-        """Whether a run told so has nothing left to train; `early_stopping`: 0 for never."""
+        """True if nothing is left to train; `early_stopping`: 0 for never."""
         best_epoch = self.best.epoch if self.best else 0
         stopped_early = 0 < early_stopping <= self.epoch - best_epoch
         return self.epoch >= epochs or stopped_early
@@ -145,7 +150,7 @@ class State:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "State":
-        """The inverse of `dataclasses.asdict`."""
+        """Invert `dataclasses.asdict`."""
         for key in ("last", "best"):
             fields[key] = fields[key] and Checkpoint(**fields[key])
         if fields["unfinished"]:
@@ -153,3 +158,24 @@ class State:
             fields["unfinished"] = Unfinished(**fields["unfinished"], totals=totals)
         fields["earlier"] = tuple(Kept(*each) for each in fields.get("earlier", ()))
         return cls(**fields)
+
+
+def define_checkpoint_flag(condition: str = "") -> None:
+    """Define --checkpoint, see `State.find`; `condition` begins its help."""
+    flags.DEFINE(
+        _CheckpointParser(),
+        "checkpoint",
+        "best",
+        f"{condition}Weights of the epoch with the highest validation accuracy, of the last one, "
+        "or of the epoch of that number (trainer.main --keep_checkpoints).",
+    )
+
+
+class _CheckpointParser(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        if not re.fullmatch(r"best|last|[1-9]\d{0,8}", argument):
+            raise ValueError("best, last, or the number of an epoch")
+        return argument
+
+    def flag_type(self) -> str:
+        return "best|last|EPOCH"

@@ -1,7 +1,7 @@
-"""What the runs of a sweep differ in besides the experiment: the values of --vary, and the seed.
+"""Axes of a sweep besides the experiment: the values of --vary, and the seed.
 
-A value is parsed by its flag, whatever flags trainer.main has. Names of directories say only what
-varies: E3_8-learning_rate=0.001-seed=1.
+A value is parsed by its flag, whatever flags trainer.main has. Names of directories contain only
+what varies: E3_8-learning_rate=0.001-seed=1.
 """
 
 import contextlib
@@ -14,9 +14,6 @@ from typing import NamedTuple
 from absl import flags
 
 from pipeline.cli import UserError
-
-# Flags of trainer.main that say nothing of the training, or that have an axis of their own.
-_NOT_VARIED = {"dataset", "run_dir", "seed", "profile", "checkpoint_every", "keep_checkpoints"}
 
 
 class Setting(NamedTuple):
@@ -34,13 +31,13 @@ class AxisParser(flags.ArgumentParser):
     """A value of --vary: `NAME=V1,V2` → a `Setting` for each value, once.
 
     The values of a flag that is a list itself have + for its commas, as in
-    `augment=mirror,mirror+shift,`: the last one of these is the empty list.
+    `augment=mirror,mirror+shift,`: the last of these is the empty list.
     """
 
     def __init__(self, names: Collection[str]) -> None:
-        """`names`: of the trainer's flags."""
+        """`names`: of the flags that may vary."""
         super().__init__()
-        self._names = [name for name in names if name not in _NOT_VARIED]
+        self._names = names
 
     def parse(self, argument: str) -> list[Setting]:
         name, equals, values = argument.partition("=")
@@ -56,7 +53,7 @@ class AxisParser(flags.ArgumentParser):
 
 
 def check_axes(axes: Sequence[Sequence[Setting]]) -> None:
-    """Raises UserError for a flag that is varied twice, or given and varied."""
+    """Raise UserError for a flag that is varied twice, or given and varied."""
     names = [axis[0].flag for axis in axes]
     for name in names:
         if names.count(name) > 1:
@@ -66,19 +63,19 @@ def check_axes(axes: Sequence[Sequence[Setting]]) -> None:
 
 
 def combinations(axes: Sequence[Sequence[Setting]]) -> list[Settings]:
-    """Every combination of a setting of each axis; without axes a single empty one."""
+    """Return every combination of a setting of each axis; without axes a single empty one."""
     return list(itertools.product(*axes))
 
 
 def run_name(experiment: str, settings: Settings, seed: int | None = None) -> str:
-    """The name of a run's directory; `seed` where seeds vary."""
+    """Return the name of a run's directory; `seed` if seeds vary."""
     varied = [f"{setting.flag}={setting.label}" for setting in settings]
     return "-".join((experiment, *varied, *([] if seed is None else [f"seed={seed}"])))
 
 
 @contextlib.contextmanager
 def flags_set(values: Mapping[str, str]) -> Iterator[None]:
-    """Inside, these flags are as if they had been given."""
+    """Set flags inside as if they had been given."""
     changed = [flags.FLAGS[name] for name in values]
     before = [(flag, flag.value, flag.present) for flag in changed]
     try:
@@ -101,7 +98,7 @@ def _read_axis(flag: flags.Flag, texts: Sequence[str]) -> list[Setting]:
 
 
 def _read_value(flag: flags.Flag, text: str) -> str:
-    """The value as the flag writes it: 1e-3 and 0.001 are the same."""
+    """Return the value as the flag writes it: 1e-3 and 0.001 are the same."""
     is_list = isinstance(flag.parser, flags.ListParser)
     try:
         value = flag.parser.parse(text.replace("+", ",") if is_list else text)
@@ -113,11 +110,9 @@ def _read_value(flag: flags.Flag, text: str) -> str:
 
 
 def _label(value: str, is_whole: bool = False) -> str:
-    """A name for files; without commas, since lists of paths have them between.
+    """Return a name for files, without commas, since lists of paths have them between.
 
-    Args:
-      value: of which a path is the last part, unless `is_whole`.
-      is_whole: whether all of a path is to be in it.
+    `is_whole`: whether to keep a path as a whole, not its last part only.
     """
     items = [item.rstrip("/") for item in value.split(",") if item]
     names = [item if is_whole else os.path.basename(item) for item in items]

@@ -1,4 +1,4 @@
-"""The table of a sweep: what each run costs and achieves, the study's own figures beside it."""
+"""Table of a sweep: costs and scores of each run, beside the study's own."""
 
 import csv
 import dataclasses
@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from pipeline.cli import align
 from trainer.models import costs, study
 from trainer.models.experiments import Experiment
 from trainer.runs import run_directory
@@ -33,7 +34,7 @@ _NOTE_WIDTH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How far a run is. It may have no finished epoch, or not even a directory."""
+    """Progress of a run. It may have no finished epoch, or not even a directory."""
 
     experiment: Experiment
     status: str  # "finished", "unfinished" or "failed"
@@ -45,18 +46,18 @@ class Result:
 
 
 class Scores(NamedTuple):
-    """Validation accuracies; None where there is no epoch."""
+    """Validation accuracies; None without an epoch."""
 
     best: float | None
     final: float | None
 
 
 def table(results: Sequence[Result], num_classes: int) -> str:
-    """The results as lines of text, with what one has to know of them below.
+    """Format the results as lines of text, with notes below.
 
     A line is an experiment with its settings of --vary; its accuracies are the mean and the
-    standard deviation of the seeds. Where there is more than experiments, the models come first,
-    in a table of their own.
+    standard deviation of the seeds. If more than the experiment varies, the models come first, in a
+    table of their own.
     """
     by_seeds = _by_seeds(results)
     varied = _varied_flags(results)
@@ -80,10 +81,10 @@ def table(results: Sequence[Result], num_classes: int) -> str:
 
 
 def to_csv(results: Sequence[Result], num_classes: int) -> str:
-    """The runs as a CSV file's text, with a line of names first; accuracies from 0 to 1."""
+    """Format the runs as CSV, with a line of names first; accuracies from 0 to 1."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    # --epochs may vary, too, which is how many there are to be.
+    # --epochs may vary, too; the column epochs counts the finished ones.
     varied = [f"vary_{flag}" if flag in _CSV else flag for flag in _varied_flags(results)]
     writer.writerow(("experiment", *varied, "seed", *_CSV))
     for result in results:
@@ -111,7 +112,7 @@ def to_csv(results: Sequence[Result], num_classes: int) -> str:
 
 
 def training_speed(run_dir: str) -> float | None:
-    """The images a second over all epochs' training, from metrics.jsonl; None if it has none."""
+    """Return images/s over the training of all epochs, from metrics.jsonl; None without any."""
     try:
         with open(os.path.join(run_dir, run_directory.METRICS), encoding="utf-8") as file:
             metrics = [json.loads(line) for line in file]
@@ -122,7 +123,7 @@ def training_speed(run_dir: str) -> float | None:
 
 
 def _by_seeds(results: Sequence[Result]) -> list[list[Result]]:
-    """The runs that differ in their seed alone, in the order of their first ones."""
+    """Group the runs that differ in their seed alone, in the order of their first ones."""
     found: dict[tuple[str, Settings], list[Result]] = {}
     for result in results:
         found.setdefault((result.experiment.name, result.settings), []).append(result)
@@ -134,7 +135,7 @@ def _varied_flags(results: Sequence[Result]) -> list[str]:
 
 
 def _models(configurations: Sequence[Result]) -> dict[str, Experiment]:
-    """By name; if a setting, as of --batch_norm, changes an experiment's model, with that."""
+    """Map names to models; a setting that changes the model, as of --batch_norm, is in the name."""
 
     def changes_model(of: Result, flag: str) -> bool:
         others = [setting for setting in of.settings if setting.flag != flag]
@@ -189,31 +190,25 @@ def _score_cells(runs: Sequence[Result]) -> tuple[str, ...]:
 def _aligned(
     rows: Sequence[Sequence[str]], words: int, first_score: int | None = None
 ) -> list[str]:
-    """Lines, with another one above.
+    """Align rows as lines, with another one above.
 
     Args:
       rows: the headers first.
-      words: how many columns, the first ones, go to the left; the others are numbers.
+      words: number of columns of words, which come first; the others are numbers.
       first_score: the first column of _SCORE_HEADERS, whose accuracies have headers above.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    alignment = "<" * words + ">" * (len(widths) - words)
     over = ""
     if first_score is not None:
         for column, header in _OVER_SCORES.items():
             start = sum(width + 2 for width in widths[: first_score + column])
             over = f"{over:<{start}}{header}"
-    lines = [
-        "  ".join(
-            f"{cell:<{width}}" if column < words else f"{cell:>{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [over, *lines]
+    return [over, *align(rows, alignment)]
 
 
 def _epochs(runs: Sequence[Result]) -> str:
-    """How many are finished: 12, 9-12 where seeds stopped early, 0-3/12 where more are to come."""
+    """Format finished epochs: 12, 9-12 if seeds stopped early, 0-3/12 if some are unfinished."""
     low, high = (bound(run.state.epoch for run in runs) for bound in (min, max))
     text = str(low) if low == high else f"{low}-{high}"
     if all(run.status == "finished" for run in runs):
@@ -222,7 +217,7 @@ def _epochs(runs: Sequence[Result]) -> str:
 
 
 def _mean(accuracies: Iterable[float | None]) -> str:
-    """With the standard deviation (n - 1) where there are several."""
+    """Format the mean, with the standard deviation (n - 1) of several."""
     values = [accuracy for accuracy in accuracies if accuracy is not None]
     if not values:
         return "-"
@@ -255,7 +250,7 @@ def _notes(results: Sequence[Result], num_classes: int) -> list[str]:
 
 
 def _seed_notes(results: Sequence[Result]) -> list[str]:
-    """What the accuracies of several seeds are, and which runs they lack."""
+    """Explain the accuracies of several seeds, and list the runs that are not in them."""
     seeds = sorted({result.seed for result in results})
     if len(seeds) == 1:
         return []
@@ -287,6 +282,6 @@ def _study_scores(experiment: Experiment) -> Scores:
 
 
 def _short(count: int) -> str:
-    """With three digits: 1.20 G, 19.4 M, 918 M."""
+    """Format with three digits: 1.20 G, 19.4 M, 918 M."""
     value, unit = (count / 1e9, "G") if count >= 1e9 else (count / 1e6, "M")
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"

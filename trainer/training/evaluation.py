@@ -1,4 +1,4 @@
-"""A model over a whole split, every example once."""
+"""Evaluation of a model on a whole split, every example once."""
 
 import math
 import os
@@ -10,13 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cli import RunError, UserError, is_remote
-from pipeline.dataset.manifests import Manifest
 from trainer.data.input_pipeline import Batch, Examples, evaluation_batches, evaluation_order
 from trainer.data.verified_data import VerifiedData
-from trainer.hardware.replicas import Share
+from trainer.hardware.replicas import whole_batch
 from trainer.runs import run_directory
 from trainer.runs.predictions import Predictions
-from trainer.runs.saved_runs import load_run
+from trainer.training.checkpoints import load_run
 from trainer.training.memory import out_of_memory
 from trainer.training.metrics import Metrics
 from trainer.training.steps import EvaluationStep, make_evaluation_step
@@ -25,7 +24,7 @@ from trainer.training.steps import EvaluationStep, make_evaluation_step
 def evaluate(
     step: EvaluationStep, batches: Iterable[Batch], labels: tuple[str, ...]
 ) -> tuple[dict[str, Any], Predictions]:
-    """The metrics of `Metrics.result` over all examples of `batches`, and the answers to each.
+    """Return the metrics of `Metrics.result` over all examples of `batches`, and the predictions.
 
     Raises:
       RunError: a logit is not finite.
@@ -33,9 +32,9 @@ def evaluate(
     metrics = Metrics(len(labels))
     predictions = []
     for batch in batches:
-        logits, of_batch = (value.numpy() for value in step(batch))
-        metrics.add(logits, of_batch)
-        predictions.append(Predictions.from_logits(logits, of_batch))
+        logits, classes = (value.numpy() for value in step(batch))
+        metrics.add(logits, classes)
+        predictions.append(Predictions.from_logits(logits, classes))
     result = metrics.result(labels)
     if not math.isfinite(result["loss"]):
         raise RunError(f"the loss of the evaluation is {result['loss']}")
@@ -43,11 +42,11 @@ def evaluate(
 
 
 class Categories(NamedTuple):
-    """Which categories are evaluated: the only ones that can be the answer, or are drawn."""
+    """Categories to evaluate: only their drawings count, and only they are predicted."""
 
     labels: tuple[str, ...]
-    logits: np.ndarray  # [labels] int64, where in the logits of the run's model each stands
-    classes: np.ndarray  # [labels of the data set] int64, which each is, -1 for those left out
+    logits: np.ndarray  # [labels] int64, the index of each among the logits of the run's model
+    classes: np.ndarray  # [labels of the data set] int64, the index of each in `labels`, or -1
 
 
 def evaluate_run(
@@ -61,21 +60,21 @@ def evaluate_run(
     mirror: bool = False,
     raw_weights: bool = False,
 ) -> tuple[dict[str, Any], Predictions]:
-    """Evaluates a checkpoint of a run on a split, in the run's precision.
+    """Evaluate a checkpoint of a run on a split, in the run's precision.
 
     Args:
       run_dir: the run directory.
       dataset: its labels may be a part of the run's, in any order.
       split: of the data set.
-      checkpoint: "best" or "last".
+      checkpoint: "best", "last" or the number of an epoch.
       batch_size: drawings at once.
       labels: the categories to evaluate, as if the model knew no others; None: all of the run.
-      mirror: whether to take the mean of the probabilities of a drawing and of its mirror image.
+      mirror: whether to average the probabilities of a drawing and of its mirror image.
       raw_weights: whether to add, as "raw", the scores of the weights beside their average.
 
     Returns:
-      what trainer.evaluate writes as JSON, and the predictions for the split's drawings of the
-      categories, in the order of the files; the classes of both are places among its "labels".
+      The content of trainer.evaluate's JSON file, and the predictions for the split's drawings of
+      the categories, in the order of the files; the classes of both are indices in its "labels".
 
     Raises:
       UserError: the run has no checkpoint, or no average beside the raw weights; the data set
@@ -85,24 +84,24 @@ def evaluate_run(
     data = VerifiedData(dataset, [split])
     manifest = data.manifest
     config = run_directory.read_config(run_dir)
-    categories = choose_categories(run_dir, config["labels"], dataset, manifest, labels)
-    _check_drawings(dataset, manifest, split, categories)
-    run = load_run(
-        run_dir, checkpoint, run_directory.latest(config, "precision"), with_raw=raw_weights
-    )
+    categories = choose_categories(run_dir, config["labels"], data, labels)
+    counts = manifest.splits[split].class_counts
+    if not sum(counts[label] for label in manifest.labels if label in categories.labels):
+        raise UserError(f"{dataset}: no drawings of these categories in its {split} split")
+    precision = run_directory.latest(config, "precision")
+    run = load_run(run_dir, checkpoint, precision, with_raw=raw_weights)
     data.start(run_directory.read_seen(run_dir))
 
     def evaluate_model(model: keras.Model) -> tuple[dict[str, Any], Predictions]:
-        step = make_evaluation_step(
-            tf.distribute.get_strategy(), adapt_model(model, categories, mirror)
-        )
-        places: list[np.ndarray] = []
+        adapted = adapt_model(model, categories, mirror)
+        step = make_evaluation_step(tf.distribute.get_strategy(), adapted)
+        positions: list[np.ndarray] = []
         with data.reading(), out_of_memory(batch_size):
-            batches = evaluation_batches(dataset, manifest, split, batch_size)
+            batches = evaluation_batches(data, split, batch_size)
             order = evaluation_order(manifest.splits[split], batch_size)
-            selected = select_drawings(batches, order, categories, batch_size, places)
+            selected = select_drawings(batches, order, categories, batch_size, positions)
             scores, predictions = evaluate(step, selected, categories.labels)
-        return scores, predictions.at(np.concatenate(places))
+        return scores, predictions.at(np.concatenate(positions))
 
     scores, predictions = evaluate_model(run.model)
     raw = {}
@@ -126,42 +125,39 @@ def evaluate_run(
 
 
 def choose_categories(
-    run_dir: str,
-    run_labels: Sequence[str],
-    dataset: str,
-    manifest: Manifest,
-    labels: Sequence[str] | None,
+    run_dir: str, run_labels: Sequence[str], data: VerifiedData, labels: Sequence[str] | None
 ) -> Categories:
-    """The categories `labels`, or all of the run, found by name in the run and in the data set.
+    """Find `labels`, or all labels of the run, by name in the run and in the data set.
 
     Raises:
       UserError: one of `labels` is not in both, or, without them, the data set has one that the run
         does not know.
     """
+    known = data.manifest.labels
     for label in labels or ():
-        for owner, there in ((run_dir, run_labels), (dataset, manifest.labels)):
+        for owner, there in ((run_dir, run_labels), (data.directory, known)):
             if label not in there:
                 raise UserError(f"--labels: {label!r} is no category of {owner}")
-    if labels is None and (unknown := [each for each in manifest.labels if each not in run_labels]):
+    if labels is None and (unknown := [each for each in known if each not in run_labels]):
         more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
         raise UserError(
-            f"{dataset}: {', '.join(map(repr, unknown[:3]))}{more} are not among the labels of "
-            f"{run_dir}; --labels=FILE can leave them out"
+            f"{data.directory}: {', '.join(map(repr, unknown[:3]))}{more} are not among the labels "
+            f"of {run_dir}; --labels=FILE can leave them out"
         )
     chosen = tuple(run_labels if labels is None else labels)
-    places = {label: index for index, label in enumerate(chosen)}
+    indices = {label: index for index, label in enumerate(chosen)}
     return Categories(
         chosen,
         np.array([run_labels.index(label) for label in chosen], np.int64),
-        np.array([places.get(label, -1) for label in manifest.labels], np.int64),
+        np.array([indices.get(label, -1) for label in known], np.int64),
     )
 
 
 def adapt_model(model: keras.Model, categories: Categories, mirror: bool) -> keras.Model:
-    """A model of the categories alone, weights shared; `mirror`: see `evaluate_run`.
+    """Restrict a model to the categories, weights shared; `mirror`: see `evaluate_run`.
 
-    The mean of two softmax is given as its logarithm: of such logits the softmax is that mean. It
-    is formed from log-probabilities, so that it is finite where the probabilities underflow.
+    The mean of two softmax is returned as its logarithm: the softmax of such logits is that mean.
+    It is computed from log-probabilities, so that it is finite where the probabilities underflow.
 
     Returns:
       [B, 85, 85, 1] → [B, categories] float32 logits; the model itself if there is nothing to do.
@@ -189,19 +185,19 @@ def select_drawings(
     order: np.ndarray,
     categories: Categories,
     batch_size: int,
-    places: list[np.ndarray],
+    positions: list[np.ndarray],
 ) -> Iterator[Batch]:
-    """The drawings of the categories alone, as `Batch`es of one host, with their classes there.
+    """Yield the drawings of the categories, as `Batch`es of one host, with their indices there.
 
     Args:
       batches: of all drawings.
-      order: their places in the files, [N] int64.
-      categories: that are evaluated.
+      order: their positions in the files, [N] int64.
+      categories: to evaluate.
       batch_size: of what is selected.
-      places: to which those of the selected drawings are added.
+      positions: to which those of the selected drawings are appended.
     """
     if np.array_equal(categories.classes, np.arange(len(categories.classes))):
-        places.append(order)
+        positions.append(order)
         yield from batches
         return
     classes = tf.constant(categories.classes)
@@ -214,12 +210,5 @@ def select_drawings(
         .batch(batch_size)
     )
     for examples, of_batch in selected:
-        places.append(of_batch.numpy())
-        count = tf.size(examples.labels)
-        yield Batch(examples, Share(tf.constant(0), count, count))
-
-
-def _check_drawings(dataset: str, manifest: Manifest, split: str, categories: Categories) -> None:
-    counts = manifest.splits[split].class_counts
-    if not sum(counts[label] for label in manifest.labels if label in categories.labels):
-        raise UserError(f"{dataset}: no drawings of these categories in its {split} split")
+        positions.append(of_batch.numpy())
+        yield Batch(examples, whole_batch(tf.size(examples.labels)))

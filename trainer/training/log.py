@@ -1,56 +1,146 @@
-"""What a run tells on its way: lines on the screen, metrics.jsonl and TensorBoard."""
+"""Log of a run: sums over steps, lines on the screen, metrics.jsonl, TensorBoard, profile."""
 
+import contextlib
+import math
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from pipeline.cli import RunError
 from pipeline.dataset.manifests import Manifest
 from trainer.config import TrainConfig
 from trainer.models import costs
 from trainer.runs import run_directory
-from trainer.runs.initial_weights import InitialWeights
-from trainer.runs.sessions import Session
 from trainer.runs.state import State, Totals
+from trainer.training.optimizer import MAX_SKIPPED_IN_A_ROW
+from trainer.training.session import Session
+from trainer.training.steps import StepResult
+
+PROFILE_START = 10  # steps, in which TensorFlow still traces, allocates and fills its queues
+PROFILE_STEPS = 10
 
 
-class Report:
-    """Reports of one run."""
+class Meter:
+    """Sums over the steps of an epoch, and over those since the last line of the log.
 
-    def __init__(self, config: TrainConfig, manifest: Manifest) -> None:
-        self._config = config
-        self._manifest = manifest
-        self._steps_per_epoch = config.steps_per_epoch(manifest.splits["train"].records)
-        directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
-        self._events = tf.summary.create_file_writer(directory)
+    Results stay on their device until they are collected: asking for a value after every step
+    would make a GPU wait for Python. Losses are added one by one, so an epoch's sum does not depend
+    on when that happens.
+    """
 
-    def start(
-        self,
-        parameters: int,
-        session: Session,
-        changes: Sequence[str],
-        state: State,
-        weights: InitialWeights | None,
-    ) -> None:
-        """What is trained on what.
+    def __init__(self, step: int, epoch: Totals) -> None:
+        """Start the clock.
 
         Args:
-          parameters: of the model.
-          session: with which hardware.
-          changes: since the last session, see `trainer.runs.sessions.changes`.
-          state: from where it goes on.
-          weights: that others have trained.
+          step: the number of steps that the run has finished.
+          epoch: the sums over those of this epoch.
         """
+        self.step = step
+        self.epoch = epoch
+        self.learning_rate = math.nan  # of the last collected step
+        self.interval = Totals()
+        self._results: list[StepResult] = []
+        self._input_wait_seconds = 0.0
+        self._collected = self._interval_start = time.perf_counter()
+
+    def add(self, result: StepResult, input_wait_seconds: float) -> None:
+        """Add a step."""
+        self.step += 1
+        self._results.append(result)
+        self._input_wait_seconds += input_wait_seconds
+
+    @property
+    def interval_seconds(self) -> float:
+        """Return the time since the interval began."""
+        return time.perf_counter() - self._interval_start
+
+    def collect(self) -> None:
+        """Add the steps so far to `epoch` and `interval`.
+
+        Raises:
+          RunError: a loss is not finite, or float16's gradients overflow in every step.
+        """
+        first_step = self.step - len(self._results) + 1
+        steps = [
+            self._totals(step, result) for step, result in enumerate(self._results, first_step)
+        ]
+        now = time.perf_counter()
+        seconds, self._collected = now - self._collected, now
+        steps.append(Totals(seconds=seconds, input_wait_seconds=self._input_wait_seconds))
+        for totals in steps:
+            self.epoch += totals
+            self.interval += totals
+        self._results = []
+        self._input_wait_seconds = 0.0
+
+    def _totals(self, step: int, result: StepResult) -> Totals:
+        loss, examples = float(result.loss), int(result.examples)
+        skipped = int(result.skipped_in_a_row)
+        if not math.isfinite(loss):
+            raise RunError(f"step {step}: the loss is {loss}; a lower --learning_rate may help")
+        if skipped > MAX_SKIPPED_IN_A_ROW:
+            raise RunError(
+                f"step {step}: the gradients of --precision=mixed_float16 overflowed in {skipped} "
+                "steps in a row, which were skipped; a lower --learning_rate may help, or "
+                "--precision=float32"
+            )
+        # The shortest decimal of this float32: 0.001, not 0.0010000000474974513.
+        self.learning_rate = float(str(result.learning_rate.numpy()))
+        return Totals(
+            loss * examples, int(result.correct), examples, skipped_steps=int(skipped > 0)
+        )
+
+    def exclude(self, seconds: float) -> None:
+        """Subtract a pause that just ended, such as for a checkpoint."""
+        self._collected += seconds
+
+    def end_interval(self) -> Totals:
+        """Collect, and return the sums since the last call."""
+        self.collect()
+        interval, self.interval = self.interval, Totals()
+        self._interval_start = time.perf_counter()
+        return interval
+
+
+class Log:
+    """Log of one run; silent on every host but the first."""
+
+    def __init__(self, config: TrainConfig, manifest: Manifest, is_silent: bool = False) -> None:
+        self._config = config
+        self._manifest = manifest
+        self._is_silent = is_silent
+        self._steps_per_epoch = config.steps_per_epoch(manifest.splits["train"].records)
+        if not is_silent:
+            directory = os.path.join(config.run_dir, run_directory.TENSORBOARD)
+            self._events = tf.summary.create_file_writer(directory)
+
+    def start(self, session: Session, changes: Sequence[str], state: State, source: str) -> None:
+        """Print what is trained on what.
+
+        Args:
+          session: the hardware.
+          changes: since the last session, see `trainer.training.session.changes`.
+          state: to resume from.
+          source: of weights that another run has trained; empty if there is none.
+        """
+        if self._is_silent:
+            return
         config, splits, labels = self._config, self._manifest.splits, self._manifest.labels
         where = ", ".join(session.device_names)
         if session.hosts > 1:
             where += f" of each of {session.hosts} hosts"
+        architecture, classes = config.experiment.architecture, len(labels)
+        parameters = f"{costs.total(costs.stages(architecture, classes)).parameters:,} parameters"
+        if config.freeze:
+            trained = costs.trained_parameters(architecture, classes, config.freeze)
+            parameters += f", {trained:,} of them trained"
         print(
-            f"experiment  {config.experiment.name} ({config.experiment.change}), "
-            f"{parameters:,} parameters{self._trained()}\n"
-            + (f"starts from {weights.tell(labels)}\n" if weights else "")
-            + f"data set    {config.dataset}: {len(labels)} classes, "
+            f"experiment  {config.experiment.name} ({config.experiment.change}), {parameters}\n"
+            + (f"starts from {source}\n" if source else "")
+            + f"data set    {config.dataset}: {classes} classes, "
             f"{splits['train'].records:,} training and "
             f"{splits['validation'].records:,} validation drawings\n"
             f"training    {config.epochs} epochs of {self._steps_per_epoch:,} steps, "
@@ -63,19 +153,16 @@ class Report:
             flush=True,
         )
 
-    def _trained(self) -> str:
-        """How many of the parameters are trained, where --freeze leaves some out."""
-        freeze, architecture = self._config.freeze, self._config.experiment.architecture
-        if not freeze:
-            return ""
-        trained = costs.trained_parameters(architecture, len(self._manifest.labels), freeze)
-        return f", {trained:,} of them trained"
-
     def interval(self, epoch: int, step: int, totals: Totals, learning_rate: float) -> None:
-        """Some steps of an epoch; `step` is the last of them, counted over all epochs, and
-        `learning_rate` that of this one.
+        """Log some steps of an epoch.
+
+        Args:
+          epoch: from 1.
+          step: the last of them, counted over all epochs.
+          totals: of these steps.
+          learning_rate: of the last one.
         """
-        if not totals.examples:  # a checkpoint has just ended an interval
+        if self._is_silent or not totals.examples:  # a checkpoint has just ended an interval
             return
         metrics = _training_metrics(totals) | {"learning_rate": learning_rate}
         self._write("step", epoch, step, metrics)
@@ -93,7 +180,9 @@ class Report:
         )
 
     def epoch(self, state: State, trained: Totals) -> None:
-        """A finished epoch with its validation."""
+        """Log a finished epoch with its validation."""
+        if self._is_silent:
+            return
         metrics = {key: values[-1] for key, values in state.history.items()}
         self._write("epoch", state.epoch, state.step, _training_metrics(trained) | metrics)
         self._events.flush()
@@ -113,22 +202,6 @@ class Report:
                 tf.summary.scalar(f"{kind}/{name}", value)
 
 
-class NoReport(Report):
-    """Of a host that is not the first: says and writes nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def start(self, *_: Any) -> None:
-        pass
-
-    def interval(self, *_: Any) -> None:
-        pass
-
-    def epoch(self, *_: Any) -> None:
-        pass
-
-
 def _training_metrics(totals: Totals) -> dict[str, float]:
     skipped = {"skipped_steps": totals.skipped_steps} if totals.skipped_steps else {}
     return skipped | {
@@ -137,3 +210,28 @@ def _training_metrics(totals: Totals) -> dict[str, float]:
         "images_per_second": totals.images_per_second,
         "input_wait_share": totals.input_wait_share,
     }
+
+
+@contextlib.contextmanager
+def profiled(directory: str) -> Iterator[Callable[[], None]]:
+    """Write a TensorBoard profile of steps 11 to 20, or of those there are from the 11th on.
+
+    Yields:
+      A function to call after every step.
+    """
+    steps = 0
+
+    def after_step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == PROFILE_START:
+            tf.profiler.experimental.start(directory)
+        elif steps == PROFILE_START + PROFILE_STEPS:
+            tf.profiler.experimental.stop()
+            print(f"profile of {PROFILE_STEPS} steps in {directory}", flush=True)
+
+    try:
+        yield after_step
+    finally:
+        if PROFILE_START <= steps < PROFILE_START + PROFILE_STEPS:
+            tf.profiler.experimental.stop()

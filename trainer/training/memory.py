@@ -1,4 +1,4 @@
-"""One line for a batch that does not fit into memory. Imports no TensorFlow: LiteRT needs none."""
+"""Out of memory as one line. Imports no TensorFlow: LiteRT needs none."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pipeline.cli import RunError
 from trainer.runs import run_directory
 
-# TensorFlow's file systems raise the same error for these.
+# TensorFlow's file systems raise the error of memory for these, too.
 _OF_FILES = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)]
 
 
@@ -18,12 +18,12 @@ _OF_FILES = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EM
 def out_of_memory(
     batch_size: int, *, devices: int = 1, run_dir: str | None = None, is_flag: bool = True
 ) -> Iterator[None]:
-    """Says what does not fit, and what to try.
+    """Turn errors of memory into one line with the batch size to try.
 
     Args:
       batch_size: drawings at once, over all devices together.
       devices: that share a batch.
-      run_dir: of the run that trains; of another batch size it is another run.
+      run_dir: of the run that trains; another batch size makes another run.
       is_flag: whether --batch_size chooses the batch size.
 
     Raises:
@@ -37,19 +37,19 @@ def out_of_memory(
             raise RunError(f"{(file[1] or '').replace('; ', ': ')}{file[2]}") from None
         batch = f"--batch_size={batch_size}" if is_flag else f"{batch_size} drawings at once"
         among = f" on {devices} devices" if devices > 1 else ""
-        advice = _advice(batch_size, run_dir) if is_flag else "let other programs leave more of it"
+        advice = _advice(batch_size, run_dir) if is_flag else "close other programs"
         raise RunError(f"out of memory{_place(text)} with {batch}{among}; {advice}") from None
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What is raised where memory runs out."""
+    """Return the exceptions of memory that runs out."""
     if tensorflow := sys.modules.get("tensorflow"):
         return (MemoryError, tensorflow.errors.ResourceExhaustedError)
     return (MemoryError,)
 
 
 def _place(text: str) -> str:
-    """From a message of TensorFlow: which device's memory, and for what there is no room."""
+    """Extract from TensorFlow's message the device and the tensor that does not fit."""
     place = ""
     if device := re.search(r"device:(\w+:\d+) by allocator", text):
         place += f" on {device[1]}"
@@ -60,8 +60,8 @@ def _place(text: str) -> str:
 
 def _advice(batch_size: int, run_dir: str | None) -> str:
     if batch_size == 1:
-        return "there is no smaller one"
+        return "no smaller batch is possible"
     advice = f"try --batch_size={batch_size // 2}"
     if run_dir and run_directory.read_state(run_dir).newest:
-        advice += " in another --run_dir, since it makes another run of it"
+        advice += " in another --run_dir, since the batch size is part of a run's identity"
     return advice

@@ -8,7 +8,7 @@ import numpy as np
 class Metrics:
     """Loss, top-1, top-3, MAP@3 and the confusion matrix of any number of examples.
 
-    The rank of an example is its true class's place among the logits, from 1. Of equal logits the
+    The rank of an example is that of its true class among the logits, from 1. Of equal logits the
     one with the lower class index comes first, as in `numpy.argmax`. MAP@3 is the mean of 1/rank,
     0 beyond rank 3 (mean average precision with one right answer, as in the Kaggle competition
     "Quick, Draw! Doodle Recognition").
@@ -20,7 +20,7 @@ class Metrics:
         self._loss_sum = 0.0
 
     def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Adds examples: [B, classes] float logits and [B] class indices."""
+        """Add examples: [B, classes] float logits and [B] class indices."""
         logits = logits.astype(np.float64)
         rows = np.arange(len(labels))
         true_logits = logits[rows, labels][:, np.newaxis]  # [B, 1]
@@ -34,9 +34,9 @@ class Metrics:
         np.add.at(self.confusion, (labels, logits.argmax(axis=1)), 1)
 
     def result(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """As evaluation.json holds it; `labels` are the classes' names. At least one example."""
+        """Return the content of evaluation.json, of at least one example, for classes `labels`."""
         examples = int(self.confusion.sum())
-        within = np.cumsum(self._rank_counts)  # how many have at most this rank
+        within = np.cumsum(self._rank_counts)  # examples of at most this rank
         reciprocals = [1, 1 / 2, 1 / 3]
         return {
             "examples": examples,
@@ -57,14 +57,14 @@ class Metrics:
                 "label": label,
                 "examples": examples[index],
                 "correct": correct[index],
-                "precision": _share(correct[index], predicted[index]),
-                "recall": _share(correct[index], examples[index]),  # the class's accuracy
-                "f1": _share(2 * correct[index], examples[index] + predicted[index]),
+                "precision": _ratio(correct[index], predicted[index]),
+                "recall": _ratio(correct[index], examples[index]),  # the class's accuracy
+                "f1": _ratio(2 * correct[index], examples[index] + predicted[index]),
             }
             for index, label in enumerate(labels)
         ]
 
 
-def _share(part: int, whole: int) -> float | None:
-    """None where the share is of nothing."""
+def _ratio(part: int, whole: int) -> float | None:
+    """Divide; None if the denominator is zero."""
     return part / whole if whole else None

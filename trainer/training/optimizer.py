@@ -1,4 +1,4 @@
-"""Adam or AdamW, the learning rate over the steps, clipping, and the average of the weights."""
+"""Adam or AdamW, the learning rate over the steps, clipping, loss scaling and averaged weights."""
 
 import contextlib
 import dataclasses
@@ -11,14 +11,21 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig
 
+INITIAL_SCALE = 2.0**15
+SMALLEST_SCALE, LARGEST_SCALE = 1.0, 2.0**24
+GROWTH_STEPS = 2000  # without an overflow, after which the loss scale doubles
+# From the largest scale to the smallest it takes 24 skipped steps; a run that skips more than this
+# many in a row learns nothing at the smallest scale either.
+MAX_SKIPPED_IN_A_ROW = 40
+
 
 def make_optimizer(config: TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer:
-    """The optimizer of a run, built for the model's variables; call it in the strategy's scope.
+    """Build the optimizer of a run for the model's variables; call it in the strategy's scope.
 
-    Its learning rate is a plain number: the training step sets it where there is a schedule.
+    Its learning rate is a plain number, which the training step sets if there is a schedule.
 
-    Weight decay (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019) leaves biases
-    and the scales and offsets of batch normalisation alone, as is usual: only kernels decay.
+    Weight decay (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019) applies to
+    kernels only, as is usual, not to biases or the scales and offsets of batch normalisation.
     """
     rate = config.learning_rate
     if config.weight_decay:
@@ -32,24 +39,13 @@ def make_optimizer(config: TrainConfig, model: keras.Model) -> keras.optimizers.
     return optimizer
 
 
-def make_schedule(config: TrainConfig, training_drawings: int) -> "Schedule | None":
-    """None for a learning rate that never changes."""
-    steps_per_epoch = config.steps_per_epoch(training_drawings)
-    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
-    is_cosine = config.learning_rate_schedule == "cosine"
-    if not warmup_steps and not is_cosine:
-        return None
-    decay_steps = config.epochs * steps_per_epoch - warmup_steps if is_cosine else 0
-    return Schedule(config.learning_rate, warmup_steps, decay_steps)
-
-
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """Linear growth over `warmup_steps`, then the peak, or half a cosine down to 0.
 
     The cosine is that of Loshchilov and Hutter, SGDR, 2017, equation 5, without restarts. Keras'
-    CosineDecay gives the same without a warm-up; its own warm-up begins with a step at a learning
-    rate of 0 (or, shifted by a step, ends the cosine with one), and cannot go without a cosine.
+    CosineDecay has another warm-up: it starts with a step at a learning rate of 0, or, shifted by a
+    step, ends the cosine with one, and it requires a cosine.
     """
 
     peak: float
@@ -57,7 +53,7 @@ class Schedule:
     decay_steps: int  # the length of the cosine; 0 for none
 
     def __call__(self, number: Any) -> tf.Tensor:
-        """The learning rate of a step, float32; `number`: of the step, from 1 over all epochs."""
+        """Return the learning rate of a step, float32; `number`: from 1 over all epochs."""
         step = tf.cast(number - 1, tf.float32)
         rate = tf.constant(self.peak, tf.float32)
         if self.decay_steps:
@@ -68,11 +64,22 @@ class Schedule:
         return rate
 
 
+def make_schedule(config: TrainConfig, training_drawings: int) -> Schedule | None:
+    """Return the schedule of a run; None for a constant learning rate."""
+    steps_per_epoch = config.steps_per_epoch(training_drawings)
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    is_cosine = config.learning_rate_schedule == "cosine"
+    if not warmup_steps and not is_cosine:
+        return None
+    decay_steps = config.epochs * steps_per_epoch - warmup_steps if is_cosine else 0
+    return Schedule(config.learning_rate, warmup_steps, decay_steps)
+
+
 def clip(gradients: Sequence[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:
-    """Scales one replica's gradients so that the norm of their sum over the replicas is at most
+    """Scale a replica's gradients so that the norm of their sum over the replicas is at most
     `clip_norm` (Pascanu et al., On the difficulty of training recurrent neural networks, 2013).
 
-    Keras' own `global_clipnorm` looks at each replica's gradients by themselves.
+    Keras' own `global_clipnorm` clips each replica's gradients by themselves.
     """
     context = tf.distribute.get_replica_context()
     norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
@@ -80,34 +87,58 @@ def clip(gradients: Sequence[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:
     return [gradient * factor for gradient in gradients]
 
 
+class LossScale:
+    """Factor on the loss that keeps small gradients from vanishing in float16.
+
+    A step whose gradients overflow is skipped and halves the factor; `GROWTH_STEPS` good ones
+    double it, within bounds (Micikevicius et al., Mixed Precision Training, 2018, section 3.2).
+    """
+
+    def __init__(self) -> None:
+        self.scale = tf.Variable(INITIAL_SCALE, trainable=False, name="loss_scale")
+        self.good_steps = tf.Variable(0, trainable=False, name="loss_scale_good_steps")
+        self.skipped_in_a_row = tf.Variable(0, trainable=False, name="loss_scale_skipped_in_a_row")
+        self.variables = [self.scale, self.good_steps, self.skipped_in_a_row]
+
+    def update(self, finite: tf.Tensor) -> None:
+        """Update after a step; `finite`: whether all of its gradients are, a boolean scalar."""
+        good_steps = tf.where(finite, self.good_steps + 1, 0)
+        grows = good_steps == GROWTH_STEPS
+        factor = tf.where(finite, tf.where(grows, 2.0, 1.0), 0.5)
+        scale = tf.clip_by_value(self.scale * factor, SMALLEST_SCALE, LARGEST_SCALE)
+        self.scale.assign(scale)
+        self.good_steps.assign(tf.where(grows, 0, good_steps))
+        self.skipped_in_a_row.assign(tf.where(finite, 0, self.skipped_in_a_row + 1))
+
+
 def averaged_weights(model: keras.Model) -> list[tf.Variable]:
-    """What is averaged: all weights, the statistics of batch normalisation too."""
+    """Return the weights to average: all, with the statistics of batch normalisation."""
     return [each.value for each in model.variables if each.dtype == "float32"]
 
 
 class MovingAverage:
-    """The exponential moving average of a model's weights (Polyak averaging).
+    """Exponential moving average of a model's weights (Polyak averaging).
 
     The decay of the first steps is lower, (1 + step) / (10 + step), so that the random start is
     soon forgotten (as in `tf.train.ExponentialMovingAverage`).
     """
 
     def __init__(self, model: keras.Model, decay: float) -> None:
-        """Starts with the model's weights; call it in the strategy's scope."""
+        """Start with the model's weights; call it in the strategy's scope."""
         self._decay = decay
         self._weights = averaged_weights(model)
         self.variables = [tf.Variable(weight, trainable=False) for weight in self._weights]
 
     def update(self, step: tf.Tensor) -> None:
-        """Takes in the weights after `step` steps; call it outside of the replicas."""
+        """Add the weights after `step` steps; call it outside of the replicas."""
         step = tf.cast(step, tf.float32)
-        share = 1 - tf.minimum(self._decay, (1 + step) / (10 + step))
+        rate = 1 - tf.minimum(self._decay, (1 + step) / (10 + step))
         for average, weight in zip(self.variables, self._weights, strict=True):
-            average.assign_sub(share * (average - weight))
+            average.assign_sub(rate * (average - weight))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the model's weights are the average."""
+        """Replace the model's weights by their average inside."""
         trained = [weight.numpy() for weight in self._weights]
         for weight, average in zip(self._weights, self.variables, strict=True):
             weight.assign(average)

@@ -18,7 +18,7 @@ from trainer.data.input_pipeline import (
 )
 from trainer.hardware.devices import make_strategy
 from trainer.hardware.hosts import ONE_HOST, Hosts
-from trainer.hardware.replicas import of_all_replicas, own_rows
+from trainer.hardware.replicas import gather_rows, replica_slice
 
 # Readers of one shard and of two, of very different sizes.
 SHARDS = [9, 3, 0, 14, 1, 8, 8, 2, 11, 5, 6, 7, 4, 10, 1, 12, 3, 1, 6]
@@ -29,7 +29,9 @@ STEPS = -(-sum(SHARDS) // BATCH_SIZE)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("data"))
-    return directory, write_dataset(directory, train=SHARDS, validation=23, shards=4)
+    return manifests.DataSet(
+        directory, write_dataset(directory, train=SHARDS, validation=23, shards=4)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def epoch(data):
 
 
 def train_batches(data, hosts=ONE_HOST, seed=1, epoch=1, batch_size=BATCH_SIZE, skip=0):
-    return training_batches(*data, batch_size, seed=seed, epoch=epoch, skip=skip, hosts=hosts)
+    return training_batches(data, batch_size, seed=seed, epoch=epoch, skip=skip, hosts=hosts)
 
 
 def global_batches(data, hosts=1, make=train_batches, **settings):
@@ -49,7 +51,7 @@ def global_batches(data, hosts=1, make=train_batches, **settings):
     for parts in zip(*of_hosts, strict=True):
         images = []
         for part in parts:
-            first, rows, count = (int(number) for number in part.share)
+            first, rows, count = (int(number) for number in part.slice)
             assert first == len(images)
             # A host that has none of a batch gets a blank row: a convolution cannot do without.
             assert len(part.examples.images) == len(part.examples.labels) == max(rows, 1)
@@ -64,8 +66,8 @@ def flat(steps):
 
 
 def test_an_epoch_holds_every_example_once(data, epoch):
-    assert sorted(flat(epoch)) == sorted(images_in_files(*data, "train"))
-    assert flat(epoch) != images_in_files(*data, "train")
+    assert sorted(flat(epoch)) == sorted(images_in_files(data, "train"))
+    assert flat(epoch) != images_in_files(data, "train")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 50, 110, 111])
@@ -88,10 +90,10 @@ def test_replicas_divide_the_same_batches(data, epoch, hosts):
     @tf.function
     def rows_of_replicas(batch):
         def own(batch):
-            rows = own_rows(batch.share)
-            return rows.of(batch.examples.images)[: rows.own]
+            local, rows = replica_slice(batch.slice)
+            return batch.examples.images[rows][: local.rows]
 
-        return of_all_replicas(strategy, strategy.run(own, args=(batch,)))
+        return gather_rows(strategy, strategy.run(own, args=(batch,)))
 
     of_hosts = [train_batches(data, hosts=Hosts(hosts, index)) for index in range(hosts)]
     for parts, images in zip(zip(*of_hosts, strict=True), epoch, strict=True):
@@ -103,7 +105,7 @@ def test_an_epoch_goes_on_after_any_step_on_any_number_of_hosts(data, monkeypatc
     monkeypatch.setattr(input_pipeline, "SHUFFLED_RECORDS", 48)  # several blocks of a reader
     monkeypatch.setattr(input_pipeline, "GROUPED_RECORDS", 16)
     whole = global_batches(data)
-    assert sorted(flat(whole)) == sorted(images_in_files(*data, "train"))
+    assert sorted(flat(whole)) == sorted(images_in_files(data, "train"))
     skips = np.random.default_rng(0).integers(1, STEPS, 10)
     for skip, hosts in zip(skips, [1, 2, 3, 4, 2] * 2, strict=True):
         assert global_batches(data, hosts, skip=int(skip)) == whole[skip:]
@@ -112,7 +114,6 @@ def test_an_epoch_goes_on_after_any_step_on_any_number_of_hosts(data, monkeypatc
 
 def test_an_epoch_that_goes_on_opens_no_shard_that_it_has_finished(data, tmp_path, monkeypatch):
     monkeypatch.setattr(input_pipeline, "SHUFFLED_RECORDS", 16)
-    directory, manifest = data
     rest = global_batches(data, skip=STEPS - 1)
     opened = []
     original = input_pipeline._stack
@@ -125,8 +126,8 @@ def test_an_epoch_that_goes_on_opens_no_shard_that_it_has_finished(data, tmp_pat
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in needed:
-        shutil.copy(os.path.join(directory, name), copy)
-    assert global_batches((str(copy), manifest), skip=STEPS - 1) == rest
+        shutil.copy(os.path.join(data.directory, name), copy)
+    assert global_batches(manifests.DataSet(str(copy), data.manifest), skip=STEPS - 1) == rest
 
 
 def test_batches_follow_from_seed_and_epoch_alone(data, epoch):
@@ -141,9 +142,9 @@ def test_batches_follow_from_seed_and_epoch_alone(data, epoch):
 
 
 def test_records_of_far_apart_shards_and_of_a_whole_shard_mix(tmp_path):
-    manifest = write_dataset(tmp_path, train=640, shards=16)
-    places = {image: n for n, image in enumerate(images_in_files(str(tmp_path), manifest, "train"))}
-    steps = global_batches((str(tmp_path), manifest), batch_size=32)
+    mixed = manifests.DataSet(str(tmp_path), write_dataset(tmp_path, train=640, shards=16))
+    places = {image: n for n, image in enumerate(images_in_files(mixed, "train"))}
+    steps = global_batches(mixed, batch_size=32)
     for step in steps:  # two rows of each shard
         assert len({places[image] // 40 for image in step}) >= 14
     order = np.array([places[image] for image in flat(steps)])
@@ -156,11 +157,7 @@ def test_records_of_far_apart_shards_and_of_a_whole_shard_mix(tmp_path):
 
 
 def test_labels_stay_with_their_images(data):
-    directory, manifest = data
-    labels = {
-        example.image: example.label
-        for example in manifests.DataSet(directory, manifest).examples("train")
-    }
+    labels = {example.image: example.label for example in data.examples("train")}
     for batch in train_batches(data):
         images, labels_of_batch = (column.numpy() for column in batch.examples)
         for image, label in zip(images, labels_of_batch, strict=True):
@@ -171,11 +168,11 @@ def test_labels_stay_with_their_images(data):
 @pytest.mark.parametrize("batch_size", [1, 5, 8, 23, 100])
 def test_evaluation_has_every_example_once_where_its_order_says(data, hosts, batch_size):
     def make(data, hosts):
-        return evaluation_batches(*data, "validation", batch_size, hosts=hosts)
+        return evaluation_batches(data, "validation", batch_size, hosts=hosts)
 
     steps = global_batches(data, hosts, make)
-    places = evaluation_order(data[1].splits["validation"], batch_size)
-    in_files = images_in_files(*data, "validation")
+    places = evaluation_order(data.split("validation"), batch_size)
+    in_files = images_in_files(data, "validation")
     assert flat(steps) == [in_files[place] for place in places]
     assert sorted(places) == list(range(23))
     assert max(map(len, steps)) - min(map(len, steps)) <= 1
@@ -183,7 +180,8 @@ def test_evaluation_has_every_example_once_where_its_order_says(data, hosts, bat
 
 def test_png_images_give_the_batches_of_packed_ones(data, tmp_path):
     manifest = write_dataset(tmp_path, train=SHARDS, validation=23, shards=4, encoding="png")
-    pairs = zip(train_batches((str(tmp_path), manifest)), train_batches(data), strict=True)
+    pngs = manifests.DataSet(str(tmp_path), manifest)
+    pairs = zip(train_batches(pngs), train_batches(data), strict=True)
     for png, packed in pairs:
         np.testing.assert_array_equal(png.examples.images, packed.examples.images)
         np.testing.assert_array_equal(png.examples.labels, packed.examples.labels)
@@ -196,7 +194,7 @@ def test_a_png_that_is_damaged_or_of_another_size_is_an_error(tmp_path, monkeypa
     monkeypatch.setitem(records.ENCODERS, "png", lambda bitmaps: [png] * len(bitmaps))
     manifest = write_dataset(tmp_path, encoding="png")
     with pytest.raises(tf.errors.InvalidArgumentError):
-        list(train_batches((str(tmp_path), manifest)))
+        list(train_batches(manifests.DataSet(str(tmp_path), manifest)))
 
 
 def test_a_shard_with_fewer_records_than_the_manifest_says_is_an_error(tmp_path):
@@ -205,12 +203,12 @@ def test_a_shard_with_fewer_records_than_the_manifest_says_is_an_error(tmp_path)
     record = 12 + len(records.encode_example(bytes(records.PACKED_BYTES), 0, b"train-40")) + 4
     path.write_bytes(path.read_bytes()[:-record])
     with pytest.raises(tf.errors.InvalidArgumentError):
-        list(train_batches((str(tmp_path), manifest)))
+        list(train_batches(manifests.DataSet(str(tmp_path), manifest)))
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_unpacking_restores_the_bitmaps(data, dtype):
-    packed = images_in_files(*data, "train")
+    packed = images_in_files(data, "train")
     unpacked = unpack_bitmaps(
         tf.constant(np.stack([np.frombuffer(image, np.uint8) for image in packed])), dtype
     )

@@ -10,8 +10,8 @@ from pipeline.cli import RunError, UserError
 from pipeline.dataset import manifests, records
 from tests.support.trainer_data import write_dataset
 from trainer.data.input_pipeline import evaluation_batches
-from trainer.data.verified_data import TRAINING_SPLITS, VerifiedData, check_trainable
-from trainer.runs import storage
+from trainer.data.verified_data import TRAINING_SPLITS, VerifiedData
+from trainer.hardware import storage
 
 
 def open_data(directory, splits=TRAINING_SPLITS):
@@ -21,7 +21,7 @@ def open_data(directory, splits=TRAINING_SPLITS):
 def test_a_whole_data_set_passes(tmp_path):
     write_dataset(tmp_path)
     data = open_data(tmp_path)
-    check_trainable(data, batch_size=50)
+    data.check_trainable(batch_size=50)
     data.start().raise_if_damaged(wait=True)
     assert data.is_verified
 
@@ -58,7 +58,7 @@ def test_images_of_an_unknown_encoding_are_refused(tmp_path):
 def test_a_batch_larger_than_the_training_split_is_refused(tmp_path):
     write_dataset(tmp_path, train=50)
     with pytest.raises(UserError, match=r"--batch_size=51 is larger .* 50 drawings"):
-        check_trainable(open_data(tmp_path), 51)
+        open_data(tmp_path).check_trainable(51)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -114,6 +114,6 @@ def test_a_record_that_is_no_example_is_one_line(tmp_path):
     text = manifest.to_json().replace(shard.sha256, storage.sha256(str(path)))  # as it is to be
     (tmp_path / manifests.MANIFEST).write_text(text)
     data = open_data(tmp_path, ["train"]).start()
-    expected = f"^{tmp_path}: holds a record that is no example of a data set .*Could not parse"
+    expected = f"^{tmp_path}: has a record that is no example of a data set .*Could not parse"
     with pytest.raises(RunError, match=expected), data.reading():
-        list(evaluation_batches(str(tmp_path), data.manifest, "validation", 8))
+        list(evaluation_batches(data, "validation", 8))

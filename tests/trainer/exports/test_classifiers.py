@@ -11,7 +11,7 @@ from tests.support.trainer_data import LABELS, tiny_experiment
 from trainer.exports import exporters
 from trainer.exports.classifiers import FILES, load_export
 from trainer.model import build_model
-from trainer.runs.saved_runs import SavedRun
+from trainer.training.checkpoints import SavedRun
 
 # Keras' own, where it reads weights to write them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -165,8 +165,8 @@ def test_a_host_that_is_killed_ends_all_and_the_next_start_goes_on(
     other = processes[1 - host]
     assert other.returncode == 1
     assert other.stderr.endswith(
-        "error: another host has failed or cannot be reached; the same command on all hosts goes "
-        "on from the newest checkpoint\n"
+        "error: another host has failed or cannot be reached; rerun the command on all hosts to "
+        "resume from the newest checkpoint\n"
     )
     assert [process.returncode for process in run_hosts(config)] == [0, 0]
     assert_same_run(finished, config)
@@ -177,8 +177,8 @@ def test_a_host_that_is_asked_to_stop_stops_all_after_the_same_step(finished, da
     first, second = run_hosts(config, [(), ("training step", "4", "SIGTERM")])
     assert (first.returncode, second.returncode) == (75, 75)
     assert read_state(config.run_dir).newest_step == 4
-    assert "stopped with another host after step 4, which is saved" in first.stderr
-    assert "stopped by SIGTERM after step 4, which is saved" in second.stderr
+    assert "stopped with another host after step 4, saved in" in first.stderr
+    assert "stopped by SIGTERM after step 4, saved in" in second.stderr
     assert [process.returncode for process in run_hosts(config)] == [0, 0]
     assert_same_run(finished, config)
 
@@ -262,7 +262,7 @@ def test_flags_that_differ_between_hosts_are_refused(data, tmp_path, flag, value
     errors = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in processes]
     assert [process.returncode for process in processes] == [1, 2]
     assert errors[1] == (
-        f"error: host 2 was told another run than host 1: --{flag} ({values[0]} there, "
+        f"error: host 2 has other settings than host 1: --{flag} ({values[0]} there, "
         f"{values[1]} here)\n"
     )
 

@@ -47,7 +47,7 @@ def test_groups_compare_what_they_are_named_for_in_the_order_of_the_study():
 
 
 def test_the_runs_with_a_stride_of_2_are_those_whose_maps_are_smaller():
-    sizes = {name: costs.stages(EXPERIMENTS[name].architecture, 1)[0].height for name in STUDY}
+    sizes = {name: costs.stages(EXPERIMENTS[name].architecture, 1)[0].map.height for name in STUDY}
     assert {name for name, size in sizes.items() if size < 36} == set(study.STRIDE_2)
 
 

@@ -185,7 +185,7 @@ def test_config_json_is_written_once_and_its_sessions_grow(run_dir, description)
         (
             {"batch_size": 8, "augment": []},
             "differs in --batch_size (8 there, 100 here), --augment ([] there, ['shift'] here); "
-            "pass --batch_size=8 --augment= to go on with it, or choose another --run_dir",
+            "pass --batch_size=8 --augment= to resume it, or choose another --run_dir",
         ),
         (
             {"dataset_fingerprint": "0", "seed": 5},
@@ -193,7 +193,7 @@ def test_config_json_is_written_once_and_its_sessions_grow(run_dir, description)
         ),
     ],
 )
-def test_another_run_is_refused_with_the_flags_that_go_on(run_dir, description, changes, text):
+def test_another_run_is_refused_with_the_flags_that_resume_it(run_dir, description, changes, text):
     run_directory.commit(run_dir, advanced(State(), 0.5))
     run_directory.write_json(
         path_in(run_dir, "config.json"), read_json(run_dir, "config.json") | changes

@@ -113,7 +113,7 @@ def test_a_prediction_that_does_not_fit_says_what_to_try(
 
 
 def test_pythons_own_memory_counts_and_one_drawing_is_the_least():
-    message = r"^out of memory with --batch_size=1; there is no smaller one$"
+    message = r"^out of memory with --batch_size=1; no smaller batch is possible$"
     with pytest.raises(RunError, match=message), out_of_memory(1):
         raise MemoryError
 

@@ -11,21 +11,22 @@ import tensorflow as tf
 
 from pipeline.dataset.records import pack_bitmaps
 from tests.support.trainer_data import DEVICES, LABELS, bitmap, tiny_experiment
+from trainer.config import TrainConfig
 from trainer.data.input_pipeline import Batch, Examples
 from trainer.hardware.devices import make_strategy
-from trainer.hardware.replicas import Share, of_all_replicas, own_rows, working_on
+from trainer.hardware.replicas import computing, gather_rows, replica_slice, whole_batch
 from trainer.model import BatchNormalization, build_model
-from trainer.training.loss_scale import (
+from trainer.training.optimizer import (
     GROWTH_STEPS,
     INITIAL_SCALE,
     LARGEST_SCALE,
     SMALLEST_SCALE,
     LossScale,
+    MovingAverage,
+    Schedule,
 )
-from trainer.training.optimizer import MovingAverage, Schedule
 from trainer.training.steps import (
-    Recipe,
-    Trainee,
+    TrainState,
     cross_entropy,
     make_evaluation_step,
     make_training_step,
@@ -37,25 +38,30 @@ class Run:
     """A model on some replicas, trained by plain SGD, whose updates show the gradients."""
 
     strategy: tf.distribute.Strategy
-    trainee: Trainee
-    recipe: Recipe
+    state: TrainState
+    config: TrainConfig
+    schedule: Schedule | None
+    xla: bool
+
+    def make_step(self):
+        return make_training_step(self.strategy, self.state, self.config, self.schedule, self.xla)
 
     def train(self, batches):
-        step = make_training_step(self.strategy, self.trainee, self.recipe)
+        step = self.make_step()
         return [step(batch, tf.constant(n, tf.int64)) for n, batch in enumerate(batches, 1)]
 
     def evaluate(self, batch):
-        return make_evaluation_step(self.strategy, self.trainee.model)(batch).logits.numpy()
+        return make_evaluation_step(self.strategy, self.state.model)(batch).logits.numpy()
 
     def scale(self) -> float:
-        return float(self.trainee.loss_scale.scale.numpy())
+        return float(self.state.loss_scale.scale.numpy())
 
     def finished_steps(self) -> int:
-        return int(self.trainee.optimizer.iterations.value.numpy())
+        return int(self.state.optimizer.iterations.value.numpy())
 
     def weights(self):
         """And what batch normalisation keeps, but no random states."""
-        values = [variable.numpy() for variable in self.trainee.model.variables]
+        values = [variable.numpy() for variable in self.state.model.variables]
         return [value for value in values if value.dtype == np.float32]
 
 
@@ -71,6 +77,8 @@ def make_run(
     dropout_rate: float = 0.5,
     batch_norm: bool = False,
     ema_decay: float = 0.0,
+    schedule: Schedule | None = None,
+    xla: bool = False,
     **recipe,
 ) -> Run:
     keras.utils.set_random_seed(3)
@@ -80,13 +88,14 @@ def make_run(
         model = build_model(tiny_experiment(dropout_rate, batch_norm), len(LABELS))
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(model.trainable_variables)
-        trainee = Trainee(
+        state = TrainState(
             model,
             optimizer,
             LossScale() if precision == "mixed_float16" else None,
             MovingAverage(model, ema_decay) if ema_decay else None,
         )
-    return Run(strategy, trainee, Recipe(**recipe))
+    config = TrainConfig("", "", tiny_experiment(), **recipe)
+    return Run(strategy, state, config, schedule, xla)
 
 
 def make_batches(*sizes: int):
@@ -95,8 +104,8 @@ def make_batches(*sizes: int):
         labels = rng.integers(len(LABELS), size=size)
         packed = pack_bitmaps(np.stack([bitmap(label, rng) for label in labels]))
         images = [np.frombuffer(image, np.uint8) for image in packed]
-        share = Share(tf.constant(0), tf.constant(size), tf.constant(size))
-        yield Batch(Examples(tf.constant(np.stack(images)), tf.constant(labels, tf.int64)), share)
+        examples = Examples(tf.constant(np.stack(images)), tf.constant(labels, tf.int64))
+        yield Batch(examples, whole_batch(tf.constant(size)))
 
 
 def assert_same_training(replicas, tolerance, sizes, **options):
@@ -157,7 +166,7 @@ def normalise(replicas, rows):
     """
     rng = np.random.default_rng(0)
     inputs, weights = (tf.constant(rng.normal(size=(rows, 5, 4, 6)), tf.float32) for _ in range(2))
-    share = Share(tf.constant(0), tf.constant(rows), tf.constant(rows))
+    batch_slice = whole_batch(tf.constant(rows))
     strategy = make_strategy(DEVICES[:replicas])
     with strategy.scope():
         layer = BatchNormalization(momentum=0.9, synchronized=True)
@@ -165,18 +174,18 @@ def normalise(replicas, rows):
 
     @tf.function
     def replica_step():
-        rows = own_rows(share)
-        x = rows.of(1 + inputs)
-        with tf.GradientTape() as tape, working_on(rows):
+        local, rows = replica_slice(batch_slice)
+        x = 1 + inputs[rows]
+        with tf.GradientTape() as tape, computing(local):
             tape.watch(x)
             y = layer(x, training=True)
-            loss = tf.reduce_sum((rows.of(weights) * y**2)[: rows.own])
+            loss = tf.reduce_sum((weights[rows] * y**2)[: local.rows])
         of_x, *of_weights = tape.gradient(loss, [x, *layer.trainable_variables])
-        return (y[: rows.own], of_x[: rows.own]), of_weights
+        return (y[: local.rows], of_x[: local.rows]), of_weights
 
     by_row, summed = strategy.run(replica_step)
     return (
-        *(of_all_replicas(strategy, value).numpy() for value in by_row),
+        *(gather_rows(strategy, value).numpy() for value in by_row),
         *(strategy.reduce("SUM", value, axis=None).numpy() for value in summed),
         layer.moving_mean.numpy(),
         layer.moving_variance.numpy(),
@@ -274,9 +283,9 @@ def test_clipping_shortens_the_update_of_all_weights_together_and_keeps_its_dire
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_average_follows_the_weights(replicas):
     run = make_run(replicas, ema_decay=0.9)
-    model, average = run.trainee.model, run.trainee.average
+    model, average = run.state.model, run.state.average
     expected = [weight.numpy() for weight in model.trainable_variables]
-    step = make_training_step(run.strategy, run.trainee, run.recipe)
+    step = run.make_step()
     for number, batch in enumerate(make_batches(6, 6, 6), 1):
         step(batch, tf.constant(number, tf.int64))
         decay = min(0.9, (1 + number) / (10 + number))
@@ -304,7 +313,7 @@ def test_compiled_by_xla_training_stays_the_same():
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_step_that_overflows_is_skipped_and_halves_the_loss_scale(replicas):
     run = make_run(replicas, "mixed_float16", dropout_rate=0.0)
-    run.trainee.loss_scale.scale.assign(LARGEST_SCALE)  # beyond float16 with this loss
+    run.state.loss_scale.scale.assign(LARGEST_SCALE)  # beyond float16 with this loss
     before = run.weights()
     (result,) = run.train(make_batches(6))
     assert np.isfinite(float(result.loss))
@@ -326,13 +335,13 @@ def test_a_step_that_overflows_is_skipped_and_halves_the_loss_scale(replicas):
 def test_the_learning_rate_follows_the_step_also_after_skipped_ones(replicas):
     schedule = Schedule(0.1, warmup_steps=4, decay_steps=4)
     run = make_run(replicas, "mixed_float16", dropout_rate=0.0, schedule=schedule)
-    run.trainee.loss_scale.scale.assign(LARGEST_SCALE)
+    run.state.loss_scale.scale.assign(LARGEST_SCALE)
     results = run.train(make_batches(*[6] * 8))
     assert int(results[0].skipped_in_a_row) == 1
     assert run.finished_steps() < 8
     rates = [float(result.learning_rate) for result in results]
     assert rates == pytest.approx([float(schedule(number)) for number in range(1, 9)])
-    assert float(run.trainee.optimizer.learning_rate.numpy()) == rates[-1]
+    assert float(run.state.optimizer.learning_rate.numpy()) == rates[-1]
 
 
 def test_a_step_is_made_with_the_learning_rate_it_reports():
@@ -341,7 +350,7 @@ def test_a_step_is_made_with_the_learning_rate_it_reports():
     for number in (1, 3):
         run = make_run(1, dropout_rate=0.0, schedule=Schedule(0.1, 4, 0))
         before = run.weights()
-        step = make_training_step(run.strategy, run.trainee, run.recipe)
+        step = run.make_step()
         rates.append(
             float(step(next(make_batches(6)), tf.constant(number, tf.int64)).learning_rate)
         )

@@ -10,9 +10,9 @@ from pipeline.cli import RunError
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer import train
-from trainer.runs import checkpoints
+from trainer.training import checkpoints
 from trainer.training.optimizer import MovingAverage
-from trainer.training.steps import Trainee
+from trainer.training.steps import TrainState
 
 
 def make_model(names):
@@ -23,10 +23,10 @@ def make_model(names):
     return keras.Model(image, x)
 
 
-def make_trainee(model, **fields):
+def make_train_state(model, **fields):
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
-    return Trainee(model, optimizer, **fields)
+    return TrainState(model, optimizer, **fields)
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def run_dir(tmp_path):
 
 @pytest.mark.parametrize("is_whole", [False, True])
 def test_layers_of_equal_shape_that_change_places_keep_their_weights(run_dir, is_whole):
-    saved = make_trainee(make_model(["first", "second"]))
+    saved = make_train_state(make_model(["first", "second"]))
     checkpoints.save(run_dir, "step-00000001", saved)
-    other = make_trainee(make_model(["second", "first"]))
+    other = make_train_state(make_model(["second", "first"]))
     if is_whole:
-        checkpoints.restore_trainee(run_dir, "step-00000001", other)
+        checkpoints.restore_train_state(run_dir, "step-00000001", other)
     else:
         checkpoints.restore(run_dir, "step-00000001", other.model)
     for name in ("first", "second"):
@@ -53,7 +53,7 @@ def test_an_average_is_found_by_the_names_of_its_weights(run_dir):
     model = make_model(["first", "second"])
     average = MovingAverage(model, 0.9)
     model.get_layer("first").kernel.assign(np.zeros((4, 4)))
-    checkpoints.save(run_dir, "step-00000001", make_trainee(model, average=average))
+    checkpoints.save(run_dir, "step-00000001", make_train_state(model, average=average))
     other = make_model(["second", "first"])
     checkpoints.restore(run_dir, "step-00000001", other)
     assert np.any(other.get_layer("first").kernel != 0)  # the average saw no zeros
@@ -67,13 +67,13 @@ def test_names_do_not_depend_on_how_many_models_were_made_before(tmp_path):
     manifest = train.VerifiedData(config.dataset, ["train"]).manifest
     names = []
     for _ in range(2):
-        trainee = train.make_trainee(
-            config, "float32", manifest, train.devices.make_strategy(["CPU:0"])
+        state = train.make_train_state(
+            config, "float32", manifest.labels, train.devices.make_strategy(["CPU:0"])
         )
-        groups = checkpoints.variable_groups(trainee)
+        groups = checkpoints.variable_groups(state)
         names.append([f"{group}/{name}" for group in groups for name in groups[group]])
     assert names[0] == names[1]
-    assert len(set(names[0])) == len(names[0]) == len(trainee.variables)
+    assert len(set(names[0])) == len(names[0]) == len(state.variables)
     assert {"model/stem_1_1/kernel", "average/logits/bias", "optimizer/iteration"} < set(names[0])
     assert "model/dropout/seed_generator_state" in names[0]
 
@@ -86,11 +86,13 @@ def test_names_do_not_depend_on_how_many_models_were_made_before(tmp_path):
     ],
 )
 def test_a_checkpoint_of_other_layers_is_refused_naming_the_first(run_dir, names, message):
-    checkpoints.save(run_dir, "step-00000001", make_trainee(make_model(["first", "second"])))
+    checkpoints.save(run_dir, "step-00000001", make_train_state(make_model(["first", "second"])))
     with pytest.raises(RunError, match=message):
         checkpoints.restore(run_dir, "step-00000001", make_model(names))
     with pytest.raises(RunError, match=message):
-        checkpoints.restore_trainee(run_dir, "step-00000001", make_trainee(make_model(names)))
+        checkpoints.restore_train_state(
+            run_dir, "step-00000001", make_train_state(make_model(names))
+        )
 
 
 def test_a_checkpoint_of_other_shapes_is_refused_naming_the_first(run_dir):
@@ -102,7 +104,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_naming_the_first(run_dir):
             dataclasses.replace(tiny_experiment().architecture, reduction_a=((4,), (4, 4, 5))),
         )
     ]
-    checkpoints.save(run_dir, "step-00000001", make_trainee(models[0]))
+    checkpoints.save(run_dir, "step-00000001", make_train_state(models[0]))
     with pytest.raises(RunError, match=r"b1_1_1/kernel is \[1, 1, 16, 4\] there, .*17.* here"):
         checkpoints.restore(run_dir, "step-00000001", models[1])
 

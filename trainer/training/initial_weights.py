@@ -1,7 +1,7 @@
-"""The weights that a run starts from (--init_from): those of another run, or of a .keras file.
+"""Weights to start from (--init_from), of another run or of a .keras file.
 
-The source is read once. From then on the run's own config.json says which weights they were and of
-which architecture, and the source may go. TensorFlow is imported only to read weights.
+The source is read once. From then on the run's own config.json holds its architecture and the hash
+of its weights, and the source may be deleted. TensorFlow is imported only to read weights.
 """
 
 import dataclasses
@@ -16,8 +16,7 @@ import numpy as np
 
 from pipeline.cli import UserError, is_remote
 from trainer.config import TrainConfig
-from trainer.exports import classifiers
-from trainer.hardware.quiet_tensorflow import quiet_start
+from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.models.architecture_file import parse_architecture
 from trainer.models.experiments import Experiment
 from trainer.runs import run_directory
@@ -27,20 +26,23 @@ if TYPE_CHECKING:
 
     from trainer.hardware.hosts import Hosts
 
+# Entries of the ZIP archives that trainer.export writes: see trainer.exports.exporters.
+LABELS = "labels.txt"  # a label a line; the line number from 0 is the class index
+DESCRIPTION = "architecture.json"  # in a .keras file
 _HEAD = "logits/"  # begins the paths of the variables that depend on the categories
 
 
 @dataclasses.dataclass(frozen=True)
 class InitialWeights:
-    """A model's weights, as validation found them best."""
+    """Best weights of a model."""
 
     path: str  # of the source, as it was given
-    epoch: int | None  # after which they were saved; None where an older .keras file does not say
+    epoch: int | None  # after which they were saved; None if an older .keras file does not say
     labels: tuple[str, ...]
     values: dict[str, np.ndarray]  # by the path of the variable, such as a1_1_1/kernel
 
     def describe(self) -> dict[str, Any]:
-        """What config.json keeps of them."""
+        """Return what config.json keeps of them."""
         digest = hashlib.sha256()
         for path, value in sorted(self.values.items()):
             digest.update(f"{path} {value.dtype} {value.shape}\n".encode())
@@ -51,19 +53,15 @@ class InitialWeights:
             "epoch": self.epoch,
         }
 
-    def fits_head(self, labels: Sequence[str]) -> bool:
-        """Whether the head is for these categories, in this order."""
-        return self.labels == tuple(labels)
-
     def copy_to(self, model: "keras.Model", labels: Sequence[str]) -> None:
-        """Gives a model these weights; a head for other categories stays as it is.
+        """Assign these weights to a model; a head for other categories stays as it is.
 
         Raises:
-          UserError: the model has other weights; it is left as it was.
+          UserError: the model has other weights; it stays as it was.
         """
         values = self.values
         variables = {variable.path: variable for variable in model.weights}
-        if not self.fits_head(labels):
+        if self.labels != tuple(labels):
             values, variables = _without_head(values), _without_head(variables)
         for path in [*variables, *values]:
             there, here = (
@@ -80,11 +78,10 @@ class InitialWeights:
             variable.assign(values[path])
 
     def tell(self, labels: Sequence[str]) -> str:
-        """Where a run on these categories starts, in words."""
+        """Describe in words where a run on these categories starts."""
         epoch = f", epoch {self.epoch}" if self.epoch else ""
-        head = (
-            "its head too" if self.fits_head(labels) else f"new head for {len(labels)} categories"
-        )
+        is_same = self.labels == tuple(labels)
+        head = "its head too" if is_same else f"new head for {len(labels)} categories"
         return f"{self.path}{epoch}; {head}"
 
 
@@ -93,19 +90,19 @@ def _without_head(by_path: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_experiment(init_from: str, run_dir: str | None) -> Experiment:
-    """The experiment of a source, as it was trained.
+    """Return the experiment of a source, as it was trained.
 
     Args:
       init_from: a run directory or a .keras file.
-      run_dir: that of the run that starts there; where it has begun, the source is not looked at.
+      run_dir: of the run that starts there; once it has begun, the source is not read.
 
     Raises:
-      UserError: the source is neither, or does not say.
+      UserError: the source is neither, or has no architecture.
     """
     if run_dir and known_source(init_from, run_dir):
         source = os.path.join(run_dir, run_directory.CONFIG)
         description = run_directory.read_config(run_dir)
-    elif _check_kind(init_from) == "run":
+    elif _is_run(init_from):
         source = os.path.join(init_from, run_directory.CONFIG)
         description = run_directory.read_config(init_from)
     else:
@@ -124,8 +121,7 @@ def find_experiment(init_from: str, run_dir: str | None) -> Experiment:
 
 
 def known_source(init_from: str, run_dir: str) -> dict[str, Any] | None:
-    """What config.json of a run that has begun keeps of its source; None if it has not, or began
-    elsewhere.
+    """Return what config.json of a run that has begun keeps of this source; None without one.
 
     Raises:
       UserError: config.json cannot be read.
@@ -140,12 +136,12 @@ def known_source(init_from: str, run_dir: str) -> dict[str, Any] | None:
 def find_weights(
     config: TrainConfig, labels: Sequence[str], hosts: "Hosts"
 ) -> tuple[dict[str, Any] | None, InitialWeights | None]:
-    """What config.json is to say of the source, and its weights where they are needed.
+    """Return what config.json keeps of the source, and its weights where they are needed.
 
     Only the first host reads the source, and only while no checkpoint of the run exists.
 
     Args:
-      config: the run.
+      config: of the run.
       labels: of its categories.
       hosts: all of which call this.
 
@@ -170,18 +166,18 @@ def find_weights(
 
 
 def read_weights(path: str) -> InitialWeights:
-    """The best weights of a run, or those in a .keras file.
+    """Read the best weights of a run, or those in a .keras file.
 
     Raises:
       UserError: it is neither, or no epoch of the run is finished.
       RunError: the run's checkpoint is damaged.
     """
-    if _check_kind(path) == "run":
-        with quiet_start():
-            from trainer.runs import saved_runs
-        run = saved_runs.load_run(path, "best")
+    if _is_run(path):
+        with quiet_tensorflow():
+            from trainer.training import checkpoints
+        run = checkpoints.load_run(path, "best")
         return InitialWeights(path, run.epoch, run.labels, _values(run.model))
-    model, labels = classifiers.load_keras(path)
+    model, labels = load_keras(path)
     return InitialWeights(path, _read_description(path).get("epoch"), labels, _values(model))
 
 
@@ -190,23 +186,23 @@ def _values(model: "keras.Model") -> dict[str, np.ndarray]:
 
 
 def _read_fitting(config: TrainConfig, labels: Sequence[str]) -> InitialWeights:
-    """The weights, of which a model was made: what does not fit shows before the run has begun."""
+    """Read the weights and copy them to a model, to find a misfit before the run begins."""
     assert config.init_from
     source, run_dir = (os.path.realpath(each) for each in (config.init_from, config.run_dir))
     if os.path.commonpath([source, run_dir]) == run_dir:
         raise UserError(
-            f"--init_from={config.init_from}: the run's own; a run goes on with more --epochs, "
-            "and to start another one from it choose another --run_dir"
+            f"--init_from={config.init_from}: the run's own; resume a run with more --epochs, or "
+            "choose another --run_dir to start another run from it"
         )
     weights = read_weights(config.init_from)
-    with quiet_start():
+    with quiet_tensorflow():
         from trainer.model import build_model
     weights.copy_to(build_model(config.experiment, len(labels)), labels)
     return weights
 
 
-def _check_kind(path: str) -> str:
-    """`run` or `keras`.
+def _is_run(path: str) -> bool:
+    """True for a run directory, false for a .keras file.
 
     Raises:
       UserError: it is neither.
@@ -215,24 +211,66 @@ def _check_kind(path: str) -> str:
         raise UserError(f"--init_from={path}: it has to be on this machine")
     if not os.path.exists(path):
         raise UserError(f"--init_from={path}: no such file or directory")
-    if os.path.isdir(path):
-        return "run"
-    if path.endswith(".keras"):
-        return "keras"
-    raise UserError(f"--init_from={path}: neither a run directory nor a .keras file")
+    if not os.path.isdir(path) and not path.endswith(".keras"):
+        raise UserError(f"--init_from={path}: neither a run directory nor a .keras file")
+    return os.path.isdir(path)
+
+
+# ---- Archives of trainer.export ----
+
+
+def load_keras(path: str) -> tuple["keras.Model", tuple[str, ...]]:
+    """Load the model of a .keras file, from images to probabilities, and its labels.
+
+    Raises:
+      UserError: trainer.export has not written the file, or it is damaged.
+    """
+    labels = read_labels(path)
+    with quiet_tensorflow():
+        import keras
+    try:
+        return keras.saving.load_model(path, compile=False), labels
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise cannot_load(path, error) from None
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """Read the labels in a .keras file, a ZIP archive, or a .tflite file, which ends in one.
+
+    Raises:
+      UserError: it has none.
+    """
+    text = _read_entry(path, LABELS)
+    if text is None:
+        raise UserError(f"{path}: no {LABELS} in it; damaged, or not written by trainer.export")
+    return tuple(text.splitlines())
 
 
 def _read_description(path: str) -> dict[str, Any]:
-    """What a .keras file says of its model; nothing in files of an older trainer.export."""
+    """Read the description of a .keras file's model; empty in files of an older trainer.export."""
+    text = _read_entry(path, DESCRIPTION)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if classifiers.DESCRIPTION not in archive.namelist():
-                return {}
-            description = json.loads(archive.read(classifiers.DESCRIPTION))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (zipfile.BadZipFile, ValueError):
+        description = json.loads(text or "{}")
+    except ValueError:
         raise UserError(f"{path}: damaged, or not written by trainer.export") from None
     if not isinstance(description, dict):
-        raise UserError(f"{path}: damaged: {classifiers.DESCRIPTION} is no JSON object")
+        raise UserError(f"{path}: damaged: {DESCRIPTION} is no JSON object")
     return description
+
+
+def _read_entry(path: str, name: str) -> str | None:
+    """Read an entry of an archive; None if there is none of that name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name).decode() if name in archive.namelist() else None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (zipfile.BadZipFile, UnicodeDecodeError):
+        raise UserError(
+            f"{path}: no {name} in it; damaged, or not written by trainer.export"
+        ) from None
+
+
+def cannot_load(path: str, error: Exception) -> UserError:
+    """Return the one line for a file that another library cannot load."""
+    return UserError(f"{path}: cannot be loaded: {str(error).strip().splitlines()[0]}")

@@ -9,9 +9,8 @@ from pipeline.cli import RunError
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import write_dataset
 from trainer.runs.state import State, Totals, Unfinished
-from trainer.training.log import Report
-from trainer.training.loss_scale import MAX_SKIPPED_IN_A_ROW
-from trainer.training.meter import Meter
+from trainer.training.log import Log, Meter
+from trainer.training.optimizer import MAX_SKIPPED_IN_A_ROW
 from trainer.training.steps import StepResult
 
 
@@ -57,11 +56,11 @@ def test_the_learning_rate_is_that_of_the_last_step_in_as_few_digits_as_it_takes
 
 
 @pytest.mark.parametrize("skipped", [0, 3])
-def test_the_report_says_how_many_steps_were_skipped_if_any_were(tmp_path, capsys, skipped):
+def test_the_log_says_how_many_steps_were_skipped_if_any_were(tmp_path, capsys, skipped):
     manifest = write_dataset(tmp_path / "data")
     config = make_config(tmp_path / "data", tmp_path)
     totals = Totals(8.0, 4, 8, seconds=1.0, skipped_steps=skipped)
-    Report(config, manifest).interval(1, 2, totals, 0.25)
+    Log(config, manifest).interval(1, 2, totals, 0.25)
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line["learning_rate"] == 0.25
     assert line.get("skipped_steps") == (skipped or None)

@@ -20,14 +20,14 @@ from tests.trainer.hardware.test_hosts import run_hosts
 from tests.trainer.test_main import run
 from tests.trainer.test_train import assert_same_run, read_json, stop_training
 from trainer import train
-from trainer.exports.classifiers import DESCRIPTION
 from trainer.exports.job import export_run
 from trainer.hardware.hosts import ONE_HOST
 from trainer.model import build_model, freeze
 from trainer.models import costs
 from trainer.models.experiments import STAGES
-from trainer.runs import initial_weights, saved_runs
 from trainer.runs.run_directory import read_config, read_state
+from trainer.training import checkpoints, initial_weights
+from trainer.training.initial_weights import DESCRIPTION
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -86,7 +86,7 @@ def keras_file(source):
 def tune(source, dataset, run_dir, **changes):
     """A configuration that starts from the source, of its architecture."""
     fields = {"init_from": source.run_dir, "epochs": 1} | changes
-    config = make_config(manifests, run_dir, **fields)
+    config = make_config(dataset, run_dir, **fields)
     return dataclasses.replace(config, experiment=source.experiment)
 
 
@@ -94,28 +94,28 @@ def values_of(model):
     return {variable.path: variable.numpy() for variable in model.weights}
 
 
-def make_trainee(config):
+def make_train_state(config):
     manifest = manifests.read_manifest(config.dataset)
     _, weights = initial_weights.find_weights(config, manifest.labels, ONE_HOST)
     strategy = tf.distribute.get_strategy()
-    return train.make_trainee(config, "float32", manifest, strategy, weights)
+    return train.make_train_state(config, "float32", manifest.labels, strategy, weights)
 
 
 def test_on_other_categories_the_body_is_the_source_s_and_the_head_new(
     source, other_data, tmp_path
 ):
     config = tune(source, other_data, tmp_path / "B", ema_decay=0.9)
-    trainee = make_trainee(config)
-    before = values_of(saved_runs.load_run(source.run_dir, "best").model)
-    after = values_of(trainee.model)
+    state = make_train_state(config)
+    before = values_of(checkpoints.load_run(source.run_dir, "best").model)
+    after = values_of(state.model)
     assert after.keys() == before.keys()
     body = [path for path in before if not path.startswith("logits/")]
     for path in body:
         np.testing.assert_array_equal(after[path], before[path], err_msg=path)
-    fresh = make_trainee(dataclasses.replace(config, init_from=None))
+    fresh = make_train_state(dataclasses.replace(config, init_from=None))
     np.testing.assert_array_equal(after["logits/kernel"], values_of(fresh.model)["logits/kernel"])
     assert after["logits/kernel"].shape[1] == 5
-    for average, variable in zip(trainee.average.variables, trainee.model.weights, strict=True):
+    for average, variable in zip(state.average.variables, state.model.weights, strict=True):
         np.testing.assert_array_equal(average.numpy(), variable.numpy())
 
 
@@ -178,7 +178,7 @@ def test_the_number_of_trained_parameters_is_that_of_the_model(batch_norm):
 
 
 def test_frozen_batch_normalisation_uses_its_moving_statistics(source):
-    model = saved_runs.load_run(source.run_dir, "best").model
+    model = checkpoints.load_run(source.run_dir, "best").model
     freeze(model, "head")
     images = np.random.default_rng(0).random((4, 85, 85, 1), np.float32)
     body = type(model)(model.input, model.get_layer("average_pool").output)
@@ -272,7 +272,7 @@ def test_a_source_of_another_architecture_is_refused_and_leaves_no_run(source, d
 def test_a_run_does_not_start_from_itself(source, keras_file):
     for path in (source.run_dir, f"{source.run_dir}/.", keras_file):
         config = dataclasses.replace(source, init_from=path, epochs=5)
-        with pytest.raises(UserError, match=r"the run's own; a run goes on with more --epochs"):
+        with pytest.raises(UserError, match=r"the run's own; resume a run with more --epochs"):
             train.train(config)
 
 

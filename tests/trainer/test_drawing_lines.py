@@ -12,7 +12,7 @@ import pytest
 from pipeline.cli import UserError
 from pipeline.drawings.drawing import MAX_LINE_BYTES
 from tests.support.ndjson import line
-from trainer.exports.drawing_lines import check_files, read_batches
+from trainer.predict import check_files, read_batches
 
 
 def keys(batch):
@@ -74,7 +74,7 @@ def test_an_open_pipe_is_not_waited_for(monkeypatch):
         assert keys(next(batches)) == [key(1), key(2)]
         pipe.write(b'ing": 1}\n')
         (bad,) = next(batches)
-        assert (bad.place, bad.error) == ("standard input:4", "drawing is not a list of strokes")
+        assert (bad.place, bad.error) == ("stdin:4", "drawing is not a list of strokes")
         pipe.write(numbered(*range(250)))
         assert [len(next(batches)) for _ in range(2)] == [100, 100]
     assert [len(batch) for batch in batches] == [50]
@@ -109,5 +109,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     check_files([str(tmp_path / "a"), "-"])
     with pytest.raises(UserError, match=r"nowhere.ndjson: no such file"):
         check_files([str(tmp_path / "a"), str(tmp_path / "nowhere.ndjson")])
-    with pytest.raises(UserError, match=f"{tmp_path} is a directory; say which files"):
+    with pytest.raises(UserError, match=f"{tmp_path} is a directory; name files"):
         check_files([str(tmp_path)])

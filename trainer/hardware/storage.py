@@ -1,4 +1,4 @@
-"""Files where TensorFlow can read: on this machine, on gs://, …"""
+"""Files that TensorFlow reads: on this machine, on gs://, …"""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ _PIECE_BYTES = 1 << 20
 
 
 def read_file(path: str) -> bytes:
-    """The content of a file.
+    """Read a file.
 
     Raises:
       OSError: it cannot be read; FileNotFoundError if there is none.
@@ -25,7 +25,7 @@ def read_file(path: str) -> bytes:
 
 
 def sha256(path: str) -> str:
-    """The SHA-256 of a file's content, in hexadecimal digits; reads a piece at a time.
+    """Compute the SHA-256 of a file, in hexadecimal digits, a piece at a time.
 
     Raises:
       OSError: it cannot be read; FileNotFoundError if there is none.
@@ -38,12 +38,13 @@ def sha256(path: str) -> str:
 
 
 def length_and_time(path: str) -> tuple[int, int]:
-    """Bytes of a file, and nanoseconds: when its content, or on this machine its inode, changed.
+    """Return the length of a file in bytes and the time of its last change in nanoseconds.
 
-    An inode's time is no one's to set: a copy that keeps the time of its original has another one.
+    On this machine that is also the inode's time, which cannot be set: a copy that keeps the time
+    of its original has another one.
 
     Raises:
-      OSError: it cannot be looked at; FileNotFoundError if there is none.
+      OSError: it cannot be read; FileNotFoundError if there is none.
     """
     if not is_remote(path):
         found = os.stat(path)
@@ -55,9 +56,9 @@ def length_and_time(path: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def literal(directory: str) -> Iterator[str]:
-    """Yields a name of a directory on this machine that TensorFlow takes for no pattern.
+    """Yield a name of a directory on this machine that TensorFlow does not take for a pattern.
 
-    It writes checkpoints to names with `*?[` in them, but reads them as if they were patterns.
+    It writes checkpoints to names with `*?[` in them, but reads them as patterns.
     """
     if not re.search(r"[*?\[\\]", directory):
         yield directory
@@ -70,7 +71,7 @@ def literal(directory: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _os_errors(path: str) -> Iterator[None]:
-    """Turns TensorFlow's errors into Python's, of which dataset.read_manifest knows."""
+    """Turn TensorFlow's errors into the OSErrors that `read_manifest` handles."""
     if path != printable(path):
         raise OSError(0, "not UTF-8, and TensorFlow opens no other names", path)
     try:
