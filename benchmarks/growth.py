@@ -1,9 +1,8 @@
 """Measures how the cost grows with the number of drawings: make bench-growth DATA=DIR
 
 Repeats the drawings of DIR, with new keys, to each of the numbers asked for, prepares a data set of
-all of them with one worker and with two, and prints what that took, what was shuffled and written,
-and how it grew from number to number. From these figures and the pipeline's own choices (work
-items, buckets, shards) follows the plan on paper for 50 million and 5 billion drawings.
+all of them with one worker and with two, and prints time, memory, what was shuffled and written,
+and the ratio of each figure to that of the run before.
 """
 
 import glob
@@ -11,38 +10,81 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
-from benchmarks import growth_tables
-from benchmarks.growth_plan import QUOTAS, Amount, Measured, plan_for
-from benchmarks.growth_tables import Run
 from benchmarks.pipeline import measure, parse_numbers, repeat_drawings
 from pipeline import cli
+from pipeline.graph.sampling import Quotas
 from pipeline.graph.settings import PrepareSettings
 from pipeline.graph.transforms import prepare
 from pipeline.output import publish, staging
 from pipeline.output.commit import commit
 from pipeline.runners.local_runner import run_locally
-from pipeline.sources import input_files
-from pipeline.sources.input_files import match_files
+from pipeline.sources.input_files import file_categories, match_files
 
-_PLANS = (50_000_000, 5_000_000_000)
-_SMALL_RANGE_BYTES = 20_000  # about 50 drawings: many elements, to measure what one costs
+# Every drawing is kept, which is the most that can be shuffled and written.
+QUOTAS = Quotas(train=None, validation=100)
+KINDS = ("batches", "keys", "slices")  # of shuffled elements, see pipeline.graph.batches.Spill
+
+
+class Amount(NamedTuple):
+    """A Beam distribution over the elements of one kind."""
+
+    elements: int
+    bytes: int
+    largest: int  # bytes
+
+
+class Run(NamedTuple):
+    """One measured run."""
+
+    drawings: int
+    workers: int
+    seconds: float
+    peak_bytes: int  # resident memory, all processes together
+    amounts: dict[str, Amount]  # see prepare_counted
+
+    @property
+    def shuffled_bytes(self) -> int:
+        return sum(self.amounts[kind].bytes for kind in KINDS)
+
+    @property
+    def elements(self) -> int:
+        return sum(self.amounts[kind].elements for kind in KINDS)
+
+    @property
+    def largest_element(self) -> int:
+        return max(self.amounts[kind].largest for kind in KINDS)
+
+
+# Figures of a run that the table shows: heading, value, divisor of its unit, decimals.
+_FIGURES: tuple[tuple[str, Callable[[Run], float], float, int], ...] = (
+    ("seconds", lambda run: run.seconds, 1, 1),
+    ("memory MB", lambda run: run.peak_bytes, 1e6, 0),
+    ("elements", lambda run: run.elements, 1, 0),
+    ("largest kB", lambda run: run.largest_element, 1e3, 0),
+    ("shuffled MB", lambda run: run.shuffled_bytes, 1e6, 1),
+    ("output MB", lambda run: run.amounts["shard"].bytes, 1e6, 1),
+    ("shards", lambda run: run.amounts["shard"].elements, 1, 0),
+)
 
 
 def prepare_counted(patterns: list[str], output: str, workers: int) -> dict[str, Amount]:
-    """Prepares a data set of all drawings, on this machine.
+    """Prepare a data set of all drawings on this machine.
 
     Returns:
-      What Beam's distributions say of each kind of element ("batches", "marks", "placed",
-      "rejects"), and of each "shard". A shard's bytes are those of its file.
+      The Beam distributions of each kind of element (KINDS and "rejects"), of each "shard" (bytes
+      of its file), and of the number of drawings in it ("shard_records") and in each bucket of
+      drawing keys ("bucket_drawings").
     """
     files = match_files(patterns)
     job = staging.begin(output, {})
-    categories = tuple(input_files.file_categories([file.path for file in files]))
+    categories = tuple(file_categories([file.path for file in files]))
     with tempfile.TemporaryDirectory(dir=job.directory) as directory:
         settings = PrepareSettings(
             tuple(files), job.directory, categories, quotas=QUOTAS, spill_directory=directory
@@ -64,42 +106,40 @@ def _amounts(result: PipelineResult) -> dict[str, Amount]:
     return found
 
 
-def run_in_child(
-    patterns: list[str], output: str, workers: int, range_bytes: int, amounts_path: str
-) -> None:
-    """What the measured process does."""
-    input_files.RANGE_BYTES = range_bytes  # this process sets it for all
+def run_in_child(patterns: list[str], output: str, workers: int, amounts_path: str) -> None:
+    """Prepare a data set and write what `prepare_counted` returns as JSON."""
     with open(amounts_path, "w", encoding="utf-8") as file:
         json.dump(prepare_counted(patterns, output, workers), file)
 
 
-def measure_run(
-    patterns: list[str], drawings: int, workers: int, range_bytes: int = input_files.RANGE_BYTES
-) -> Run:
-    """Repeats the drawings to so many and prepares them in a process of its own."""
+def measure_run(patterns: list[str], drawings: int, workers: int) -> Run:
+    """Repeat the drawings to the number given and prepare them in a child process."""
     with tempfile.TemporaryDirectory() as directory:
         inputs = os.path.join(directory, "drawings")
         amounts_path = os.path.join(directory, "amounts.json")
         os.mkdir(inputs)
         repeat_drawings(patterns, inputs, drawings)
-        repeated = [f"{glob.escape(inputs)}/*.ndjson"]
-        files = match_files(repeated)
         output = os.path.join(directory, "data")
-        arguments = (repeated, output, workers, range_bytes, amounts_path)
+        arguments = ([f"{glob.escape(inputs)}/*.ndjson"], output, workers, amounts_path)
         code = f"from benchmarks.growth import run_in_child; run_in_child(*{arguments!r})"
         measured = measure(["-c", code])
         with open(amounts_path, encoding="utf-8") as file:
             amounts = {kind: Amount(*amount) for kind, amount in json.load(file).items()}
-    input_bytes = sum(file.bytes for file in files)
     done = f"{drawings:,} drawings with {workers} in {measured.seconds:.1f} s"
-    print(done, file=sys.stderr, flush=True)  # the tables come at the end
-    return Run(drawings, workers, len(files), input_bytes, *measured, amounts)
+    print(done, file=sys.stderr, flush=True)  # the table comes at the end
+    return Run(drawings, workers, *measured, amounts)
 
 
-def element_seconds(few: Run, many: Run) -> float:
-    """What an element takes beyond its drawings, from two runs over as many drawings."""
-    more = many.elements - few.elements  # none where the files are smaller than the ranges
-    return max(0.0, (many.seconds - few.seconds) / more) if more else 0.0
+def table(runs: Sequence[Run]) -> str:
+    """Return a row per run, and the ratios of its figures to the run before (same workers)."""
+    rows = [("drawings", "workers", *(heading for heading, *_ in _FIGURES))]
+    for index, run in enumerate(runs):
+        figures = (f"{value(run) / unit:,.{digits}f}" for _, value, unit, digits in _FIGURES)
+        rows.append((f"{run.drawings:,}", f"{run.workers}", *figures))
+        if index and (before := runs[index - 1]).workers == run.workers:
+            ratios = (f"×{value(run) / value(before):.2f}" for _, value, *_ in _FIGURES)
+            rows.append((f"×{run.drawings / before.drawings:.2f}", "", *ratios))
+    return "\n".join(cli.align(rows, ">" * len(rows[0])))
 
 
 def define_flags() -> None:
@@ -111,26 +151,9 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     patterns = flags.FLAGS.input
-    files = len(match_files(patterns))
-    numbers = parse_numbers("drawings", flags.FLAGS.drawings, files)
-    runs, start_seconds = [], {}
-    for workers in (1, 2):
-        start_seconds[workers] = measure_run(patterns, files, workers).seconds
-        runs += [measure_run(patterns, number, workers) for number in numbers]
-    middle, largest = runs[len(numbers) // 2], runs[len(numbers) - 1]  # with one worker
-    in_pieces = measure_run(patterns, middle.drawings, 1, _SMALL_RANGE_BYTES)
-    print(growth_tables.runs(runs, start_seconds), end="\n\n")
-    print(growth_tables.growth(runs, start_seconds), end="\n\n")
-    measured = Measured(
-        largest.drawings,
-        largest.files,
-        largest.input_bytes,
-        largest.amounts,
-        largest.seconds - start_seconds[1],
-        element_seconds(middle, in_pieces),
-    )
-    plans = [plan_for(number, measured) for number in (numbers[-1], *_PLANS)]
-    print(growth_tables.plans(measured, plans))
+    numbers = parse_numbers("drawings", flags.FLAGS.drawings, len(match_files(patterns)))
+    runs = [measure_run(patterns, number, workers) for workers in (1, 2) for number in numbers]
+    print(table(runs))
 
 
 if __name__ == "__main__":

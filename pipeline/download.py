@@ -30,9 +30,9 @@ from tqdm import tqdm
 from pipeline import cli
 from pipeline.cli import RunError, UserError, is_remote
 from pipeline.dataset.manifests import read_labels
-from pipeline.files import bucket
-from pipeline.files.bucket import AnswerError, Source
-from pipeline.files.partial_file import PartialFile, count_drawings, crc32c_of
+from pipeline.sources import bucket
+from pipeline.sources.bucket import AnswerError, Source
+from pipeline.sources.partial_file import PartialFile, count_drawings, crc32c_of
 
 PARALLEL = 4  # files at a time: enough to fill a line, few enough for any server
 FAILURES = 6  # in a row, without a new byte, before a file is given up: about half a minute

@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.cli import ContactLost, RunError, UserError, is_remote
 from pipeline.dataset.manifests import MANIFEST, Manifest
 from pipeline.graph import sampling
+from pipeline.graph.progress import Progress, ProgressLines
 from pipeline.graph.sampling import Quotas
 from pipeline.graph.settings import PrepareSettings
 from pipeline.graph.transforms import prepare
@@ -25,7 +26,6 @@ from pipeline.output.publish import Summary
 from pipeline.output.staging import Job
 from pipeline.runners import dataflow
 from pipeline.runners.local_runner import run_locally
-from pipeline.runners.progress import Progress, ProgressLines
 from pipeline.runners.remote_runner import is_remote_run, run_remotely
 from pipeline.sources.input_files import InputFile, file_categories, input_versions, match_files
 

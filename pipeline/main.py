@@ -185,12 +185,12 @@ def _train_quota(text: str | None, default: str) -> int | None:
 
 
 def _beam_options(arguments: list[str]) -> PipelineOptions:
-    """Beam's own flags; one that neither Beam nor this command knows is refused."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)  # type: ignore[arg-type]
+    """Parse Beam's own flags; one that neither Beam nor this command knows is refused."""
+    parsers: list[argparse.ArgumentParser] = []  # Beam's, with the flags of all its option classes
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    parsers[0].exit_on_error = False
     try:
-        _, unknown = parser.parse_known_args(arguments)
+        _, unknown = parsers[0].parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
     if unknown:

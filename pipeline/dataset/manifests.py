@@ -177,16 +177,13 @@ class DataSet:
             path = self.path(shard)
             try:
                 content = self.read_file(path)  # at most 50,000 records, 50 MB
-                if hashlib.sha256(content).hexdigest() != shard.sha256:
-                    for _ in records.read_records(io.BytesIO(content), path):
-                        pass  # a record's own checksum says where the damage is
-                    raise ValueError("damaged, or of another data set")
-                for record in records.read_records(io.BytesIO(content), path):
-                    yield records.decode_example(record)
             except OSError as error:
                 raise UserError(f"{path}: {error.strerror}") from None
-            except ValueError as error:
-                raise UserError(f"{path}: {error}") from None
+            if hashlib.sha256(content).hexdigest() != shard.sha256:
+                for _ in records.read_records(io.BytesIO(content), path):
+                    pass  # a record's own checksum says where the damage is
+                raise UserError(f"{path}: damaged, or of another data set")
+            yield from records.read_examples(content, path)
 
 
 def read_labels(path: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ uint32 masked crc32c(data)`, little endian (tensorflow/core/lib/io/record_writer
 """
 
 import functools
+import io
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -145,6 +146,19 @@ def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
             raise UserError(f"{name}: damaged at byte {position}")
         yield data
         position += 12 + length + 4
+
+
+def read_examples(content: bytes, name: str) -> Iterator[Example]:
+    """Yield the examples of a TFRecord file; `name` is for the error.
+
+    Raises:
+      UserError: the content is truncated or corrupt, or a record is no Example of ours.
+    """
+    for record in read_records(io.BytesIO(content), name):
+        try:
+            yield decode_example(record)
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from None
 
 
 def _masked_crc(data: bytes) -> int:

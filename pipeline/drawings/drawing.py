@@ -142,32 +142,46 @@ def parse_binary(data: bytes, start: int) -> tuple[Drawing, int]:
       RecordReject: no strokes, one without points, or more than the limits.
       Reject: no record starts there.
     """
-    position = start + _BINARY_HEADER.size
-    if position > len(data):
+    if start + _BINARY_HEADER.size > len(data):
         raise IndexError
     key_id, country, recognized, _, count = _BINARY_HEADER.unpack_from(data, start)
     if recognized not in (0, 1) or not (country.isalpha() or country == bytes(2)):
         raise Reject("not a record of the binary format")
-    xs, ys = [], []
-    for _ in range(count):
-        y_start = position + 2
-        if y_start > len(data):
-            raise IndexError
-        (length,) = _BINARY_LENGTH.unpack_from(data, position)
-        x_start, y_start = y_start, y_start + length
-        position = y_start + length
-        xs.append(data[x_start:y_start])
-        ys.append(data[y_start:position])
-    if position > len(data):
-        raise IndexError
+    strokes, end = record_strokes(data, start)
+    xs = [data[x : x + points] for x, points in strokes]
+    ys = [data[x + points : x + 2 * points] for x, points in strokes]
     try:
         _check_strokes(count)
         if not all(xs):
             raise Reject("a stroke has no points")
         _check_points(sum(map(len, xs)))
     except Reject as reject:
-        raise RecordReject(str(reject), position) from None
-    return Drawing(None, str(key_id), bool(recognized), pack_strokes(xs, ys)), position
+        raise RecordReject(str(reject), end) from None
+    return Drawing(None, str(key_id), bool(recognized), pack_strokes(xs, ys)), end
+
+
+def record_strokes(data: bytes | bytearray, start: int) -> tuple[list[tuple[int, int]], int]:
+    """Find the strokes of the binary record that starts at `start`.
+
+    Returns:
+      The offset of x and the number of points of each stroke, and where the next record starts.
+
+    Raises:
+      IndexError: `data` ends before the record does.
+    """
+    position = start + _BINARY_HEADER.size
+    if position > len(data):
+        raise IndexError
+    strokes = []
+    for _ in range(_BINARY_LENGTH.unpack_from(data, position - _BINARY_LENGTH.size)[0]):
+        if position + _BINARY_LENGTH.size > len(data):
+            raise IndexError
+        (points,) = _BINARY_LENGTH.unpack_from(data, position)
+        strokes.append((position + _BINARY_LENGTH.size, points))
+        position += _BINARY_LENGTH.size + 2 * points
+    if position > len(data):
+        raise IndexError
+    return strokes, position
 
 
 def holds_binary_records(data: bytes) -> bool:

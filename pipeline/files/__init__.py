@@ -1,7 +1,5 @@
-"""Files on this machine, on gs:// and in the public bucket: list, read, write, resume."""
+"""Files on this machine and on gs://: list, read, write, rename, delete."""
 
 __all__ = [
-    "bucket",
-    "partial_file",
     "storage",
 ]

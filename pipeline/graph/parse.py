@@ -1,49 +1,28 @@
-"""The first step of the job: a work item → its drawings in batches, marks, counts and rejects."""
+"""First stage of the graph: a work item → batches of drawings, their keys, counts and rejects."""
 
 import math
-from array import array
+import pickle
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.metrics import Metrics
 
-from pipeline.drawings.drawing import Drawing, Reject
-from pipeline.graph import arrays, sampling
+from pipeline.drawings.drawing import Reject
+from pipeline.graph import batches, sampling
+from pipeline.graph.batches import BatchBuilder, Spill
 from pipeline.graph.settings import PrepareSettings
-from pipeline.graph.shards import Entries, pack_entry
-from pipeline.graph.spill import Packer
 from pipeline.sources.input_files import WorkItem, is_binary, read_drawings
 
-# A batch is handed on when it is so large. On real drawings both are 32 MB, a work item of 110 MB.
+# A batch is flushed when it is so large. On real drawings both are 32 MB, a work item of 110 MB.
 # Every batch sends something to every shard, so that smaller ones would be more, smaller elements.
 BATCH_DRAWINGS = 262_144
-BATCH_BYTES = 32 << 20  # of entries
+BATCH_BYTES = 32 << 20  # of keys and strokes
 _LISTED_REJECTS = 10_000  # of a file, spread over its work items by their length
 _NO_CATEGORY = Reject("no word, and the name of the file does not tell the category")
 _REJECT_HEAD_BYTES = 200  # how much of a rejected line is kept to recognise it by
-
-
-class Batch(NamedTuple):
-    """Drawings of one work item, one category after the other."""
-
-    categories: tuple[str, ...]  # [C]
-    counts: bytes  # [C] uint32: drawings of each
-    identities: bytes  # [N] int64
-    ranks: bytes  # [N] int64, empty where the identity is the rank
-    entries: Entries  # [N]
-
-
-class Marks(NamedTuple):
-    """What tells drawings apart, without their strokes, one category after the other."""
-
-    categories: tuple[str, ...]  # [C]
-    counts: bytes  # [C] uint32: drawings of each
-    identities: bytes  # [N] int64
-    ranks: bytes  # [N] int64, empty where the identity is the rank
-    strokes: bytes  # [N] int64: sampling.strokes_hash
+_KEY_COLUMNS = ("category", "identity", "rank", "strokes_hash")  # tell drawings apart
 
 
 class Rejected(NamedTuple):
@@ -62,40 +41,14 @@ class Rejects(NamedTuple):
     not_listed: int  # how many more
 
 
-class Waiting:
-    """Drawings that wait to be handed on, without an object for each or for each category."""
-
-    def __init__(self) -> None:
-        self.indices: dict[str, int] = {}  # of the categories, in the order in which they came
-        self.categories = array("i")
-        self.identities = array("q")
-        self.ranks = array("q")  # empty where the identity is the rank
-        self.strokes = array("q")
-        self.sizes = array("I")
-        self.entries = bytearray()
-
-    def add(self, category: str, identity: int, rank: int | None, drawing: Drawing) -> None:
-        self.categories.append(self.indices.setdefault(category, len(self.indices)))
-        self.identities.append(identity)
-        if rank is not None:
-            self.ranks.append(rank)
-        self.strokes.append(sampling.strokes_hash(drawing.strokes))
-        entry = pack_entry(drawing)
-        self.sizes.append(len(entry))
-        self.entries += entry
-
-    def are_enough(self) -> bool:
-        return len(self.sizes) >= BATCH_DRAWINGS or len(self.entries) >= BATCH_BYTES
-
-
 class Parse(beam.DoFn):
-    """WorkItem → Batch; marks: (bucket, Marks); counts: Counter; rejects: (file index, Rejects).
+    """WorkItem → batch; keys: (bucket, batch); counts: Counter; rejects: (file index, Rejects).
 
-    Batches, Marks and Rejects are parcels. The counts are keyed (kind, category), or ("rejected",
-    reason); the kinds are "read", "not_recognized", "other_category", without a category
-    "not_listed", of rejects; and for an input file by its index, "file_read", "file_other_word",
-    of drawings whose word is not the file's category, and "file_rejected"; "rejected_records" are
-    those of binary files.
+    Keys are batches without strokes; batches, keys and Rejects go through a Spill. The counts are
+    keyed (kind, category), or ("rejected", reason); the kinds are "read", "not_recognized",
+    "other_category", without a category "not_listed", of rejects; and for an input file by its
+    index, "file_read", "file_other_word", of drawings whose word is not the file's category, and
+    "file_rejected"; "rejected_records" are those of binary files.
     """
 
     def __init__(self, settings: PrepareSettings, num_buckets: int) -> None:
@@ -104,14 +57,14 @@ class Parse(beam.DoFn):
         self._by_place = settings.sampling == "first"
         self._file_categories = settings.file_categories
         self._num_buckets = num_buckets
-        self._batches = Packer("batches", settings.spill_directory)
-        self._marks = Packer("marks", settings.spill_directory)
-        self._rejects = Packer("rejects", settings.spill_directory)
+        self._batches = Spill("batches", settings.spill_directory)
+        self._keys = Spill("keys", settings.spill_directory)
+        self._rejects = Spill("rejects", settings.spill_directory)
         self._progress = settings.progress
 
     def process(self, item: WorkItem) -> Iterator[Any]:
         counts: Counter[tuple[str, str]] = Counter()
-        waiting = Waiting()
+        builder = BatchBuilder()
         file_category = self._file_categories[item.file_index]
         first_rank = sampling.rank_by_place(item.file_index, 0)
         rejects: list[Rejected] = []
@@ -140,16 +93,16 @@ class Parse(beam.DoFn):
                 continue
             identity = sampling.identity_of(drawing.key_id, drawing.strokes)
             rank = first_rank + byte_offset if self._by_place else None
-            waiting.add(category, identity, rank, drawing)
-            if waiting.are_enough():
-                yield from self._hand_on(waiting)
-                waiting = Waiting()
-        if waiting.sizes:
-            yield from self._hand_on(waiting)
+            builder.add(category, identity, rank, drawing)
+            if len(builder) >= BATCH_DRAWINGS or builder.bytes >= BATCH_BYTES:
+                yield from self._flush(builder)
+                builder = BatchBuilder()
+        if len(builder):
+            yield from self._flush(builder)
         if rejects:
             listed = Rejects(item.file.path, rejects, not_listed=counts["not_listed", ""])
-            parcel = self._rejects.pack(listed)
-            yield beam.pvalue.TaggedOutput("rejects", (item.file_index, parcel))
+            element = self._rejects.write(pickle.dumps(listed))
+            yield beam.pvalue.TaggedOutput("rejects", (item.file_index, element))
         file_index = str(item.file_index)
         counts["file_read", file_index] = number_read
         counts["file_other_word", file_index] = number_of_other_word
@@ -159,36 +112,14 @@ class Parse(beam.DoFn):
         yield beam.pvalue.TaggedOutput("counts", counts)
         self._count(counts, item)
 
-    def _hand_on(self, waiting: Waiting) -> Iterator[Any]:
-        names = sorted(waiting.indices)
-        place_of = np.empty(len(names), np.int32)  # of each index, in the alphabet
-        place_of[[waiting.indices[name] for name in names]] = np.arange(len(names))
-        categories = place_of[np.array(waiting.categories)]
-        identities = np.array(waiting.identities)
-        ranks = np.array(waiting.ranks)
-        strokes = np.array(waiting.strokes)
-        entries = Entries(np.array(waiting.sizes).tobytes(), bytes(waiting.entries))
-        if len(names) > 1:  # one category after the other
-            order = np.argsort(categories, kind="stable")
-            categories, identities, strokes = categories[order], identities[order], strokes[order]
-            ranks = ranks[order] if len(ranks) else ranks
-            entries = entries.take(order, entries.ends())
-
-        for bucket, chosen in arrays.groups(identities % self._num_buckets):
-            present, counts = arrays.runs(categories[chosen])
-            marks = Marks(
-                tuple(names[index] for index in present.tolist()),
-                counts.tobytes(),
-                identities[chosen].tobytes(),
-                ranks[chosen].tobytes() if len(ranks) else b"",
-                strokes[chosen].tobytes(),
-            )
-            yield beam.pvalue.TaggedOutput("marks", (bucket, self._marks.pack(marks)))
-
-        _, counts = arrays.runs(categories)
-        yield self._batches.pack(
-            Batch(tuple(names), counts.tobytes(), identities.tobytes(), ranks.tobytes(), entries)
-        )
+    def _flush(self, builder: BatchBuilder) -> Iterator[Any]:
+        batch = builder.finish()
+        columns = [name for name in _KEY_COLUMNS if name in batch.schema.names]
+        buckets = batch["identity"].to_numpy() % self._num_buckets
+        for bucket, keys in batches.groups(batch.select(columns), buckets):
+            element = self._keys.write(batches.to_bytes(keys))
+            yield beam.pvalue.TaggedOutput("keys", (bucket, element))
+        yield self._batches.write(batches.to_bytes(batch.drop_columns(["strokes_hash"])))
 
     def _count(self, counts: Counter[tuple[str, str]], item: WorkItem) -> None:
         totals: Counter[str] = Counter()

@@ -81,8 +81,8 @@ class Quotas:
         return self.of(split, 1_000_000) != 0
 
     @property
-    def bounded(self) -> int | None:
-        """How many of a category's lowest ranks decide where its splits end; None: any number."""
+    def ranks_needed(self) -> int | None:
+        """Number of a category's lowest ranks that decide where its splits end; None: all."""
         if self.validation_share is not None or self.test_share is not None:
             return None
         return self.validation + self.test + (self.train or 0)
@@ -111,12 +111,11 @@ class Selection:
     shared_keys: np.ndarray  # [K] int64, ascending: what drawings of different strokes agree in
     num_shards: Sequence[int]  # of each split
 
-    def splits_of(self, indices: np.ndarray, counts: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-        """Find the split of each drawing of several categories, one category after the other.
+    def splits_of(self, labels: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+        """Find the split of each drawing.
 
         Args:
-          indices: [C] the categories' class indices.
-          counts: [C] drawings of each.
+          labels: [N] int32 class indices.
           ranks: [N] int64.
 
         Returns:
@@ -124,12 +123,10 @@ class Selection:
         """
         chosen = np.zeros(len(ranks), np.int64)
         for of_split in self.bounds.T:  # three, ascending
-            chosen += ranks >= np.repeat(of_split[indices], counts)
-        ends = np.cumsum(counts, dtype=np.int64)
-        for run in [run for run, index in enumerate(indices.tolist()) if index in self.excluded]:
-            own = slice(ends[run] - counts[run], ends[run])
-            is_excluded = is_in(ranks[own], self.excluded[int(indices[run])])
-            chosen[own][is_excluded] = len(self.splits)
+            chosen += ranks >= of_split[labels]
+        for label in np.intersect1d(labels, list(self.excluded)).tolist() if self.excluded else ():
+            rows = np.flatnonzero(labels == label)
+            chosen[rows[is_in(ranks[rows], self.excluded[label])]] = len(self.splits)
         return chosen
 
 
@@ -223,7 +220,7 @@ def fix_splits(
       method: hash or first.
       quotas: drawings of each split.
       available: the number of the category's distinct drawings.
-      lowest_ranks: its `quotas.bounded` lowest distinct ranks, ascending.
+      lowest_ranks: its `quotas.ranks_needed` lowest distinct ranks, ascending.
     """
     bounds, counts = [], []
     left, taken = available, 0

@@ -1,14 +1,14 @@
-"""What a job is told."""
+"""Settings of a job, the same on every worker."""
 
 from typing import NamedTuple
 
+from pipeline.graph.progress import Progress
 from pipeline.graph.sampling import Quotas
-from pipeline.runners.progress import Progress
 from pipeline.sources.input_files import InputFile
 
 
 class PrepareSettings(NamedTuple):
-    """What the graph needs to know; everything here is the same on every worker."""
+    """Everything that the stages of the graph need to know."""
 
     files: tuple[InputFile, ...]
     staging: str  # directory

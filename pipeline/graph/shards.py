@@ -1,55 +1,33 @@
-"""A shard's drawings → a TFRecord file: sort, drop repetitions, rasterize, encode, write."""
+"""Second pass of the graph: chosen drawings → slices of shards → TFRecord files."""
 
 import hashlib
-import itertools
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import apache_beam as beam
+import cv2
 import numpy as np
+import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
 
 from pipeline.cli import RunError
 from pipeline.dataset import records
-from pipeline.dataset.manifests import Shard
-from pipeline.drawings.drawing import Drawing
+from pipeline.dataset.manifests import Shard, shard_name
 from pipeline.files import storage
+from pipeline.graph import batches, sampling
+from pipeline.graph.batches import SLICE_SCHEMA, Element, Spill
+from pipeline.graph.sampling import Selection
+from pipeline.graph.settings import PrepareSettings
 from pipeline.rasterize import draw_packed
 
 # What is rasterized at once: 1.8 MB of bitmaps, and of drawings of many points no more than this.
 _CHUNK_DRAWINGS = 256
 _CHUNK_BYTES = 1 << 20
-
-
-class Entries(NamedTuple):
-    """Packed drawings (see pack_entry) as two byte strings.
-
-    They are on their way in this form: a small object for each would take half as much again.
-    """
-
-    sizes: bytes  # [N] uint32
-    data: bytes
-
-    def ends(self) -> np.ndarray:
-        """[N] int64: where each entry ends in the data."""
-        return np.cumsum(np.frombuffer(self.sizes, np.uint32), dtype=np.int64)
-
-    def take(self, places: np.ndarray, ends: np.ndarray) -> "Entries":
-        """The entries at `places`, in that order; `ends` are those of all."""
-        sizes = np.frombuffer(self.sizes, np.uint32)[places]
-        ends = ends[places]
-        slices = map(slice, (ends - sizes).tolist(), ends.tolist())
-        return Entries(sizes.tobytes(), b"".join(map(self.data.__getitem__, slices)))
-
-
-class Placed(NamedTuple):
-    """Drawings that go to the same shard, one category after the other."""
-
-    labels: bytes  # [C] int32: class indices
-    counts: bytes  # [C] uint32: drawings of each
-    orders: bytes  # [N] uint64: places in the shard
-    entries: Entries  # [N]
+# Of a whole shard: offsets of 32 bits would end at 2 GB of strokes.
+_SHARD_SCHEMA = SLICE_SCHEMA.set(3, pa.field("strokes", pa.large_binary()))
 
 
 class WrittenShard(NamedTuple):
@@ -64,29 +42,88 @@ class WrittenShard(NamedTuple):
     blank: dict[int, int]  # by label: of these, those without any ink
 
 
-def pack_entry(drawing: Drawing) -> bytes:
-    """key_id (its length in a byte, 0 for none) and strokes, as one byte string."""
-    key = (drawing.key_id or "").encode()
-    return bytes((len(key),)) + key + drawing.strokes
+class AssignShards(beam.DoFn):
+    """Batch → ((split, shard index), slice) for every shard that gets some of its drawings."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._slices = Spill("slices", settings.spill_directory)
+
+    def process(
+        self, element: Element, selection: Selection
+    ) -> Iterator[tuple[tuple[str, int], Element]]:
+        batch = batches.read_batch(element)
+        identities = _identities(batch, selection.shared_keys)
+        ranks = batches.ranks_of(batch, identities)
+        categories = batch["category"]
+        index_of = {label: index for index, label in enumerate(selection.labels)}
+        indices = [index_of[category] for category in categories.dictionary.to_pylist()]
+        labels = np.array(indices, np.int32)[categories.indices.to_numpy()]
+        orders = sampling.order_of(identities)
+        # All shards of all splits are numbered, so that one take sorts the drawings by shard.
+        splits = selection.splits_of(labels, ranks)
+        shards = np.full(len(labels), -1)
+        first_shards = np.cumsum([0, *selection.num_shards])
+        for split, num_shards in enumerate(selection.num_shards):
+            chosen = splits == split
+            shards[chosen] = first_shards[split] + sampling.shard_of(orders[chosen], num_shards)
+        columns = [pa.array(labels), pa.array(orders), batch["key_id"], batch["strokes"]]
+        assigned = pa.RecordBatch.from_arrays(columns, schema=SLICE_SCHEMA)
+        for number, part in batches.groups(assigned, shards):
+            split = int(np.searchsorted(first_shards, number, "right")) - 1
+            shard = (selection.splits[split], number - int(first_shards[split]))
+            yield shard, self._slices.write(part.serialize())
 
 
-def strokes_of(entry: bytes) -> bytes:
-    """The packed strokes of an entry."""
-    return entry[1 + entry[0] :]
+def _identities(batch: pa.RecordBatch, shared_keys: np.ndarray) -> np.ndarray:
+    """[N] int64: the keys' hashes, but where several drawings share a key.
 
-
-def unpack_entry(entry: bytes) -> tuple[bytes, bytes]:
-    """The record's key_id and the strokes of an entry.
-
-    A drawing without key_id gets `strokes:` and 32 hexadecimal digits of its strokes' BLAKE2b, so
-    that every record can be told from every other.
+    Args:
+      batch: of N drawings.
+      shared_keys: [K] int64, ascending.
     """
-    start = 1 + entry[0]
-    strokes = entry[start:]
-    key_id = entry[1:start]
-    if not key_id:
-        key_id = b"strokes:" + hashlib.blake2b(strokes, digest_size=16).hexdigest().encode()
-    return key_id, strokes
+    keys = batch["identity"].to_numpy()
+    shared = np.flatnonzero(sampling.is_in(keys, shared_keys))
+    if not len(shared):
+        return keys
+    identities = keys.copy()
+    strokes = map(sampling.strokes_hash, batch["strokes"].take(pa.array(shared)).to_pylist())
+    identities[shared] = sampling.told_apart(keys[shared], np.array(list(strokes)), shared_keys)
+    return identities
+
+
+class WriteShard(beam.DoFn):
+    """((split, shard index), [slice]) → WrittenShard."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._staging = settings.staging
+        self._image_encoding = settings.image_encoding
+        self._progress = settings.progress
+        self._records = Metrics.distribution("pipeline", "shard_records")
+        self._bytes = Metrics.distribution("pipeline", "shard_bytes")
+
+    def setup(self) -> None:
+        cv2.setNumThreads(0)  # OpenCV's threads only get in the way of one process a core
+
+    def process(
+        self, element: tuple[tuple[str, int], Iterable[Element]], selection: Selection
+    ) -> Iterator[WrittenShard]:
+        (split, index), slices = element
+        num_shards = selection.num_shards[selection.splits.index(split)]
+        drawings = _in_order(pa.Table.from_batches(map(batches.read_slice, slices)))
+        written = write_shard(
+            self._staging,
+            shard_name(split, index, num_shards),
+            split,
+            index,
+            drawings,
+            self._image_encoding,
+        )
+        number = written.shard.records
+        Metrics.counter("pipeline", f"written_{split}").inc(number)
+        self._records.update(number)
+        self._bytes.update(written.shard.bytes)
+        self._progress.add(shards_written=1, drawings_written=number)
+        yield written
 
 
 def write_shard(
@@ -94,10 +131,16 @@ def write_shard(
     name: str,
     split: str,
     index: int,
-    placed: Iterable[Placed],
+    drawings: Iterable[pa.Table],
     image_encoding: str = "packed",
 ) -> WrittenShard:
-    """Writes the TFRecord file of a shard under a temporary name in `directory`.
+    """Write the TFRecord file of a shard under a temporary name in `directory`.
+
+    Args:
+      directory: of the job.
+      name, split, index: of the shard.
+      drawings: label, key_id and strokes, in the order of the records.
+      image_encoding: a key of records.ENCODERS.
 
     Raises:
       RunError: the file cannot be written.
@@ -112,21 +155,21 @@ def write_shard(
     blank: Counter[int] = Counter()
     try:
         with storage.create_file(path) as file:
-            for chunk in _chunks(_in_order(placed)):
-                unpacked = [unpack_entry(entry) for _, entry in chunk]
-                drawn = draw_packed([strokes for _, strokes in unpacked])
-                for place in np.flatnonzero(drawn.is_displaced).tolist():
-                    displaced[chunk[place][0]] += 1
-                    if not drawn.bitmaps[place].any():
-                        blank[chunk[place][0]] += 1
-                images = encode(drawn.bitmaps)
-                data = b"".join(
-                    records.frame_record(records.encode_example(image, label, key_id))
-                    for image, (label, _), (key_id, _) in zip(images, chunk, unpacked, strict=True)
+            for chunk in drawings:
+                labels, key_ids, strokes = (
+                    chunk[column].to_pylist() for column in ("label", "key_id", "strokes")
                 )
+                drawn = draw_packed(strokes)
+                for row in np.flatnonzero(drawn.is_displaced).tolist():
+                    displaced[labels[row]] += 1
+                    if not drawn.bitmaps[row].any():
+                        blank[labels[row]] += 1
+                keys = map(_record_key, key_ids, strokes)
+                examples = map(records.encode_example, encode(drawn.bitmaps), labels, keys)
+                data = b"".join(map(records.frame_record, examples))
                 checksum.update(data)
                 size += len(data)
-                label_counts.update(label for label, _ in chunk)
+                label_counts.update(labels)
                 file.write(data)
     except storage.ERRORS as error:
         raise RunError(f"cannot write {directory}: {storage.reason(error)}") from error
@@ -134,49 +177,38 @@ def write_shard(
     return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced), dict(blank))
 
 
-def _chunks(entries: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """(label, entry) in lists of a bounded number and size."""
-    chunk: list[tuple[int, bytes]] = []
-    size = 0
-    for label, entry in entries:
-        chunk.append((label, entry))
-        size += len(entry)
-        if len(chunk) == _CHUNK_DRAWINGS or size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+def _record_key(key_id: bytes, strokes: bytes) -> bytes:
+    """Return the record's key_id.
 
-
-def _in_order(placed: Iterable[Placed]) -> Iterator[tuple[int, bytes]]:
-    """(label, entry) by order. Of several entries of one order, one drawing's, the lowest stays.
-
-    The whole shard is in memory here, as packed bytes and four numbers a drawing.
+    A drawing without one gets `strokes:` and 32 hexadecimal digits of its strokes' BLAKE2b, so that
+    every record can be told from every other.
     """
-    data = bytearray()
-    parts = []
-    for part in placed:
-        data += part.entries.data
-        counts = np.frombuffer(part.counts, np.uint32)
-        parts.append(
-            (
-                np.frombuffer(part.orders, np.uint64),
-                np.repeat(np.frombuffer(part.labels, np.int32), counts),
-                np.frombuffer(part.entries.sizes, np.uint32),
-            )
-        )
-    orders, all_labels, sizes = map(np.concatenate, zip(*parts, strict=True))
-    ascending = np.argsort(orders)
-    _, firsts = np.unique(orders[ascending], return_index=True)
-    # As memoryviews, which give Python's numbers one by one instead of an object for each.
-    labels, places = all_labels.data, ascending.data
-    bounds = np.append(firsts, len(orders)).data
-    offsets = np.append(0, np.cumsum(sizes, dtype=np.int64)).data
-    packed = memoryview(data)
+    digest = hashlib.blake2b
+    return key_id or b"strokes:" + digest(strokes, digest_size=16).hexdigest().encode()
 
-    def entry_at(place: int) -> bytes:
-        return packed[offsets[place] : offsets[place + 1]].tobytes()
 
-    for start, end in itertools.pairwise(bounds):
-        place = places[start] if end == start + 1 else min(places[start:end], key=entry_at)
-        yield labels[place], entry_at(place)
+def _in_order(drawings: pa.Table) -> Iterator[pa.Table]:
+    """Yield the drawings of a shard by order, in chunks of a bounded number and size.
+
+    Of several drawings of one order, which are copies of one, the lowest strokes stay.
+    """
+    drawings = drawings.combine_chunks().cast(_SHARD_SCHEMA).combine_chunks()
+    ascending = [(name, "ascending") for name in ("order", "key_id", "strokes")]
+    rows = pa.compute.sort_indices(drawings, ascending).to_numpy()
+    orders = drawings["order"].to_numpy()[rows]
+    is_first = np.append(True, orders[1:] != orders[:-1])
+    rows = rows[is_first]
+    sizes = pa.compute.binary_length(drawings["strokes"]).to_numpy()[rows]
+    for start, end in _chunks(sizes):
+        yield drawings.take(pa.array(rows[start:end]))
+
+
+def _chunks(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """[N] bytes of drawings → (start, end) of chunks; the last drawing may exceed _CHUNK_BYTES."""
+    totals = np.append(0, np.cumsum(sizes))
+    start = 0
+    while start < len(sizes):
+        enough = int(np.searchsorted(totals, totals[start] + _CHUNK_BYTES))
+        end = min(start + _CHUNK_DRAWINGS, enough, len(sizes))
+        yield start, end
+        start = end

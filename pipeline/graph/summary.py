@@ -1,6 +1,7 @@
 """The last step of the job: its counts and rejects, in files of the staging directory."""
 
 import json
+import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,10 +10,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipeline.cli import RunError
 from pipeline.files import storage
+from pipeline.graph.batches import Element, read_element
 from pipeline.graph.parse import Rejects
 from pipeline.graph.sampling import Selection
 from pipeline.graph.shards import WrittenShard
-from pipeline.graph.spill import Parcel, unpack
 
 SUMMARY = "summary.json"
 REJECTS = "rejects"
@@ -23,14 +24,14 @@ def reject_file_name(index: int, num_files: int) -> str:
     return f"rejects-{index:05d}-of-{num_files:05d}.jsonl"
 
 
-def write_rejects(of_file: tuple[int, Iterable[Parcel]], staging: str, num_files: int) -> str:
+def write_rejects(of_file: tuple[int, Iterable[Element]], staging: str, num_files: int) -> str:
     """Writes a file's rejects as JSON lines, by position; returns the name of the file written.
 
     The name is made of the input's place in the sorted list of inputs, never of its text. Where
     work items held more rejects than they list, a last line says how many.
     """
-    index, parcels = of_file
-    parts: list[Rejects] = [unpack(parcel) for parcel in parcels]
+    index, elements = of_file
+    parts: list[Rejects] = [pickle.loads(read_element(element)) for element in elements]
     name = reject_file_name(index, num_files)
     path = parts[0].path
     lines = [

@@ -1,81 +1,43 @@
-"""The Beam graph: input files in, shards under temporary names and `summary.json` out."""
+"""The Beam graph: input files in, shards under temporary names and `summary.json` out.
+
+ReadDrawings → SelectDrawings → WriteShards; the comment after a stage says what its elements are.
+"""
+
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, AsList, AsSingleton
+from apache_beam.pvalue import AsIter, AsList, AsSingleton, PBegin, PCollection
 
-from pipeline.graph.assign import Place, WriteShard
+from pipeline.graph.batches import Element
 from pipeline.graph.deduplicate import (
-    Distinct,
+    Deduplicate,
     LowestRanks,
     fix_splits,
     make_selection,
     num_buckets_for,
 )
 from pipeline.graph.parse import Parse
+from pipeline.graph.sampling import Selection
 from pipeline.graph.settings import PrepareSettings
+from pipeline.graph.shards import AssignShards, WriteShard, WrittenShard
 from pipeline.graph.summary import sum_counters, write_rejects, write_summary
 from pipeline.sources.input_files import cut, range_bytes_for, work_items
 
 
 def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
-    """Adds the whole job to `pipeline`; its result is `<staging>/summary.json`."""
-    files = settings.files
-    bounded = settings.quotas.bounded
-
-    # The graph has a size limit, of 10 MB on Dataflow: it holds whole files, not their ranges.
-    parsed = (
-        pipeline
-        | "Files" >> beam.Create(work_items(files, whole_files=True), reshuffle=False)
-        | "Items" >> beam.FlatMap(cut, range_bytes_for(files))
-        | "Spread" >> beam.Reshuffle()  # WorkItem
-        | "Parse"
-        >> beam.ParDo(Parse(settings, num_buckets_for(files))).with_outputs(
-            "marks", "counts", "rejects", main="batches"
-        )
-    )
-    # First pass, without strokes: which drawings are distinct, and where each split ends.
-    distinct = (
-        parsed.marks  # (bucket, Marks)
-        | "ByIdentity" >> beam.GroupByKey()  # (bucket, [Marks])
-        | "Distinct"
-        >> beam.ParDo(Distinct(bounded)).with_outputs(
-            "excluded", "shared", "counts", main="categories"
-        )
-    )
-    splits = (
-        distinct.categories  # (category, CategoryRanks)
-        | "Lowest" >> beam.CombinePerKey(LowestRanks(bounded))
-        | "Splits" >> beam.Map(fix_splits, settings.sampling, settings.quotas)
-    )  # (category, CategorySplits)
-    selection = (
-        pipeline
-        | "Once" >> beam.Create([None])
-        | "Select"
-        >> beam.Map(
-            make_selection,
-            settings.sampling,
-            settings.labels,
-            AsList(splits),
-            AsList(distinct.excluded),
-            AsList(distinct.shared),
-        )
-    )  # Selection
-    # Second pass: strokes to their shards, and shards to files.
-    shards = (
-        parsed.batches  # Batch
-        | "Place" >> beam.ParDo(Place(settings), AsSingleton(selection))  # ((split, shard), Placed)
-        | "ByShard" >> beam.GroupByKey()  # ((split, shard), [Placed])
-        | "Write" >> beam.ParDo(WriteShard(settings), AsSingleton(selection))  # WrittenShard
-    )
+    """Add the whole job to `pipeline`; its result is `<staging>/summary.json`."""
+    read = pipeline | ReadDrawings(settings)
+    selected = read.keys | SelectDrawings(settings)
+    shards = read.batches | WriteShards(settings, selected["selection"])
     reject_files = (
-        parsed.rejects  # (file index, Rejects)
+        read.rejects  # (file index, Rejects)
         | "ByFile" >> beam.GroupByKey()  # (file index, [Rejects])
-        | "WriteRejects" >> beam.Map(write_rejects, settings.staging, len(files))  # name
-    )
+        | "WriteRejects" >> beam.Map(write_rejects, settings.staging, len(settings.files))
+    )  # name
     counts = (
-        (parsed.counts, distinct.counts)
+        (read.counts, selected["counts"])
         | "AllCounts" >> beam.Flatten()  # Counter
-        | "Count" >> beam.CombineGlobally(sum_counters)
+        | "Count" >> beam.CombineGlobally(sum_counters)  # Counter
     )
     _ = (
         pipeline
@@ -84,9 +46,93 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
         >> beam.Map(
             write_summary,
             settings.staging,
-            AsSingleton(selection),
+            AsSingleton(selected["selection"]),
             AsSingleton(counts),
             AsList(shards),
             AsIter(reject_files),
         )
     )
+
+
+class ReadDrawings(beam.PTransform):
+    """Reads the input files: batches of drawings, their keys, counts and rejects."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pipeline: PBegin) -> Any:
+        files = self._settings.files
+        # The graph has a size limit, of 10 MB on Dataflow: it holds whole files, not their ranges.
+        return (
+            pipeline
+            | "Files" >> beam.Create(work_items(files, whole_files=True), reshuffle=False)
+            | "Items" >> beam.FlatMap(cut, range_bytes_for(files))  # WorkItem
+            | "Spread" >> beam.Reshuffle()  # WorkItem
+            | "Parse"
+            >> beam.ParDo(Parse(self._settings, num_buckets_for(files))).with_outputs(
+                "keys",  # (bucket, keys)
+                "counts",  # Counter
+                "rejects",  # (file index, Rejects)
+                main="batches",  # batch
+            )
+        )
+
+
+class SelectDrawings(beam.PTransform):
+    """Finds, without strokes, which drawings are distinct and where each split ends."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, keys: PCollection[tuple[int, Element]]) -> Any:
+        method, quotas = self._settings.sampling, self._settings.quotas
+        distinct = (
+            keys  # (bucket, keys)
+            | "ByIdentity" >> beam.GroupByKey()  # (bucket, [keys])
+            | "Deduplicate"
+            >> beam.ParDo(Deduplicate(quotas.ranks_needed)).with_outputs(
+                "excluded",  # (category, ranks)
+                "shared",  # hashes of keys
+                "counts",  # Counter
+                main="categories",  # (category, CategoryRanks)
+            )
+        )
+        splits = (
+            distinct.categories
+            | "Lowest" >> beam.CombinePerKey(LowestRanks(quotas.ranks_needed))
+            | "Splits" >> beam.Map(fix_splits, method, quotas)  # (category, CategorySplits)
+        )
+        selection = (
+            keys.pipeline
+            | "Once" >> beam.Create([None])
+            | "Select"
+            >> beam.Map(
+                make_selection,
+                method,
+                self._settings.labels,
+                AsList(splits),
+                AsList(distinct.excluded),
+                AsList(distinct.shared),
+            )
+        )  # Selection
+        return {"selection": selection, "counts": distinct.counts}
+
+
+class WriteShards(beam.PTransform):
+    """Sends the strokes of chosen drawings to their shards, and writes the shards to files."""
+
+    def __init__(self, settings: PrepareSettings, selection: PCollection[Selection]) -> None:
+        super().__init__()
+        self._settings = settings
+        self._selection = selection
+
+    def expand(self, drawings: PCollection[Element]) -> PCollection[WrittenShard]:
+        selection = AsSingleton(self._selection)
+        return (
+            drawings  # batch
+            | "Assign" >> beam.ParDo(AssignShards(self._settings), selection)
+            | "ByShard" >> beam.GroupByKey()  # ((split, shard index), [slice])
+            | "Write" >> beam.ParDo(WriteShard(self._settings), selection)  # WrittenShard
+        )

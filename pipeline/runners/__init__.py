@@ -3,6 +3,5 @@
 __all__ = [
     "dataflow",
     "local_runner",
-    "progress",
     "remote_runner",
 ]

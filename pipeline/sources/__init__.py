@@ -1,5 +1,7 @@
-"""Input files: globs → files → byte ranges → lines or records, each once."""
+"""Input: globs → files → work items → drawings; the public bucket and its downloads."""
 
 __all__ = [
+    "bucket",
     "input_files",
+    "partial_file",
 ]

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from benchmarks import growth, growth_tables, pipeline
-from benchmarks.growth import element_seconds, prepare_counted
-from benchmarks.growth_plan import KINDS, LARGEST_BYTES, QUOTAS, Amount, Measured, plan_for
+from benchmarks import growth, pipeline
+from benchmarks.growth import KINDS, QUOTAS, Amount, Run, prepare_counted
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from pipeline.drawings.label_rule import clean_label
-from pipeline.graph import deduplicate, parse, sampling, shards
-from pipeline.graph.assign import Place
-from pipeline.graph.sampling import MAX_SHARD_DRAWINGS, CategorySplits
+from pipeline.graph import parse, sampling
+from pipeline.graph.sampling import CategorySplits
 from pipeline.graph.settings import PrepareSettings
+from pipeline.graph.shards import AssignShards
 from pipeline.graph.transforms import prepare
 from pipeline.output import publish, staging
 from pipeline.output.commit import commit
@@ -47,8 +46,10 @@ def counted(write_lines: Writer, name: str, lines: Sequence[str]) -> dict[str, A
 
 @pytest.mark.parametrize("categories", [1, 345])
 def test_ten_times_the_drawings_are_ten_times_the_elements_and_bytes_none_of_them_larger(
-    categories: int, write_lines: Writer, small_items: None
+    categories: int, write_lines: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Of a thousand drawings, beside which the 340 to 720 bytes of every element are few.
+    monkeypatch.setattr(input_files, "RANGE_BYTES", 160_000)
     lines = [line(f"category {n % categories}", n) for n in range(20_000)]
     few = counted(write_lines, "few", lines[:2_000])
     many = counted(write_lines, "many", lines)
@@ -59,8 +60,8 @@ def test_ten_times_the_drawings_are_ten_times_the_elements_and_bytes_none_of_the
     # Whatever the categories, a work item sends one element to each bucket, and to each shard.
     for amounts in (few, many):
         items = amounts["batches"].elements
-        assert amounts["marks"].elements <= items * amounts["bucket_drawings"].elements
-        assert amounts["placed"].elements <= items * amounts["shard"].elements
+        assert amounts["keys"].elements <= items * amounts["bucket_drawings"].elements
+        assert amounts["slices"].elements <= items * amounts["shard"].elements
     assert many["shard_records"].bytes == 20_000
     assert many["shard_records"].largest < 50_000 / 16
 
@@ -81,8 +82,8 @@ def test_a_batch_takes_as_many_calls_whatever_the_number_of_its_categories(
         names = {f"category {n}" for n in range(categories)}
         whole = CategorySplits(1, (0, 0, 1 << 62), (0, 0, 2_000 // categories))
         selection = sampling.select("hash", None, dict.fromkeys(names, whole), {})
-        placed, in_place = counted_calls(Place(settings).process, batch, selection)
-        calls.append((len(parsed), in_parse, len(placed), in_place))
+        slices, in_assign = counted_calls(AssignShards(settings).process, batch, selection)
+        calls.append((len(parsed), in_parse, len(slices), in_assign))
     (one_category, each_its_own) = calls
     assert each_its_own[0] == one_category[0]  # elements
     assert each_its_own[2] == one_category[2]
@@ -115,53 +116,6 @@ def counted_calls(
     return results, sum(entry.callcount for entry in profile.getstats())
 
 
-def test_the_plan_on_paper_is_what_is_counted(write_lines: Writer, small_items: None) -> None:
-    lines = [line("cat", n) for n in range(20_000)]
-    few = counted(write_lines, "few", lines[:4_000])
-    many = counted(write_lines, "many", lines)
-    input_bytes = sum(len(text) + 1 for text in lines[:4_000])
-    measured = Measured(4_000, 1, input_bytes, few, seconds=1.0, element_seconds=0.0)
-    plan = plan_for(20_000, measured)
-    assert plan.buckets == many["bucket_drawings"].elements
-    assert plan.shards == many["shard"].elements
-    for kind in KINDS:
-        assert plan.amounts[kind].elements == pytest.approx(many[kind].elements, rel=0.03)
-        assert plan.amounts[kind].bytes == pytest.approx(many[kind].bytes, rel=0.03)
-    assert plan.output_bytes == pytest.approx(many["shard"].bytes, rel=0.01)
-    assert plan.vcpu_hours * 3600 == pytest.approx(5.0, rel=0.01)
-
-
-def test_at_50_million_and_5_billion_drawings_nothing_is_larger_than_stated() -> None:
-    amounts = {
-        "batches": Amount(345, 137_000_000, 400_000),
-        "marks": Amount(5_520, 13_000_000, 3_000),
-        "placed": Amount(12_000, 138_000_000, 20_000),
-        "shard": Amount(21, 990_000_000, 50_000_000),
-    }
-    measured = Measured(1_000_000, 345, 440_000_000, amounts, 38.0, 30e-6)
-    plans = [plan_for(drawings, measured) for drawings in (50_000_000, 5_000_000_000)]
-    for plan in plans:
-        assert plan.graph_bytes < 200_000
-        assert plan.work_items <= input_files.MAX_RANGES + 345
-        assert plan.bucket_drawings <= deduplicate.BUCKET_DRAWINGS
-        assert plan.shard_drawings <= MAX_SHARD_DRAWINGS
-        for kind in KINDS:
-            assert plan.amounts[kind].largest <= LARGEST_BYTES[kind]
-        # At 30 µs an element they stay a small share of the 38 µs that a drawing takes.
-        assert sum(plan.amounts[kind].elements for kind in KINDS) < 0.1 * plan.drawings
-    few, many = plans
-    assert [few.shards, many.shards] == [1_000 + 16, 10_000 + 16]
-    for kind in KINDS:
-        assert many.amounts[kind].bytes == pytest.approx(100 * few.amounts[kind].bytes, rel=0.1)
-    assert many.vcpu_hours == pytest.approx(100 * few.vcpu_hours, rel=0.1)
-
-
-def test_a_split_that_gets_no_drawings_has_a_plan() -> None:
-    amounts = {**dict.fromkeys(KINDS, Amount(2, 20_000, 15_000)), "shard": Amount(1, 120_000, 0)}
-    plan = plan_for(120, Measured(120, 2, 40_000, amounts, 0.1, 30e-6))  # all of them validate
-    assert (plan.shards, plan.shard_drawings) == (1, 120)
-
-
 def test_drawings_of_very_many_points_make_more_batches_not_larger_ones(
     write_lines: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,15 +126,8 @@ def test_drawings_of_very_many_points_make_more_batches_not_larger_ones(
     drawing_bytes = 40_100
     assert amounts["batches"].elements >= 5  # of at most 27 drawings, 40 kB each
     assert amounts["batches"].largest < (1 << 20) + drawing_bytes
-    assert amounts["placed"].largest < (1 << 20) + drawing_bytes
+    assert amounts["slices"].largest < (1 << 20) + drawing_bytes
     assert amounts["shard_records"].bytes == 120
-
-
-def test_drawings_of_very_many_points_are_drawn_a_few_at_a_time() -> None:
-    entries = [(0, bytes(400_000))] * 5 + [(1, bytes(100))] * 600
-    chunks = list(shards._chunks(entries))
-    assert [len(chunk) for chunk in chunks] == [3, 256, 256, 90]
-    assert [entry for chunk in chunks for entry in chunk] == entries
 
 
 def test_a_file_of_only_bad_lines_sends_no_more_than_a_short_one(
@@ -223,19 +170,11 @@ def test_what_is_counted_and_written_does_not_depend_on_workers_or_on_spilling(
     assert len(fingerprints) == 1
 
 
-def test_what_an_element_takes_is_the_time_of_the_more_elements() -> None:
-    few = growth_tables.Run(1_000, 1, 1, 1, 5.0, 1, dict.fromkeys(KINDS, Amount(100, 1, 1)))
-    many = few._replace(seconds=5.6, amounts=dict.fromkeys(KINDS, Amount(4_100, 1, 1)))
-    assert element_seconds(few, many) == pytest.approx(50e-6)
-    assert element_seconds(few, many._replace(seconds=4.9)) == 0  # by chance
-    assert element_seconds(few, few._replace(seconds=5.6)) == 0  # it cannot be told
-
-
-def test_the_tables_fit_a_screen_and_say_how_much_each_figure_grew() -> None:
+def test_the_table_fits_a_screen_and_says_how_much_each_figure_grew() -> None:
     amounts = {
         "batches": Amount(345, 137_000_000, 400_000),
-        "marks": Amount(5_520, 13_000_000, 3_000),
-        "placed": Amount(12_000, 138_000_000, 20_000),
+        "keys": Amount(5_520, 13_000_000, 3_000),
+        "slices": Amount(12_000, 138_000_000, 20_000),
         "shard": Amount(36, 990_000_000, 50_000_000),
         "shard_records": Amount(36, 1_000_000, 50_100),
         "bucket_drawings": Amount(16, 1_000_000, 63_000),
@@ -244,23 +183,20 @@ def test_the_tables_fit_a_screen_and_say_how_much_each_figure_grew() -> None:
         kind: Amount(few.elements, few.bytes // 10, few.largest // 10)
         for kind, few in amounts.items()
     }
-    few = growth_tables.Run(100_000, 1, 345, 38_000_000, 6.2, 180_000_000, tenth)
-    many = growth_tables.Run(1_000_000, 1, 345, 380_000_000, 42.2, 198_000_000, amounts)
-    runs = growth_tables.runs([few, many], {1: 2.2})
-    grown = growth_tables.growth([few, many], {1: 2.2})
-    measured = Measured(1_000_000, 345, 380_000_000, amounts, 40.0, 20e-6)
-    on_paper = [plan_for(10**n, measured) for n in (6, 9, 10)]
-    plans = growth_tables.plans(measured, on_paper)
-    assert max(map(len, f"{runs}\n{grown}\n{plans}".splitlines())) <= 100
-    (row,) = [text.split() for text in runs.splitlines() if text.startswith("1,000,000")]
-    assert row[1:5] == ["1", "42.2", "40.0", "198"]
-    assert row[5:] == ["137.0", "13.0", "138.0", "400", "990.0", "36", "50.0"]
-    (row,) = [text.split() for text in grown.splitlines() if text.startswith("1,000,000")]
-    assert row[1:] == ["1", "10.00", "10.00", "1.10", "10.00", "1.00", "10.00", "10.00", "10.00"]
-    assert "vCPU hours" in plans
+    few = Run(100_000, 1, 4.2, 180_000_000, tenth)
+    many = Run(1_000_000, 1, 42.0, 198_000_000, amounts)
+    lines = growth.table([few, many, many._replace(workers=2)]).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert len({len(text) for text in lines}) == 1
+    heading, _, run, ratios, other = [text.split() for text in lines]
+    assert heading[:3] == ["drawings", "workers", "seconds"]
+    figures = ["42.0", "198", "17,865", "400", "288.0", "990.0", "36"]
+    assert run == ["1,000,000", "1", *figures]
+    assert ratios == ["×10.00", "×10.00", "×1.10", "×1.00", "×10.00", "×10.00", "×10.00", "×1.00"]
+    assert other == ["1,000,000", "2", *figures]
 
 
-def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
+def test_the_command_prints_a_run_for_each_number_of_workers(
     write_lines: Writer,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -271,29 +207,21 @@ def test_the_command_prints_a_run_for_each_number_of_workers_and_the_plans(
         write_lines(f"{name}.ndjson", [line(name, n) for n in range(50)])
     directories = itertools.count()
 
-    def measure_here(
-        patterns: list[str], drawings: int, workers: int, range_bytes: int = input_files.RANGE_BYTES
-    ) -> growth_tables.Run:
+    def measure_here(patterns: list[str], drawings: int, workers: int) -> Run:
         inputs = tmp_path / f"drawings {next(directories)}"
         inputs.mkdir()
         pipeline.repeat_drawings(patterns, str(inputs), drawings)
         output = str(tmp_path / f"data {next(directories)}")
-        with monkeypatch.context() as patch:
-            patch.setattr(input_files, "RANGE_BYTES", range_bytes)
-            amounts = prepare_counted([f"{inputs}/*"], output, workers=1)
-        input_bytes = sum(path.stat().st_size for path in inputs.iterdir())
-        return growth_tables.Run(drawings, workers, 2, input_bytes, 1.5, 10**8, amounts)
+        amounts = prepare_counted([f"{inputs}/*"], output, workers=1)
+        return Run(drawings, workers, 1.5, 10**8, amounts)
 
     monkeypatch.setattr(growth, "measure_run", measure_here)
     args = types.SimpleNamespace(input=[f"{tmp_path}/*.ndjson"], drawings=["3000"])
     monkeypatch.setattr(growth.flags, "FLAGS", args)
     growth.main([])
     rows = [text.split() for text in capsys.readouterr().out.splitlines()]
-    runs = [(row[:2], row[-2:]) for row in rows if row and row[0] == "3,000"]
-    assert runs == [(["3,000", "1"], ["4", "0.9"]), (["3,000", "2"], ["4", "0.9"])]
-    (items,) = [row for row in rows if row[:2] == ["work", "items"]]
-    assert items[2] == "2"
-    assert items[-1] == f"{input_files.MAX_RANGES + 2:,}"
+    runs = [(row[:2], row[-1]) for row in rows if row[0] == "3,000"]
+    assert runs == [(["3,000", "1"], "4"), (["3,000", "2"], "4")]
 
 
 def test_the_benchmark_measures_drawings_in_a_directory_whose_name_looks_like_a_pattern(

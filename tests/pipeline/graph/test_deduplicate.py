@@ -1,56 +1,53 @@
 import json
-import pickle
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from pipeline.graph import sampling
-from pipeline.graph.deduplicate import CategoryRanks, Distinct, num_buckets_for
-from pipeline.graph.parse import Marks
+from pipeline.graph import batches, sampling
+from pipeline.graph.deduplicate import CategoryRanks, Deduplicate, num_buckets_for
 from pipeline.sources.input_files import InputFile
 
 
-def marks(categories: dict[str, list[tuple[int, int]]], ranks: tuple[int, ...] = ()) -> bytes:
-    """A parcel of Marks; of each category (hash of the key, hash of the strokes)."""
-    drawings = [drawing for of_category in categories.values() for drawing in of_category]
-    keys, strokes = np.array(drawings).T
-    return pickle.dumps(
-        Marks(
-            tuple(categories),
-            np.array([len(d) for d in categories.values()], np.uint32).tobytes(),
-            keys.astype(np.int64).tobytes(),
-            np.array(ranks, np.int64).tobytes(),
-            strokes.astype(np.int64).tobytes(),
-        )
-    )
+def keys(categories: dict[str, list[tuple[int, int]]], ranks: tuple[int, ...] = ()) -> bytes:
+    """A serialised batch of keys; of each category (hash of the key, hash of the strokes)."""
+    drawings = [(name, *drawing) for name, of_name in categories.items() for drawing in of_name]
+    names, hashes, strokes = zip(*drawings, strict=True)
+    columns = {
+        "category": pa.array(names).dictionary_encode(),
+        "identity": pa.array(hashes, pa.int64()),
+        "strokes_hash": pa.array(strokes, pa.int64()),
+        **({"rank": pa.array(ranks, pa.int64())} if ranks else {}),
+    }
+    return batches.to_bytes(pa.RecordBatch.from_pydict(columns)).to_pybytes()
 
 
 def found(
-    parcels: list[bytes],
+    elements: list[bytes],
 ) -> tuple[dict[str, CategoryRanks], dict[str, list[int]], Counter[tuple[str, str]]]:
     categories, excluded = {}, {}
     counts: Counter[tuple[str, str]] = Counter()
-    for output in Distinct(bounded=3).process((0, parcels)):
+    for output in Deduplicate(ranks_needed=3).process((0, elements)):
         if not isinstance(output, TaggedOutput):
             categories[output[0]] = output[1]
         elif output.tag == "excluded":
-            excluded[output.value[0]] = np.frombuffer(output.value[1], np.int64).tolist()
+            excluded[output.value[0]] = output.value[1].tolist()
         elif output.tag == "counts":
             counts.update(output.value)
     return categories, excluded, counts
 
 
 def ranks_of(category: CategoryRanks) -> list[int]:
-    return np.frombuffer(category.lowest, np.int64).tolist()
+    return category.lowest.tolist()
 
 
 def test_of_an_identity_the_first_category_in_the_alphabet_keeps_one() -> None:
     categories, excluded, counts = found(
         [
-            marks({"cat": [(5, 1), (9, 1)], "sun": [(7, 1), (3, 1)]}),
-            marks({"sun": [(5, 1), (5, 1), (8, 1)]}),
-            marks({"ant": [(9, 1)], "sun": [(2, 4), (1, 4)]}),
+            keys({"cat": [(5, 1), (9, 1)], "sun": [(7, 1), (3, 1)]}),
+            keys({"sun": [(5, 1), (5, 1), (8, 1)]}),
+            keys({"ant": [(9, 1)], "sun": [(2, 4), (1, 4)]}),
         ]
     )
     assert {name: ranks_of(category) for name, category in categories.items()} == {
@@ -73,8 +70,8 @@ def test_of_an_identity_the_first_category_in_the_alphabet_keeps_one() -> None:
 
 
 def test_drawings_of_one_key_and_other_strokes_are_others() -> None:
-    parcels = [marks({"cat": [(5, 1), (5, 2), (6, 1)]}), marks({"sun": [(5, 3), (5, 1)]})]
-    categories, excluded, counts = found(parcels)
+    elements = [keys({"cat": [(5, 1), (5, 2), (6, 1)]}), keys({"sun": [(5, 3), (5, 1)]})]
+    categories, excluded, counts = found(elements)
     assert {name: category.drawings for name, category in categories.items()} == {
         "cat": 3,
         "sun": 1,
@@ -86,8 +83,8 @@ def test_drawings_of_one_key_and_other_strokes_are_others() -> None:
     assert excluded == {"sun": [one]}
     assert counts["repeated", ""] == 1
     assert counts["other_strokes", ""] == 2
-    (shared,) = [o.value for o in Distinct(9).process((0, parcels)) if _tag(o) == "shared"]
-    assert np.frombuffer(shared, np.int64).tolist() == [5]
+    (shared,) = [o.value for o in Deduplicate(9).process((0, elements)) if _tag(o) == "shared"]
+    assert shared.tolist() == [5]
 
 
 def _tag(output: object) -> str:
@@ -96,7 +93,7 @@ def _tag(output: object) -> str:
 
 def test_by_place_the_lowest_rank_keeps_it() -> None:
     categories, excluded, _ = found(
-        [marks({"cat": [(5, 1), (6, 1)]}, (40, 10)), marks({"sun": [(5, 1)]}, (20,))]
+        [keys({"cat": [(5, 1), (6, 1)]}, (40, 10)), keys({"sun": [(5, 1)]}, (20,))]
     )
     assert {name: ranks_of(category) for name, category in categories.items()} == {
         "cat": [10],
@@ -106,7 +103,7 @@ def test_by_place_the_lowest_rank_keeps_it() -> None:
 
 
 def test_counts_are_numbers_that_a_summary_can_hold() -> None:
-    categories, _, counts = found([marks({"cat": [(5, 1), (5, 1)]})])
+    categories, _, counts = found([keys({"cat": [(5, 1), (5, 1)]})])
     assert json.dumps([list(counts.values()), categories["cat"].drawings]) == "[[1, 0], 1]"
 
 

@@ -10,9 +10,9 @@ def ranks(number: int, seed: int = 0) -> np.ndarray:
 
 
 def split_sets(found: np.ndarray, quotas: Quotas, method: str = "hash") -> dict[str, set[int]]:
-    lowest = sampling.lowest([found], quotas.bounded)
+    lowest = sampling.lowest([found], quotas.ranks_needed)
     selection = select(method, None, {"cat": fix_splits(method, quotas, len(found), lowest)}, {})
-    splits = selection.splits_of(np.array([0]), np.array([len(found)]), found)
+    splits = selection.splits_of(np.zeros(len(found), np.int32), found)
     return {name: set(found[splits == i].tolist()) for i, name in enumerate(selection.splits)}
 
 
@@ -65,7 +65,7 @@ def test_excluded_ranks_are_in_no_split() -> None:
     own = found[~is_excluded]
     cat_splits = fix_splits("hash", Quotas(15, 5), len(own), own[:20])
     selection = select("hash", None, {"cat": cat_splits}, {"cat": found[is_excluded][::-1]})
-    splits = selection.splits_of(np.array([0]), np.array([len(found)]), found)
+    splits = selection.splits_of(np.zeros(len(found), np.int32), found)
     assert splits[is_excluded].tolist() == [3] * 5
     assert np.bincount(splits, minlength=4).tolist() == [5, 0, 15, 30]
 

@@ -203,13 +203,21 @@ def test_the_command_completes_the_data_set_of_a_local_run(
 def test_the_job_has_the_stages_of_the_graph(submission: Submission) -> None:
     transforms = submission.pipeline.components.transforms
     (root,) = submission.pipeline.root_transform_ids
-    stages = {transforms[name].unique_name for name in transforms[root].subtransforms}
-    assert stages == {
-        *("Files", "Items", "Spread", "Parse"),
-        *("ByIdentity", "Distinct", "Lowest", "Splits", "Once", "Select"),
-        *("Place", "ByShard", "Write"),
+
+    def stages(name: str) -> dict[str, str]:
+        parts = transforms[name].subtransforms
+        return {transforms[part].unique_name.rpartition("/")[2]: part for part in parts}
+
+    job = stages(root)
+    assert job.keys() == {
+        *("ReadDrawings", "SelectDrawings", "WriteShards"),
         *("ByFile", "WriteRejects", "AllCounts", "Count", "Last", "Summarize"),
     }
+    assert stages(job["ReadDrawings"]).keys() == {"Files", "Items", "Spread", "Parse"}
+    assert stages(job["SelectDrawings"]).keys() == {
+        *("ByIdentity", "Deduplicate", "Lowest", "Splits", "Once", "Select"),
+    }
+    assert stages(job["WriteShards"]).keys() == {"Assign", "ByShard", "Write"}
 
 
 def test_workers_get_this_project_and_no_tensorflow(submission: Submission) -> None:
@@ -250,7 +258,8 @@ def test_workers_are_of_the_launcher_s_versions(submission: Submission) -> None:
 
 def test_nothing_is_pickled_from_the_main_module(submission: Submission) -> None:
     together = b"".join(pickled(submission.staged["pipeline.pb"]))
-    for name in (b"Parse", b"Distinct", b"LowestRanks", b"Place", b"WriteShard", b"write_summary"):
+    functions = (b"Parse", b"Deduplicate", b"LowestRanks", b"AssignShards", b"WriteShard")
+    for name in (*functions, b"write_summary"):
         assert name in together
     assert b"__main__" not in together
     options = submission.request["environment"]["sdkPipelineOptions"]["options"]

@@ -363,7 +363,8 @@ def test_what_workers_unpickle_names_nothing_of_main_and_imports_no_tensorflow(
     assert "only recorded" in command(directory, *flags)[2]
     payloads = pickled((directory / "job").read_bytes())
     together = b"".join(payloads)
-    for name in (b"Parse", b"Distinct", b"LowestRanks", b"Place", b"WriteShard", b"write_summary"):
+    functions = (b"Parse", b"Deduplicate", b"LowestRanks", b"AssignShards", b"WriteShard")
+    for name in (*functions, b"write_summary"):
         assert name in together
     assert b"__main__" not in together
     monkeypatch.delenv("PYTHONPATH")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import google_crc32c
 
+from pipeline.drawings.drawing import record_strokes
+
 FIRST_BYTES = 1 << 16  # about 150 drawings, to tell how many bytes a drawing has
 BLOCK_BYTES = 1 << 20  # read at a time from the disk
 _NO_RECORD = bytes(17)  # no drawing of the binary format begins so: no key, no time, no strokes
@@ -82,18 +84,12 @@ def _are_lines_of_drawings(lines: bytearray) -> bool:
 
 
 def _record_ends(data: bytearray) -> Iterator[int]:
-    """The offsets at which the complete records of the binary format end, up to a _NO_RECORD.
-
-    A record: key_id 8 bytes, country 2, recognized 1, timestamp 4, number of strokes 2; for each
-    stroke the number of points, 2, all x, 1 each, and all y.
-    """
+    """Yield the offsets at which complete binary records end, up to a _NO_RECORD."""
     end = 0
-    while len(data) >= end + 17 and not data.startswith(_NO_RECORD, end):
-        strokes = int.from_bytes(data[end + 15 : end + 17], "little")
-        end += 17
-        for _ in range(strokes):
-            end += 2 + 2 * int.from_bytes(data[end : end + 2], "little")
-        if end > len(data):
+    while not data.startswith(_NO_RECORD, end):
+        try:
+            _, end = record_strokes(data, end)
+        except IndexError:
             return
         yield end
 

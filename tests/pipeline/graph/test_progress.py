@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from pipeline.runners.progress import Progress, ProgressLines
+from pipeline.graph.progress import Progress, ProgressLines
 
 
 def test_reports_of_work_items_are_added_up(tmp_path: pathlib.Path) -> None:

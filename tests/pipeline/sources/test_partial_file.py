@@ -11,9 +11,9 @@ import pytest
 
 from pipeline import download, synthetic
 from pipeline.cli import RunError, UserError
-from pipeline.files import bucket as bucket_module
-from pipeline.files import partial_file
-from pipeline.files.bucket import Source
+from pipeline.sources import bucket as bucket_module
+from pipeline.sources import partial_file
+from pipeline.sources.bucket import Source
 from tests.support.download_server import Bucket, Fault, serving
 
 LINES = [synthetic.drawing_line("sun", index, seed=0) for index in range(1200)]
