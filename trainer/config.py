@@ -83,8 +83,8 @@ def _metadata(group: str, help: str, **options: Any) -> dict[str, Any]:
       group: of the flag in --help.
       help: of the flag.
       options: `bounds`, the range of a number; `choices` of a text; `path`, the placeholder of a
-        path; `is_identity`, whether a run cannot change it on resume; `parse`, from the value of a
-        flag to that of the field, with `flag_default`.
+        path; `may_change`, whether a run may change it on resume though it is in a group of the
+        identity; `parse`, from the value of a flag to that of the field, with `flag_default`.
     """
     return {"group": group, "help": help, **options}
 
@@ -124,59 +124,40 @@ class TrainConfig:
         False,
     )
 
-    epochs: int = _setting(RECIPE, "Passes over the training split.", 12, bounds=(1, 10**6))
+    epochs: int = _setting(
+        RECIPE, "Passes over the training split.", 12, bounds=(1, 10**6), may_change=True
+    )
     batch_size: int = _setting(
-        RECIPE,
-        "Images per step, over all devices together.",
-        100,
-        bounds=(1, 10**6),
-        is_identity=True,
+        RECIPE, "Images per step, over all devices together.", 100, bounds=(1, 10**6)
     )
-    learning_rate: float = _setting(
-        RECIPE, "Adam's step size.", 1e-3, bounds=(0.0, 1e3), is_identity=True
-    )
+    learning_rate: float = _setting(RECIPE, "Adam's step size.", 1e-3, bounds=(0.0, 1e3))
     seed: int = _setting(
         RECIPE,
         "Random seed for weights, dropout, augmentation and data order.",
         0,
         bounds=(0, MAX_SEED),
-        is_identity=True,
     )
 
     learning_rate_schedule: str = _setting(
-        BEYOND,
-        "cosine: decay to 0 in the last epoch.",
-        "constant",
-        choices=("constant", "cosine"),
-        is_identity=True,
+        BEYOND, "cosine: decay to 0 in the last epoch.", "constant", choices=("constant", "cosine")
     )
     warmup_epochs: float = _setting(
-        BEYOND,
-        "Epochs in which the learning rate grows from 0.",
-        0.0,
-        bounds=(0.0, 1e6),
-        is_identity=True,
+        BEYOND, "Epochs in which the learning rate grows from 0.", 0.0, bounds=(0.0, 1e6)
     )
     weight_decay: float = _setting(
-        BEYOND,
-        "AdamW's decay of the kernels; 0 is Adam.",
-        0.0,
-        bounds=(0.0, 1e3),
-        is_identity=True,
+        BEYOND, "AdamW's decay of the kernels; 0 is Adam.", 0.0, bounds=(0.0, 1e3)
     )
     clip_norm: float = _setting(
         BEYOND,
         "Largest norm of all gradients together; 0 disables clipping.",
         0.0,
         bounds=(0.0, 1e6),
-        is_identity=True,
     )
     label_smoothing: float = _setting(
         BEYOND,
         "Part of the target, 0 to 1, that is spread evenly over all classes.",
         0.0,
         bounds=(0.0, 1.0),
-        is_identity=True,
     )
     ema_decay: float = _setting(
         BEYOND,
@@ -184,7 +165,6 @@ class TrainConfig:
         "to 0.9999.",
         0.0,
         bounds=(0.0, 1.0),
-        is_identity=True,
     )
     augment: tuple[str, ...] = _setting(
         BEYOND,
@@ -193,13 +173,13 @@ class TrainConfig:
         (),
         parse=_parse_augment,
         flag_default=[],
-        is_identity=True,
     )
     early_stopping: int = _setting(
         BEYOND,
         "Stop after this many epochs in a row without a better validation accuracy; 0 disables it.",
         0,
         bounds=(0, 10**6),
+        may_change=True,
     )
 
     init_from: str | None = _setting(
@@ -209,14 +189,12 @@ class TrainConfig:
         "--experiment or --architecture is given.",
         None,
         path="PATH",
-        is_identity=True,
     )
     freeze: str | None = _setting(
         MODEL,
         "With --init_from: do not train the stages before this one; head trains the head alone.",
         None,
         choices=experiments.STAGES[1:],
-        is_identity=True,
     )
 
     precision: str = _setting(
@@ -300,7 +278,11 @@ FORMAT = 2  # of config.json, of checkpoints, and of the order of the drawings
 # The settings that a run cannot change on resume: they change what it learns. `--epochs` is one of
 # them where the learning rate's schedule ends with the last epoch. All others may differ at each
 # start: they change nothing, or how sums round.
-IDENTITY = tuple(field.name for field in _flag_fields() if field.metadata.get("is_identity"))
+IDENTITY = tuple(
+    field.name
+    for field in _flag_fields()
+    if field.metadata["group"] in (RECIPE, BEYOND, MODEL) and not field.metadata.get("may_change")
+)
 
 
 def describe_run(

@@ -132,22 +132,19 @@ def _check_boolean(value: Any, place: str) -> None:
         raise _wrong(place, "true or false", value)
 
 
-def _integer(least: int, most: int) -> Check:
+def _number(least: float, most: float, kind: str = "a number") -> Check:
+    types = int if kind == "an integer" else int | float
+
     def check(value: Any, place: str) -> None:
-        is_integer = isinstance(value, int) and not isinstance(value, bool)
-        if not is_integer or not least <= value <= most:
-            raise _wrong(place, f"an integer from {least} to {most}", value)
-
-    return check
-
-
-def _number(least: float, most: float) -> Check:
-    def check(value: Any, place: str) -> None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, types) and not isinstance(value, bool)
         if not is_number or not least <= value <= most:  # NaN is not
-            raise _wrong(place, f"a number from {least:g} to {most:g}", value)
+            raise _wrong(place, f"{kind} from {least:g} to {most:g}", value)
 
     return check
+
+
+def _integer(least: int, most: int) -> Check:
+    return _number(least, most, "an integer")
 
 
 def _list(check_item: Check, least: int = 1) -> Check:
