@@ -125,6 +125,21 @@ def create_file(path: str) -> Iterator[BinaryIO]:
         raise
 
 
+def write_text(path: str, text: str) -> None:
+    """Write a file in UTF-8; bytes of names that are not UTF-8 become escapes."""
+    with create_file(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+@contextlib.contextmanager
+def errors_as(kind: type[Exception], what: str) -> Iterator[None]:
+    """Raise any of ERRORS as an error of this kind: `what`, a colon, and the reason."""
+    try:
+        yield
+    except ERRORS as error:
+        raise kind(f"{what}: {reason(error)}") from error
+
+
 def read_file(path: str) -> bytes:
     """The content of a file.
 
@@ -186,7 +201,7 @@ def rename_files(pairs: Iterable[tuple[str, str]]) -> None:
     """
     todo = list(pairs)
     if todo and is_remote(todo[0][1]):
-        _in_parallel(_rename_remote, [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)])
+        _in_parallel(_rename_remote, _requests(todo))
     else:
         _in_parallel(_rename_local, todo)
 
@@ -195,8 +210,7 @@ def delete_files(paths: Iterable[str]) -> None:
     """Delete files by their names, which are never patterns; those that are gone are no error."""
     todo = list(paths)
     if todo and is_remote(todo[0]):
-        batches = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
-        _in_parallel(_delete_remote, batches)
+        _in_parallel(_delete_remote, _requests(todo))
     else:
         _in_parallel(_unlink, todo)
 
@@ -323,6 +337,10 @@ def _list(prefix: str) -> Iterable[FileMetadata]:
 def _raise_unless_missing(error: OSError) -> None:
     if not is_missing(error):
         raise error
+
+
+def _requests(items: Sequence[_Item]) -> list[Sequence[_Item]]:
+    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
 
 
 def _in_parallel(function: Callable[[_Item], None], items: Sequence[_Item]) -> None:

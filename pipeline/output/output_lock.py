@@ -100,10 +100,8 @@ def _locked_on_gcs(output: str) -> Iterator[None]:
     path = f"{output}/{LOCK}"
     own = {"holder": _holder(), "boot": _boot(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     content = json.dumps(own)
-    try:
+    with storage.errors_as(UserError, f"cannot write to {output}"):
         _take_object(path, content, output)
-    except storage.ERRORS as error:
-        raise UserError(f"cannot write to {output}: {storage.reason(error)}") from None
     ended = threading.Event()
 
     def renew() -> None:

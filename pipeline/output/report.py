@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.cli import align
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from pipeline.graph.sampling import Quotas
 from pipeline.graph.summary import REJECTS
@@ -67,22 +68,21 @@ def _category_lines(summary: Summary, manifest: Manifest) -> list[str]:
         more = len(shown) - 2 * _ROWS_AT_ENDS
         by_kept = sorted(shown, key=lambda label: -summary.available[label])
         shown = (*by_kept[:_ROWS_AT_ENDS], *by_kept[-_ROWS_AT_ENDS:])
-    width = max([len("category"), *map(len, shown)])
-    lines = [_row("category", ("read", "kept", *SPLITS), width)]
+    rows: list[tuple[str, ...]] = [("category", "read", "kept", *SPLITS)]
     for label in shown:
         counts = [manifest.splits[split].class_counts[label] for split in SPLITS]
-        lines.append(_row(label, (read.get(label, 0), summary.available[label], *counts), width))
-    if more:
-        note = f"… {more:,} categories more, with numbers between these: see {MANIFEST} …"
-        lines.insert(1 + _ROWS_AT_ENDS, note)
+        rows.append(_row(label, read.get(label, 0), summary.available[label], *counts))
     records = [manifest.splits[split].records for split in SPLITS]
-    totals = (summary.total("read"), sum(summary.available.values()), *records)
-    return [*lines, _row("total", totals, width)]
+    kept = sum(summary.available.values())
+    lines = align([*rows, _row("total", summary.total("read"), kept, *records)], "<>>>>>")
+    if more:
+        note = f"… {more:,} more categories, with numbers between these: see {MANIFEST} …"
+        lines.insert(1 + _ROWS_AT_ENDS, note)
+    return lines
 
 
-def _row(name: str, numbers: Sequence[int | str], width: int) -> str:
-    cells = [f"{cell:>11,}" if isinstance(cell, int) else f"{cell:>11}" for cell in numbers]
-    return f"{name:<{width}}" + "".join(cells)
+def _row(name: str, *numbers: int) -> tuple[str, ...]:
+    return (name, *(f"{number:,}" for number in numbers))
 
 
 def _unit(summary: Summary) -> str:

@@ -123,7 +123,7 @@ def input_versions(patterns: Sequence[str]) -> dict[str, str]:
 
 
 def _match(pattern: str) -> list[FileMetadata]:
-    try:
+    with storage.errors_as(UserError, f"--input: {pattern}"):
         if not is_remote(pattern) and os.path.isfile(pattern):
             status = os.stat(pattern)
             return [FileMetadata(pattern, status.st_size, status.st_mtime)]
@@ -131,8 +131,6 @@ def _match(pattern: str) -> list[FileMetadata]:
             system = FileSystems.get_filesystem(pattern)
             return [FileMetadata(pattern, system.size(pattern), system.last_updated(pattern))]
         (match,) = FileSystems.match([pattern])
-    except storage.ERRORS as error:
-        raise UserError(f"--input: {pattern}: {storage.reason(error)}") from None
     # On gs:// an empty folder may be kept as an object whose name ends in a slash.
     return [metadata for metadata in match.metadata_list if metadata.path[-1] != "/"]
 
