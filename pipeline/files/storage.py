@@ -50,7 +50,7 @@ logging.getLogger("google.auth").setLevel(logging.ERROR)  # no credentials may b
 
 
 def check_path(path: str) -> None:
-    """Raises UserError where nothing that is installed can read and write such a path."""
+    """Check that an installed file system can read such a path; raises UserError otherwise."""
     try:
         FileSystems.get_filesystem(path)
     except ValueError:
@@ -64,13 +64,13 @@ def check_path(path: str) -> None:
 
 
 def open_file(path: str) -> BinaryIO:
-    """A file to read, as it is: nothing is decompressed."""
+    """Open a file to read, as it is: nothing is decompressed."""
     check_path(path)
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def open_range(path: str, end: int) -> BinaryIO:
-    """A file to read, as it is, of which little past the offset `end` will be wanted.
+    """Open a file to read, as it is, of which little past the offset `end` will be wanted.
 
     On gs:// a read may bring less than it was asked for, though never nothing before the file ends.
     """
@@ -111,7 +111,7 @@ class _RangeReader(io.RawIOBase):
 
 @contextlib.contextmanager
 def create_file(path: str) -> Iterator[BinaryIO]:
-    """A file to write. On gs:// it appears, whole, when the context ends without an error."""
+    """Open a file to write. On gs:// it appears, whole, when the context ends without an error."""
     check_path(path)
     file = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
     try:
@@ -141,7 +141,7 @@ def errors_as(kind: type[Exception], what: str) -> Iterator[None]:
 
 
 def read_file(path: str) -> bytes:
-    """The content of a file.
+    """Read a file.
 
     Raises:
       OSError: it cannot be read; FileNotFoundError if there is none.
@@ -156,12 +156,12 @@ def read_file(path: str) -> bytes:
 
 
 def is_pattern(path: str) -> bool:
-    """Whether Beam reads a path as a pattern of several."""
+    """Tell whether Beam reads a path as a pattern."""
     return any(character in path for character in "*?[")
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file, or on this machine a directory, of exactly this name."""
+    """Tell whether there is a file, or on this machine a directory, of exactly this name."""
     return bool(FileSystems.exists(path))
 
 
@@ -269,14 +269,14 @@ def exchange_directories(one: str, other: str) -> None:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether what an operation needs is not there."""
+    """Tell whether an operation failed because something is missing."""
     cause = _first_cause(error)
     is_local = isinstance(cause, FileNotFoundError | NotADirectoryError)
     return is_local or _http_status(cause) == 404
 
 
 def reason(error: BaseException | int) -> str:
-    """Why a file operation failed, as one line."""
+    """Return the reason why a file operation failed, as one line."""
     error = _first_cause(error)
     status = _http_status(error)
     if status == 404:
@@ -290,7 +290,7 @@ def reason(error: BaseException | int) -> str:
 
 
 def _first_cause(error: BaseException | int) -> BaseException | int:
-    """The error inside of Beam's."""
+    """Return the error inside Beam's."""
     while isinstance(error, BeamIOError) and error.exception_details:
         error = next(iter(error.exception_details.values()))
     return error

@@ -1,4 +1,4 @@
-"""The last step of the job: its counts and rejects, in files of the staging directory."""
+"""Last stage of the graph: counts and rejects, in files of the staging directory."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""The commit: from a finished job's files to a data set, in one step for every reader.
+"""Commit: from a finished job's files to a data set, in one step for every reader.
 
 Our readers take manifest.json for the data set, TensorFlow Datasets takes dataset_info.json with
 two files beside it. Both find, whatever happens at whichever moment, all of the old data set or all

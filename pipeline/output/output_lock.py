@@ -1,4 +1,4 @@
-"""One run at a time on an output directory.
+"""Lock of an output directory: one run at a time.
 
 On this machine a lock of the kernel, which ends with the process. On gs:// an object that only one
 can make; its holder renews it, so that one whose holder is gone shows: its process on this machine
@@ -156,7 +156,7 @@ def _find(path: str) -> tuple[Any, str]:
 
 
 def _is_stale(text: str, updated: datetime.datetime) -> bool:
-    """Whether the holder of a lock is gone, by its content and when it was renewed."""
+    """Tell whether the holder of a lock is gone, by its content and time of renewal."""
     if _field(text, "boot") == _boot():
         pid = _field(text, "pid")
         if not (pid.isdecimal() and os.path.exists(f"/proc/{pid}")):

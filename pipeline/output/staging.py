@@ -51,7 +51,7 @@ class Job(NamedTuple):
 
     @property
     def beside(self) -> str:
-        """Where its data set waits to trade places with the one in the output directory."""
+        """Directory where its data set waits to trade places with the output directory."""
         parent, name = os.path.split(os.path.realpath(self.output))
         return os.path.join(parent, f".{name}.{self.id}")
 
@@ -90,7 +90,7 @@ def jobs_in(output: str) -> list[Job]:
 
 
 def is_remains(job: Job) -> bool:
-    """Whether a directory holds what is left of a job that was being deleted."""
+    """Tell whether a directory holds what is left of a job that was being deleted."""
     return _JOB not in storage.list_files(job.directory)
 
 
