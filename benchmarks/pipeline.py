@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 
 
 def plain_loop(directory: str) -> int:
-    """The study's way: one line at a time, one call a segment; returns the number of bitmaps."""
+    """Draw as the study did, line by line, a call a segment; returns the number of bitmaps."""
     bitmaps = []
     for path in sorted(Path(directory).iterdir()):
         with path.open() as file:

@@ -109,7 +109,7 @@ def download(
 
 
 def _fetch(file: _File) -> bool:
-    """Makes the file complete, with as many tries as that needs; returns whether it was not."""
+    """Complete the file, with as many tries as needed; returns whether it was incomplete."""
     may_be_whole = file.target.exists()
     if file.limit and may_be_whole:
         drawings = count_drawings(file.target, file.limit)
@@ -143,7 +143,7 @@ def _fetch(file: _File) -> bool:
 
 
 def _is_whole(file: _File, session: requests.Session) -> bool:
-    """Whether the file that is there is the server's; says so if it is a damaged copy of it.
+    """Tell whether the existing file is the server's; print a note if it is a damaged copy.
 
     Raises:
       UserError: it is another file, not to be replaced.
@@ -169,18 +169,18 @@ def _is_whole(file: _File, session: requests.Session) -> bool:
 
 
 def _may_be_copy(path: Path, server_head: bytes) -> bool:
-    """Whether a file begins as the server's, but for zeros where a disk may have lost power."""
+    """Tell whether a file begins as the server's, but for zeros that a power loss may leave."""
     with path.open("rb") as file:
         head = file.read(len(server_head))
     return all(ours in (0, byte) for ours, byte in zip(head, server_head, strict=False))
 
 
 def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
-    """Adds to the part what one request brings; returns whether it is complete."""
+    """Append the answer of one request to the part; returns whether it is complete."""
     # The last byte comes again: an answer to a range past the end would not tell the version.
     start = max(part.size_bytes - 1, 0)
     with bucket.get(session, file.url, start, part.expected_end()) as (answer, pieces):
-        part.be_of_version(answer.version)
+        part.reset_unless_version(answer.version)
         position, size_before = answer.start, part.size_bytes
         if position > size_before:
             raise AnswerError("the file has changed on the server")

@@ -136,7 +136,7 @@ def _locked(output: str) -> Iterator[str]:
 
 
 def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two jobs give the same shards from the same input."""
+    """Tell whether two jobs give the same shards from the same input."""
     return {**one, "overwrite": None} == {**other, "overwrite": None}
 
 

@@ -40,7 +40,7 @@ FIRST_DAY, SECONDS = datetime.datetime(2017, 1, 23), 68 * 24 * 3600  # when upst
 
 
 def line(*corners: Any) -> Stroke:
-    """A polyline through `corners`, (x, y) each."""
+    """Return a polyline through `corners`, (x, y) each."""
     x, y = np.array(corners, float).T
     at = np.concatenate(([0], np.hypot(np.diff(x), np.diff(y)).cumsum()))
     places = np.linspace(0, at[-1], int(at[-1] / STEP) + 2)
@@ -48,18 +48,18 @@ def line(*corners: Any) -> Stroke:
 
 
 def polar(angles: np.ndarray, radii: Any) -> Stroke:
-    """The points about (0, 0) at these angles and distances."""
+    """Return the points about (0, 0) at these angles and distances."""
     return np.stack((radii * np.cos(angles), radii * np.sin(angles)), axis=1)
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, turn: float) -> Stroke:
-    """A part of the ellipse about (x, y) with the radii rx and ry."""
+    """Return a part of the ellipse about (x, y) with the radii rx and ry."""
     count = int(abs(turn) * max(rx, ry) / STEP) + 6
     return polar(np.linspace(start, start + turn, count), 1) * (rx, ry) + (x, y)
 
 
 def spoke(angle: float, inner: float, outer: float) -> Stroke:
-    """A straight stroke away from (0, 0), between two distances from it."""
+    """Return a straight stroke away from (0, 0), between two distances from it."""
     return line(*polar(np.array((angle, angle)), (inner, outer)))
 
 
@@ -69,7 +69,7 @@ def ring(rng: Rng, count: int | np.integer, jitter: float = 0.15) -> np.ndarray:
 
 
 def loop(rng: Rng, x: float, y: float, radius: float, turns: int = 1) -> Stroke:
-    """A round as people draw it: lumpy, longer than wide or wider than long, its ends apart."""
+    """Return a circle as people draw it: lumpy, not quite round, its ends apart."""
     turn = TURN * (turns + rng.normal(0.01, 0.04)) * rng.choice((-1, 1))
     stroke = arc(0, 0, radius, radius, rng.normal(-TURN / 4, 0.7), turn)
     share = np.linspace(0, 1, len(stroke))[:, np.newaxis]
@@ -80,7 +80,7 @@ def loop(rng: Rng, x: float, y: float, radius: float, turns: int = 1) -> Stroke:
 
 
 def polygon(rng: Rng, corners: Any, jitter: float = 0.03) -> list[Stroke]:
-    """A closed outline from any corner, either way round, in one stroke or in one per side."""
+    """Return a closed outline from any corner, either way round, in one stroke or one per side."""
     corners = np.roll(corners, rng.integers(len(corners)), axis=0)[:: rng.choice((-1, 1))]
     corners = corners + rng.normal(0, jitter, corners.shape)
     overshoot = (corners[0] - corners[-1]) * rng.normal(0, 0.08)
@@ -95,7 +95,7 @@ def rectangle(rng: Rng, left: float, top: float, right: float, bottom: float) ->
 
 
 def eye(rng: Rng, x: float, y: float) -> Stroke:
-    """A small round, a short line or a touch of the pen."""
+    """Return a small circle, a short line or a dot."""
     size = rng.choice((0.04, 0))
     return loop(rng, x, y, size) if rng.random() < 0.7 else line((x, y - size), (x, y + size))
 
@@ -243,7 +243,7 @@ CATEGORIES = {procedure.__name__.replace("_", " "): procedure for procedure in P
 
 
 def mishap(rng: Rng, strokes: list[Stroke]) -> list[Stroke]:
-    """What goes wrong: a drawing breaks off, becomes a scribble or gains a stroke."""
+    """Spoil a drawing: it breaks off, becomes a scribble or gains a stroke."""
     chance = rng.random()
     if chance < 0.6:  # out of time
         kept = int(rng.uniform(0.3, 0.9) * sum(map(len, strokes)))
@@ -258,7 +258,7 @@ def mishap(rng: Rng, strokes: list[Stroke]) -> list[Stroke]:
 
 
 def by_hand(rng: Rng, strokes: list[Stroke]) -> list[Stroke]:
-    """The strokes as one person draws them: rounded, trembling, out of place, slanted."""
+    """Redraw strokes as one person does: rounded, trembling, out of place, slanted."""
     strokes = [stroke[:: rng.choice((-1, 1))] for stroke in strokes]
     if rng.random() < 0.2:
         rng.shuffle(strokes)

@@ -20,7 +20,7 @@ from pipeline.dataset.tfds_metadata import side_files
 
 
 def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[str], Counter[str]]:
-    """What is wrong with a shard, and how many drawings of each label it holds."""
+    """Return the faults of a shard, and the number of drawings of each label in it."""
     path = os.path.join(directory, shard.file)
     counts: Counter[str] = Counter()
     try:
@@ -44,7 +44,7 @@ def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[
 
 
 def check_dataset(directory: str, manifest: Manifest) -> list[str]:
-    """What is wrong with a data set directory, a line a fault."""
+    """Return the faults of a data set directory, a line each."""
     faults = []
     for name in SPLITS:
         split = manifest.splits[name]
@@ -61,7 +61,7 @@ def check_dataset(directory: str, manifest: Manifest) -> list[str]:
 
 
 def check_side_files(directory: str, manifest: Manifest) -> list[str]:
-    """What is wrong with the files that describe the data set to others, a line a fault."""
+    """Return the faults of labels.txt and TensorFlow Datasets' files, a line each."""
     faults = []
     for name, text in side_files(manifest).items():
         path = os.path.join(directory, name)

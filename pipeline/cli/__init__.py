@@ -1,4 +1,4 @@
-"""How every `python -m …` of this project starts and ends: flags, one-line errors, exit status."""
+"""Start and end of every `python -m …` of this project: flags, one-line errors, exit status."""
 
 from pipeline.cli.command import (
     EXIT_STOPPED,

@@ -1,4 +1,4 @@
-"""How every `python -m …` of this project starts and ends: flags, one-line errors, exit status."""
+"""Start and end of every `python -m …` of this project: flags, one-line errors, exit status."""
 
 import io
 import math
@@ -65,7 +65,7 @@ def define_paths(
     required: bool = False,
     module_name: str | None = None,
 ) -> None:
-    """The same for a list of paths, or globs, with commas between.
+    """Define a flag that is a comma-separated list of paths or globs.
 
     If the whole text, with its commas, is the name of what exists, it is that one path.
     """
@@ -128,7 +128,7 @@ def define_integer(
 
 
 def expand_arguments(arguments: Sequence[str]) -> list[str]:
-    """The words of a command line that are paths, see `paths.expand`.
+    """Expand the words of a command line that are paths, see `paths.expand`.
 
     Raises:
       UserError: one is no path.
@@ -140,7 +140,7 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 class _PathParser(flags.ArgumentParser):
-    """The value of a `define_path` flag."""
+    """Parser of a `define_path` flag."""
 
     def __init__(self, kind: str, is_for_tensorflow: bool) -> None:
         self._kind = kind
@@ -157,7 +157,7 @@ class _PathParser(flags.ArgumentParser):
 
 
 class _PathsParser(flags.ListParser):
-    """The value of a `define_paths` flag."""
+    """Parser of a `define_paths` flag."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class _PathsParser(flags.ListParser):
 
 
 class _FloatParser(flags.FloatParser):
-    """The value of a `define_float` flag."""
+    """Parser of a `define_float` flag."""
 
     def is_outside_bounds(self, val: float) -> bool:
         return math.isnan(val) or super().is_outside_bounds(val)
@@ -280,7 +280,7 @@ def _on_ctrl_c(handler: Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def help_text(doc: str) -> str:
-    """What a command is and its flags, by the groups in which it defines them (`module_name`)."""
+    """Return the text of --help: the command's docstring and its flags by group (`module_name`)."""
     lines = [doc.strip()]
     for module, of_module in flags.FLAGS.flags_by_module_dict().items():
         if module.startswith("absl."):
@@ -300,7 +300,7 @@ def help_text(doc: str) -> str:
 
 
 def reader_has_gone() -> NoReturn:
-    """Ends the process without a word: the reader of its output, `head` say, wants no more."""
+    """End the process silently: the reader of its output, `head` say, has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
 

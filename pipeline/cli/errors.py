@@ -1,8 +1,8 @@
-"""The errors that a user sees as one line, and the exit statuses that go with them."""
+"""Errors that a user sees as one line, and their exit statuses."""
 
 
 class UserError(Exception):
-    """What the user asked for cannot be done: a wrong flag, file or directory. Exit status 2."""
+    """A wrong flag, file or directory. Exit status 2."""
 
 
 class RunError(Exception):
@@ -14,12 +14,12 @@ class RunError(Exception):
 
 
 class ContactLost(RunError):  # noqa: N818 - it need not be one
-    """A run that lost sight of its job, which may go on. Exit status 1."""
+    """A run that lost contact with its job, which may go on. Exit status 1."""
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error
-    """A run that was asked to stop and that the same command continues. Exit status 75."""
+    """A run that saved its state and stopped; rerun the command to resume. Exit status 75."""
 
 
 class DryRun(Exception):  # noqa: N818 - it is no error
-    """A run that was asked for with nothing to come of it, and went well. Exit status 0."""
+    """A dry run that went well. Exit status 0."""

@@ -6,12 +6,12 @@ from pipeline.cli.errors import UserError
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is not this machine's, but gs://… or the like."""
+    """Tell whether a path is remote, gs://… or the like."""
     return "://" in path
 
 
 def expand(text: str) -> str:
-    """The path that a user means: `~` and `~user` at its start are home directories, but for URLs.
+    """Return the path that a user means: `~` and `~user` at its start are home directories.
 
     Raises:
       ValueError: it is empty, holds a NUL, or begins with the `~` of an unknown user.
@@ -30,7 +30,7 @@ def expand(text: str) -> str:
 
 
 def check_output_file(flag: str, path: str) -> None:
-    """To be called before the work whose result goes to `path`, the value of `flag`.
+    """Check that `path`, the value of `flag`, can be written; call it before the work.
 
     Raises:
       UserError: it is a directory, in no directory that can be written, or not on this machine.

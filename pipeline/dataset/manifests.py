@@ -1,4 +1,4 @@
-"""The data set directory: file names and `manifest.json`, the one description that all parts read.
+"""Data set directory: file names and `manifest.json`, the one description that all parts read.
 
 A directory is a data set when it holds `manifest.json`; the file is written last.
 """
@@ -53,7 +53,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says. Settings that only describe how the data came about are dicts."""
+    """Content of `manifest.json`. Settings that only describe how the data were made are dicts."""
 
     labels: tuple[str, ...]  # the position is the class index
     image: dict[str, Any]  # height, width, encoding
@@ -73,13 +73,13 @@ class Manifest:
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The file's text; names of inputs that are not UTF-8 as escapes, which JSON reads back."""
+        """Return the file's text; names of inputs that are not UTF-8 become escapes."""
         text = json.dumps(vars(self), default=vars, indent=1, ensure_ascii=False)
         return printable(text) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Raises ValueError, KeyError or TypeError for what is no manifest of this format."""
+        """Parse a manifest; raises ValueError, KeyError or TypeError for any other format."""
         fields = json.loads(text)
         if fields["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {fields['format_version']} is not {FORMAT_VERSION}")
@@ -104,7 +104,7 @@ def generation_of(shard_file: str) -> str:
 
 
 def read_file(path: str) -> bytes:
-    """The content of a file, on this machine or where Beam can read.
+    """Read a file, on this machine or where Beam can read.
 
     Raises:
       OSError: it cannot be read; FileNotFoundError if there is none.
@@ -121,7 +121,7 @@ def read_file(path: str) -> bytes:
 
 
 def read_manifest(directory: str, read_file: Callable[[str], bytes] = read_file) -> Manifest:
-    """The manifest of a data set directory.
+    """Read the manifest of a data set directory.
 
     Args:
       directory: the directory.
@@ -147,7 +147,7 @@ def read_manifest(directory: str, read_file: Callable[[str], bytes] = read_file)
 
 @dataclasses.dataclass
 class DataSet:
-    """A data set directory, of whose shards nothing is believed that the manifest does not say."""
+    """A data set directory, whose shards are checked against the manifest as they are read."""
 
     directory: str
     manifest: Manifest
@@ -187,7 +187,7 @@ class DataSet:
 
 
 def read_labels(path: str) -> tuple[str, ...]:
-    """The labels of a text file, one a line; the line number from 0 is the class index.
+    """Read the labels of a text file, one a line; the line number from 0 is the class index.
 
     Raises:
       UserError: the file cannot be read, is empty, or names a label twice or one that is none.

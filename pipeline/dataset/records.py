@@ -1,4 +1,4 @@
-"""One record of a data set: bitmap bits, `tf.train.Example`, TFRecord framing. No TensorFlow here.
+"""Records of a data set: bitmap bits, `tf.train.Example`, TFRecord framing. No TensorFlow here.
 
 The layouts are public formats:
 `tf.train.Example` is the protocol buffer of tensorflow/core/example/{example,feature}.proto;
@@ -23,7 +23,7 @@ PACKED_BYTES = (IMAGE_SIZE * IMAGE_SIZE + 7) // 8  # 904
 
 
 class Example(NamedTuple):
-    """What one record holds."""
+    """Content of one record."""
 
     image: bytes  # 904 bytes: numpy.packbits of the 85×85 pixels, row by row; or a PNG
     label: int  # class index
@@ -54,7 +54,7 @@ def encode_pngs(bitmaps: np.ndarray) -> list[bytes]:
 
 
 def decode_png(image: bytes) -> np.ndarray:
-    """The inverse of `encode_pngs`; raises ValueError where that is no PNG."""
+    """Invert `encode_pngs`; raises ValueError if the image is no PNG."""
     bitmap = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
     if bitmap is None:
         raise ValueError("not a PNG")
@@ -67,14 +67,14 @@ DECODERS = {"packed": unpack_bitmap, "png": decode_png}
 
 
 def encode_example(image: bytes, label: int, key_id: bytes) -> bytes:
-    """A serialized `tf.train.Example` with the features image, key_id (bytes) and label (int64)."""
+    """Serialise a `tf.train.Example` with the features image, key_id (bytes) and label (int64)."""
     before_image, before_key, after_key = _example_parts(len(image), len(key_id), label)
     return b"".join((before_image, image, before_key, key_id, after_key))
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _example_parts(image_bytes: int, key_bytes: int, label: int) -> tuple[bytes, bytes, bytes]:
-    """What stands around image and key_id; the same for all that agree in three numbers.
+    """Return the bytes around image and key_id; they depend on three numbers only.
 
     A map entry is {1: key, 2: Feature}; Feature is a oneof of {1: BytesList, 3: Int64List}, and
     either list is field 1 of its message. Keys in a fixed order: the same bytes every time.
@@ -96,7 +96,7 @@ def _example_parts(image_bytes: int, key_bytes: int, label: int) -> tuple[bytes,
 
 
 def decode_example(record: bytes) -> Example:
-    """The inverse of `encode_example`, for any field order.
+    """Invert `encode_example`, for any field order.
 
     Raises:
       ValueError: the record is no Example with these three features.
@@ -115,7 +115,7 @@ def decode_example(record: bytes) -> Example:
 
 
 def frame_record(data: bytes) -> bytes:
-    """One record of a TFRecord file."""
+    """Frame one record of a TFRecord file."""
     return b"".join((_length_header(len(data)), data, struct.pack("<I", _masked_crc(data))))
 
 
@@ -126,7 +126,7 @@ def _length_header(length_bytes: int) -> bytes:
 
 
 def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """The records of an open TFRecord file; `name` is for the error.
+    """Yield the records of an open TFRecord file; `name` is for the error.
 
     Raises:
       UserError: the file ends within a record, or a checksum does not match.
@@ -176,7 +176,7 @@ def _varint(value: int) -> bytes:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    """A length-delimited protocol buffer field."""
+    """Encode a length-delimited protocol buffer field."""
     return bytes((number << 3 | 2,)) + _varint(len(value)) + value
 
 
@@ -192,7 +192,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The length-delimited fields of a message: (number, value)."""
+    """Yield the length-delimited fields of a message: (number, value)."""
     position = 0
     while position < len(data):
         tag, position = _read_varint(data, position)

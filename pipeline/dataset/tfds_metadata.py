@@ -1,4 +1,4 @@
-"""The files that describe a data set to others than us: its labels, and for TensorFlow Datasets.
+"""Files that describe a data set to other programs: labels, and TensorFlow Datasets' metadata.
 
 With these it opens a data set directory without our code:
 
@@ -24,7 +24,7 @@ _PACKED_IMAGE = {
 
 
 def side_files(manifest: Manifest) -> dict[str, str]:
-    """The content of each file, by its name."""
+    """Return the content of each file, by its name."""
     labels = "".join(f"{label}\n" for label in manifest.labels)
     return {
         LABELS: labels,

@@ -27,7 +27,7 @@ MAX_PARTS = 50_000
 
 
 class Reject(ValueError):  # noqa: N818 - not an error of the program
-    """What holds no usable drawing. The message is the reason, one of a few fixed texts."""
+    """A line or record without a usable drawing. The message is one of a few fixed reasons."""
 
 
 class Drawing(NamedTuple):

@@ -1,4 +1,4 @@
-"""One rule for labels, wherever they come from: `word`, names of files, files of --labels."""
+"""Labels, wherever they come from: `word`, names of files, files of --labels."""
 
 import functools
 import unicodedata

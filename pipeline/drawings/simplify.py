@@ -174,7 +174,7 @@ class _Path:
 
 
 class _Budget:
-    """The distances that may still be computed."""
+    """Number of distances that may still be computed."""
 
     def __init__(self) -> None:
         self._left = MAX_DISTANCES

@@ -15,7 +15,7 @@ MAX_POINTS = 50_000  # a drawing, all strokes together; real ones stay below 3,0
 
 
 def pack_strokes(xs: Sequence[bytes], ys: Sequence[bytes]) -> bytes:
-    """The x and the y of each stroke, a byte a point, to one byte string."""
+    """Pack the x and the y of each stroke, a byte a point, into one byte string."""
     lengths = [len(x) for x in xs]
     return b"".join((struct.pack(f"<{len(xs) + 1}H", len(xs), *lengths), *xs, *ys))
 
@@ -30,7 +30,7 @@ class Unpacked(NamedTuple):
 
 
 def unpack_strokes(packed: Sequence[bytes]) -> Unpacked:
-    """The inverse of `pack_strokes` for many drawings, in a few operations on all of them."""
+    """Invert `pack_strokes` for many drawings, in a few operations on all of them."""
     sizes = np.array([len(drawing) for drawing in packed])
     data = np.frombuffer(b"".join(packed), np.uint8)
     starts = np.cumsum(sizes) - sizes
@@ -46,7 +46,7 @@ def unpack_strokes(packed: Sequence[bytes]) -> Unpacked:
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray, step: int = 1) -> np.ndarray:
-    """The numbers start, start + step, … of each range, `count` of them, one after the other."""
+    """Return the numbers start, start + step, … of each range, `count` of them, concatenated."""
     firsts = np.cumsum(counts) - counts
     places = np.arange(counts.sum()) - np.repeat(firsts, counts)
     return np.repeat(starts, counts) + step * places

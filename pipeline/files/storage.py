@@ -50,7 +50,7 @@ logging.getLogger("google.auth").setLevel(logging.ERROR)  # no credentials may b
 
 
 def check_path(path: str) -> None:
-    """Raises UserError where nothing that is installed can read and write such a path."""
+    """Check that an installed file system can read such a path; raises UserError otherwise."""
     try:
         FileSystems.get_filesystem(path)
     except ValueError:
@@ -64,13 +64,13 @@ def check_path(path: str) -> None:
 
 
 def open_file(path: str) -> BinaryIO:
-    """A file to read, as it is: nothing is decompressed."""
+    """Open a file to read, as it is: nothing is decompressed."""
     check_path(path)
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def open_range(path: str, end: int) -> BinaryIO:
-    """A file to read, as it is, of which little past the offset `end` will be wanted.
+    """Open a file to read, as it is, of which little past the offset `end` will be wanted.
 
     On gs:// a read may bring less than it was asked for, though never nothing before the file ends.
     """
@@ -111,7 +111,7 @@ class _RangeReader(io.RawIOBase):
 
 @contextlib.contextmanager
 def create_file(path: str) -> Iterator[BinaryIO]:
-    """A file to write. On gs:// it appears, whole, when the context ends without an error."""
+    """Open a file to write. On gs:// it appears, whole, when the context ends without an error."""
     check_path(path)
     file = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
     try:
@@ -125,8 +125,23 @@ def create_file(path: str) -> Iterator[BinaryIO]:
         raise
 
 
+def write_text(path: str, text: str) -> None:
+    """Write a file in UTF-8; bytes of names that are not UTF-8 become escapes."""
+    with create_file(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+@contextlib.contextmanager
+def errors_as(kind: type[Exception], what: str) -> Iterator[None]:
+    """Raise any of ERRORS as an error of this kind: `what`, a colon, and the reason."""
+    try:
+        yield
+    except ERRORS as error:
+        raise kind(f"{what}: {reason(error)}") from error
+
+
 def read_file(path: str) -> bytes:
-    """The content of a file.
+    """Read a file.
 
     Raises:
       OSError: it cannot be read; FileNotFoundError if there is none.
@@ -141,12 +156,12 @@ def read_file(path: str) -> bytes:
 
 
 def is_pattern(path: str) -> bool:
-    """Whether Beam reads a path as a pattern of several."""
+    """Tell whether Beam reads a path as a pattern."""
     return any(character in path for character in "*?[")
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file, or on this machine a directory, of exactly this name."""
+    """Tell whether there is a file, or on this machine a directory, of exactly this name."""
     return bool(FileSystems.exists(path))
 
 
@@ -186,7 +201,7 @@ def rename_files(pairs: Iterable[tuple[str, str]]) -> None:
     """
     todo = list(pairs)
     if todo and is_remote(todo[0][1]):
-        _in_parallel(_rename_remote, [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)])
+        _in_parallel(_rename_remote, _requests(todo))
     else:
         _in_parallel(_rename_local, todo)
 
@@ -195,8 +210,7 @@ def delete_files(paths: Iterable[str]) -> None:
     """Delete files by their names, which are never patterns; those that are gone are no error."""
     todo = list(paths)
     if todo and is_remote(todo[0]):
-        batches = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
-        _in_parallel(_delete_remote, batches)
+        _in_parallel(_delete_remote, _requests(todo))
     else:
         _in_parallel(_unlink, todo)
 
@@ -255,14 +269,14 @@ def exchange_directories(one: str, other: str) -> None:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether what an operation needs is not there."""
+    """Tell whether an operation failed because something is missing."""
     cause = _first_cause(error)
     is_local = isinstance(cause, FileNotFoundError | NotADirectoryError)
     return is_local or _http_status(cause) == 404
 
 
 def reason(error: BaseException | int) -> str:
-    """Why a file operation failed, as one line."""
+    """Return the reason why a file operation failed, as one line."""
     error = _first_cause(error)
     status = _http_status(error)
     if status == 404:
@@ -276,7 +290,7 @@ def reason(error: BaseException | int) -> str:
 
 
 def _first_cause(error: BaseException | int) -> BaseException | int:
-    """The error inside of Beam's."""
+    """Return the error inside Beam's."""
     while isinstance(error, BeamIOError) and error.exception_details:
         error = next(iter(error.exception_details.values()))
     return error
@@ -323,6 +337,10 @@ def _list(prefix: str) -> Iterable[FileMetadata]:
 def _raise_unless_missing(error: OSError) -> None:
     if not is_missing(error):
         raise error
+
+
+def _requests(items: Sequence[_Item]) -> list[Sequence[_Item]]:
+    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
 
 
 def _in_parallel(function: Callable[[_Item], None], items: Sequence[_Item]) -> None:

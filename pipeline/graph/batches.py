@@ -180,7 +180,7 @@ class Spill:
         self._size = 0
 
     def write(self, data: pa.Buffer | bytes) -> Element:
-        """Raises RunError where the directory cannot be written."""
+        """Write an element; raises RunError if the directory cannot be written."""
         size = len(data)
         self._sizes.update(size)
         if self._directory is None:

@@ -26,7 +26,7 @@ _KEY_COLUMNS = ("category", "identity", "rank", "strokes_hash")  # tell drawings
 
 
 class Rejected(NamedTuple):
-    """What held no usable drawing."""
+    """A line or record without a usable drawing."""
 
     byte_offset: int
     reason: str
@@ -34,7 +34,7 @@ class Rejected(NamedTuple):
 
 
 class Rejects(NamedTuple):
-    """What one work item held of that."""
+    """Rejected lines or records of one work item."""
 
     path: str
     listed: list[Rejected]  # the first ones

@@ -1,4 +1,4 @@
-"""A line of progress every few seconds on a local run; it never fails one.
+"""Progress of a local run: a line every few seconds; an error here never fails the run.
 
 Workers are processes of their own, so they append what they did to a file, a line a work item;
 a thread of the launching process adds it up. Remote runners have their own displays, which show
@@ -17,7 +17,7 @@ INTERVAL_SECONDS = 5.0
 
 
 class Progress:
-    """Where the workers report to."""
+    """Writer of the workers' progress."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path
@@ -62,7 +62,7 @@ class ProgressLines:
                 print(self.line(), file=sys.stderr, flush=True)
 
     def line(self) -> str:
-        """The progress so far, as one line."""
+        """Return the progress so far, as one line."""
         totals: Counter[str] = Counter()
         with contextlib.suppress(OSError), open(self._path, "rb") as file:  # none yet: no news
             for report in file:

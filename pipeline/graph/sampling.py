@@ -35,7 +35,7 @@ PRIORITY = {"hash": ("validation", "test", "train"), "first": ("train", "validat
 
 @dataclasses.dataclass(frozen=True)
 class Quotas:
-    """How many drawings of every category to put into each split; None is all that remain.
+    """Number of drawings of each category for each split; None is all that remain.
 
     A share, above 0 and below 1, of the category's drawings takes the place of a number.
     """
@@ -69,7 +69,7 @@ class Quotas:
         }
 
     def of(self, split: str, available: int) -> int | None:
-        """The quota of a split in a category of so many distinct drawings."""
+        """Return the quota of a split in a category of so many distinct drawings."""
         share = {"validation": self.validation_share, "test": self.test_share}.get(split)
         if share is not None:
             return math.floor(share * available + 0.5)
@@ -77,7 +77,7 @@ class Quotas:
         return number
 
     def asks_for(self, split: str) -> bool:
-        """Whether the split may hold drawings."""
+        """Tell whether the split may hold drawings."""
         return self.of(split, 1_000_000) != 0
 
     @property
@@ -89,7 +89,7 @@ class Quotas:
 
 
 class CategorySplits(NamedTuple):
-    """Where the splits of one category end."""
+    """Ends of the splits of one category."""
 
     available: int  # distinct drawings
     bounds: tuple[int, ...]  # exclusive upper rank of each split
@@ -98,7 +98,7 @@ class CategorySplits(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """The choice for a whole data set: what the second pass needs to place every drawing."""
+    """Choice for a whole data set: all that assigns a drawing to its split and shard."""
 
     # Every worker gets it, and Beam measures each of its objects: arrays, whatever the categories.
     labels: tuple[str, ...]  # [L]
@@ -166,7 +166,7 @@ def told_apart(keys: np.ndarray, strokes: np.ndarray, shared_keys: np.ndarray) -
 
 
 def rank_by_place(file_index: int, byte_offset: int) -> int:
-    """The rank of a drawing by its place in the input."""
+    """Return the rank of a drawing by its position in the input."""
     return file_index << _OFFSET_BITS | byte_offset
 
 
@@ -204,7 +204,7 @@ def num_shards_for(drawings: int) -> int:
 
 
 def lowest(arrays: Iterable[np.ndarray], limit: int | None) -> np.ndarray:
-    """The `limit` lowest values of all the arrays together, None for all, ascending."""
+    """Return the `limit` lowest values of all arrays together, None for all, ascending."""
     merged = np.concatenate([np.empty(0, np.int64), *arrays])
     if limit is not None and len(merged) > limit:
         merged = np.partition(merged, limit)[:limit] if limit else merged[:0]
@@ -271,7 +271,7 @@ def select(
 
 
 def _upper_bound(ranks: np.ndarray, taken: int) -> int:
-    """The bound above which none of the first `taken` ranks lies; the highest beyond the ranks."""
+    """Return the exclusive upper bound of the first `taken` ranks; the highest beyond the ranks."""
     if taken > len(ranks):
         return 1 << _RANK_BITS
     return int(ranks[taken - 1]) + 1 if taken else 0

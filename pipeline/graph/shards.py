@@ -153,26 +153,24 @@ def write_shard(
     label_counts: Counter[int] = Counter()
     displaced: Counter[int] = Counter()
     blank: Counter[int] = Counter()
-    try:
-        with storage.create_file(path) as file:
-            for chunk in drawings:
-                labels, key_ids, strokes = (
-                    chunk[column].to_pylist() for column in ("label", "key_id", "strokes")
-                )
-                drawn = draw_packed(strokes)
-                for row in np.flatnonzero(drawn.is_displaced).tolist():
-                    displaced[labels[row]] += 1
-                    if not drawn.bitmaps[row].any():
-                        blank[labels[row]] += 1
-                keys = map(_record_key, key_ids, strokes)
-                examples = map(records.encode_example, encode(drawn.bitmaps), labels, keys)
-                data = b"".join(map(records.frame_record, examples))
-                checksum.update(data)
-                size += len(data)
-                label_counts.update(labels)
-                file.write(data)
-    except storage.ERRORS as error:
-        raise RunError(f"cannot write {directory}: {storage.reason(error)}") from error
+    failure = f"cannot write {directory}"
+    with storage.errors_as(RunError, failure), storage.create_file(path) as file:
+        for chunk in drawings:
+            labels, key_ids, strokes = (
+                chunk[column].to_pylist() for column in ("label", "key_id", "strokes")
+            )
+            drawn = draw_packed(strokes)
+            for row in np.flatnonzero(drawn.is_displaced).tolist():
+                displaced[labels[row]] += 1
+                if not drawn.bitmaps[row].any():
+                    blank[labels[row]] += 1
+            keys = map(_record_key, key_ids, strokes)
+            examples = map(records.encode_example, encode(drawn.bitmaps), labels, keys)
+            data = b"".join(map(records.frame_record, examples))
+            checksum.update(data)
+            size += len(data)
+            label_counts.update(labels)
+            file.write(data)
     shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
     return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced), dict(blank))
 

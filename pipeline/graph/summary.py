@@ -1,4 +1,4 @@
-"""The last step of the job: its counts and rejects, in files of the staging directory."""
+"""Last stage of the graph: counts and rejects, in files of the staging directory."""
 
 import json
 import pickle
@@ -46,7 +46,7 @@ def write_rejects(of_file: tuple[int, Iterable[Element]], staging: str, num_file
     if not_listed := sum(part.not_listed for part in parts):
         lines.append({"file": path, "not_listed": not_listed})
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    _write_text(FileSystems.join(staging, REJECTS, name), text)
+    _write(FileSystems.join(staging, REJECTS, name), text)
     return name
 
 
@@ -73,7 +73,7 @@ def write_summary(
         ],
         "reject_files": sorted(reject_files),
     }
-    _write_text(FileSystems.join(staging, SUMMARY), json.dumps(summary))
+    _write(FileSystems.join(staging, SUMMARY), json.dumps(summary))
 
 
 def sum_counters(counters: Iterable[Counter[Any]]) -> Counter[Any]:
@@ -83,9 +83,6 @@ def sum_counters(counters: Iterable[Counter[Any]]) -> Counter[Any]:
     return total
 
 
-def _write_text(path: str, text: str) -> None:
-    try:
-        with storage.create_file(path) as file:
-            file.write(text.encode("utf-8", "backslashreplace"))  # names of files may be any bytes
-    except storage.ERRORS as error:
-        raise RunError(f"cannot write {path}: {storage.reason(error)}") from error
+def _write(path: str, text: str) -> None:
+    with storage.errors_as(RunError, f"cannot write {path}"):
+        storage.write_text(path, text)

@@ -1,4 +1,4 @@
-"""What the result of a finished job must be like to become a data set.
+"""Checks that the result of a finished job passes before it becomes a data set.
 
 A run that ends well has lost nothing that it does not name; what is checked here would be lost
 without anyone asking for it: files, categories, splits, the ink of drawings.

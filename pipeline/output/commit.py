@@ -1,4 +1,4 @@
-"""The commit: from a finished job's files to a data set, in one step for every reader.
+"""Commit: from a finished job's files to a data set, in one step for every reader.
 
 Our readers take manifest.json for the data set, TensorFlow Datasets takes dataset_info.json with
 two files beside it. Both find, whatever happens at whichever moment, all of the old data set or all
@@ -57,10 +57,10 @@ def commit(
         # All that may not fit on the disk is written before anything of an old data set goes.
         previous = staging.read_manifest_file(f"{job.output}/{MANIFEST}")
         if previous is not None and previous != manifest:
-            staging.write_text(f"{job.directory}/{staging.PREVIOUS}", previous.to_json())
-        staging.write_text(f"{job.directory}/{staging.NEXT}", texts[MANIFEST])
+            storage.write_text(f"{job.directory}/{staging.PREVIOUS}", previous.to_json())
+        storage.write_text(f"{job.directory}/{staging.NEXT}", texts[MANIFEST])
         for name, text in texts.items():
-            staging.write_text(f"{job.directory}/{name}", text)
+            storage.write_text(f"{job.directory}/{name}", text)
         written = dict(shard_paths)
         written |= {name: f"{job.directory}/{name}" for name in (*rejects, *texts)}
         found = _locate(job, written)

@@ -1,4 +1,4 @@
-"""One run at a time on an output directory.
+"""Lock of an output directory: one run at a time.
 
 On this machine a lock of the kernel, which ends with the process. On gs:// an object that only one
 can make; its holder renews it, so that one whose holder is gone shows: its process on this machine
@@ -100,10 +100,8 @@ def _locked_on_gcs(output: str) -> Iterator[None]:
     path = f"{output}/{LOCK}"
     own = {"holder": _holder(), "boot": _boot(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     content = json.dumps(own)
-    try:
+    with storage.errors_as(UserError, f"cannot write to {output}"):
         _take_object(path, content, output)
-    except storage.ERRORS as error:
-        raise UserError(f"cannot write to {output}: {storage.reason(error)}") from None
     ended = threading.Event()
 
     def renew() -> None:
@@ -158,7 +156,7 @@ def _find(path: str) -> tuple[Any, str]:
 
 
 def _is_stale(text: str, updated: datetime.datetime) -> bool:
-    """Whether the holder of a lock is gone, by its content and when it was renewed."""
+    """Tell whether the holder of a lock is gone, by its content and time of renewal."""
     if _field(text, "boot") == _boot():
         pid = _field(text, "pid")
         if not (pid.isdecimal() and os.path.exists(f"/proc/{pid}")):

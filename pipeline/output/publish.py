@@ -18,7 +18,7 @@ from pipeline.sources.input_files import InputFile
 
 
 class Summary(NamedTuple):
-    """What a finished job reports; written by summary.write_summary."""
+    """Summary of a finished job; written by summary.write_summary."""
 
     labels: list[str]
     splits: list[str]  # in the order in which they took their drawings
@@ -30,7 +30,7 @@ class Summary(NamedTuple):
 
     @property
     def written(self) -> int:
-        """The number of drawings in all splits."""
+        """Number of drawings in all splits."""
         return sum(shard["shard"]["records"] for shard in self.shards)
 
     def drawn(self, kind: str) -> dict[str, int]:
@@ -144,7 +144,7 @@ def shard_paths(summary: Summary, manifest: Manifest, directory: str) -> Mapping
 
 
 def versions() -> dict[str, str]:
-    """The versions of the code and of what its output depends on."""
+    """Return the versions of the code and of what its output depends on."""
     packages = ("inceptionresnet-quickdraw", "apache-beam", "numpy", "opencv-python-headless")
     return {
         "python": platform.python_version(),
@@ -158,7 +158,7 @@ def _shards_of(summary: Summary, split: str) -> list[dict[str, Any]]:
 
 
 def _check_counts(summary: Summary, manifest: Manifest) -> None:
-    """Raises RunError unless every category has in every split what was chosen for it."""
+    """Check that every split has the drawings chosen of every category; raises RunError."""
     for position, split in enumerate(summary.splits):
         written = manifest.splits[split]
         for label, counts in summary.counts.items():

@@ -1,8 +1,9 @@
-"""What a finished run tells its user: the table, the warnings, the reason for a failure."""
+"""Texts of a finished run: the table, the warnings, the reason for a failure."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.cli import align
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from pipeline.graph.sampling import Quotas
 from pipeline.graph.summary import REJECTS
@@ -18,13 +19,13 @@ _ROWS_AT_ENDS = 10  # of more: those with the most drawings, and those with the 
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of many names, and how many more there are."""
+    """Return the first of many names, and the number of the others."""
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
 def table(summary: Summary, manifest: Manifest) -> str:
-    """What was read, kept and written of every category, and rejected for every reason.
+    """Return the table of drawings read, kept and written of every category, and of rejects.
 
     Of more than 1,000 categories it has those with the most drawings and those with the fewest.
     """
@@ -59,7 +60,7 @@ def table(summary: Summary, manifest: Manifest) -> str:
 
 
 def _category_lines(summary: Summary, manifest: Manifest) -> list[str]:
-    """A header, a line a category, and the totals."""
+    """Return a header, a line a category, and the totals."""
     read = summary.drawings.get("read", {})
     shown: Sequence[str] = manifest.labels
     more = 0
@@ -67,26 +68,25 @@ def _category_lines(summary: Summary, manifest: Manifest) -> list[str]:
         more = len(shown) - 2 * _ROWS_AT_ENDS
         by_kept = sorted(shown, key=lambda label: -summary.available[label])
         shown = (*by_kept[:_ROWS_AT_ENDS], *by_kept[-_ROWS_AT_ENDS:])
-    width = max([len("category"), *map(len, shown)])
-    lines = [_row("category", ("read", "kept", *SPLITS), width)]
+    rows: list[tuple[str, ...]] = [("category", "read", "kept", *SPLITS)]
     for label in shown:
         counts = [manifest.splits[split].class_counts[label] for split in SPLITS]
-        lines.append(_row(label, (read.get(label, 0), summary.available[label], *counts), width))
-    if more:
-        note = f"… {more:,} categories more, with numbers between these: see {MANIFEST} …"
-        lines.insert(1 + _ROWS_AT_ENDS, note)
+        rows.append(_row(label, read.get(label, 0), summary.available[label], *counts))
     records = [manifest.splits[split].records for split in SPLITS]
-    totals = (summary.total("read"), sum(summary.available.values()), *records)
-    return [*lines, _row("total", totals, width)]
+    kept = sum(summary.available.values())
+    lines = align([*rows, _row("total", summary.total("read"), kept, *records)], "<>>>>>")
+    if more:
+        note = f"… {more:,} more categories, with numbers between these: see {MANIFEST} …"
+        lines.insert(1 + _ROWS_AT_ENDS, note)
+    return lines
 
 
-def _row(name: str, numbers: Sequence[int | str], width: int) -> str:
-    cells = [f"{cell:>11,}" if isinstance(cell, int) else f"{cell:>11}" for cell in numbers]
-    return f"{name:<{width}}" + "".join(cells)
+def _row(name: str, *numbers: int) -> tuple[str, ...]:
+    return (name, *(f"{number:,}" for number in numbers))
 
 
 def _unit(summary: Summary) -> str:
-    """What was rejected: lines of ndjson, records of binary files, or both."""
+    """Return the word for what was rejected: lines of ndjson, binary records, or both."""
     records = summary.total("rejected_records")
     if not records:
         return "lines"
@@ -94,7 +94,7 @@ def _unit(summary: Summary) -> str:
 
 
 def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
-    """A line for each category that has too few drawings, one for drawings outside of the frame,
+    """Yield a line for each category with too few drawings, one for drawings outside of the frame,
     and one for rejected lines."""
     number_short = 0
     for label, counts in summary.counts.items():
@@ -129,7 +129,7 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
 
 
 def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
-    """The one line for an input without a single usable drawing."""
+    """Return the error for an input without a single usable drawing."""
     line = f"no drawings to use in the {len(files)} input files"
     if other := summary.total("other_category"):
         line += f"; the {other:,} in them are of categories that are not in --labels"
@@ -141,7 +141,7 @@ def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
 
 
 def unknown_label(label: str, summary: Summary) -> str:
-    """The one line for a label of --labels that no drawing has."""
+    """Return the error for a label of --labels that no drawing has."""
     seen = [*summary.drawings["read"], *summary.drawings.get("other_category", {})]
     close = difflib.get_close_matches(label, seen, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -149,7 +149,7 @@ def unknown_label(label: str, summary: Summary) -> str:
 
 
 def file_warning(summary: Summary, manifest: Manifest) -> str:
-    """One line that names the input files in which there was no drawing; empty without any."""
+    """Return a warning that names the input files without a drawing; empty without any."""
     files = [InputFile(entry["file"], entry["bytes"]) for entry in manifest.inputs]
     without = files_without_drawings(summary, files)
     named = _name_files(without, files, summary)
@@ -159,13 +159,13 @@ def file_warning(summary: Summary, manifest: Manifest) -> str:
 
 
 def files_without_drawings(summary: Summary, files: Sequence[InputFile]) -> list[int]:
-    """The indices of input files in which there was no drawing, of whatever category."""
+    """Return the indices of input files without a drawing of any category."""
     read = summary.drawings.get("file_read", {})
     return [index for index in range(len(files)) if not read.get(str(index))]
 
 
 def _why(index: int, files: Sequence[InputFile], summary: Summary) -> str:
-    """Why a file gave no drawing."""
+    """Return the reason why a file gave no drawing."""
     rejected = summary.drawings.get("file_rejected", {}).get(str(index), 0)
     unit = "records" if is_binary(files[index].path) else "lines"
     if rejected:
@@ -181,7 +181,7 @@ def _name_files(indices: Sequence[int], files: Sequence[InputFile], summary: Sum
 
 
 def missing_categories(indices: Sequence[int], files: Sequence[InputFile], summary: Summary) -> str:
-    """The one line for files that are named for their category and have no drawing of it."""
+    """Return the error for files that are named for their category and have no drawing of it."""
     return (
         f"no drawing, and so no category, of {_name_files(indices, files, summary)}; mend these "
         "files, leave them out of --input, or name the categories with --labels"
@@ -189,7 +189,7 @@ def missing_categories(indices: Sequence[int], files: Sequence[InputFile], summa
 
 
 def none_kept(labels: Sequence[str], summary: Summary) -> str:
-    """The one line for categories whose drawings were all left out."""
+    """Return the error for categories of which no drawing is kept."""
     label = labels[0]
     read = summary.drawings["read"][label]
     reasons = [
@@ -208,7 +208,7 @@ def none_kept(labels: Sequence[str], summary: Summary) -> str:
 
 
 def empty_split(split: str, summary: Summary, quotas: Quotas) -> str:
-    """The one line for a split that was asked for and would hold nothing."""
+    """Return the error for a split that was asked for and would be empty."""
     most = max(summary.available.values())
     taken = [
         f"{name} takes {quotas.of(name, most):,}"
@@ -228,7 +228,7 @@ def empty_split(split: str, summary: Summary, quotas: Quotas) -> str:
 
 
 def blank(blank: Mapping[str, int]) -> str:
-    """The one line for drawings that would be bitmaps without any ink."""
+    """Return the error for drawings that would be bitmaps without any ink."""
     of = some([f"{number:,} of {label}" for label, number in blank.items()])
     return (
         f"{sum(blank.values()):,} drawings would be blank ({of}): they lie outside of the picture, "
@@ -238,7 +238,7 @@ def blank(blank: Mapping[str, int]) -> str:
 
 
 def folder_note(paths: Sequence[str], categories: Sequence[str]) -> str:
-    """One line where the categories of drawings without a word are those of folders, else none."""
+    """Return a note if drawings without a word take their folder's category; empty otherwise."""
     by_folder = {
         category
         for path, category in zip(paths, categories, strict=True)
@@ -250,7 +250,7 @@ def folder_note(paths: Sequence[str], categories: Sequence[str]) -> str:
 
 
 def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:
-    """The one line for a run with more rejects than --max_reject_fraction."""
+    """Return the error for a run with more rejects than --max_reject_fraction."""
     reasons = summary.drawings["rejected"]
     most = max(reasons, key=lambda reason: reasons[reason])
     not_listed = summary.total("not_listed")

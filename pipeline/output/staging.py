@@ -51,7 +51,7 @@ class Job(NamedTuple):
 
     @property
     def beside(self) -> str:
-        """Where its data set waits to trade places with the one in the output directory."""
+        """Directory where its data set waits to trade places with the output directory."""
         parent, name = os.path.split(os.path.realpath(self.output))
         return os.path.join(parent, f".{name}.{self.id}")
 
@@ -63,12 +63,10 @@ def begin(output: str, settings: dict[str, Any]) -> Job:
       UserError: `output` cannot be written.
     """
     job = Job(output, uuid.uuid4().hex[:8], settings)
-    try:
+    with storage.errors_as(UserError, f"cannot write to {output}"):
         if not is_remote(output):
             os.makedirs(job.directory)
-        write_text(f"{job.directory}/{_JOB}", json.dumps(settings))
-    except storage.ERRORS as error:
-        raise UserError(f"cannot write to {output}: {storage.reason(error)}") from None
+        storage.write_text(f"{job.directory}/{_JOB}", json.dumps(settings))
     return job
 
 
@@ -92,7 +90,7 @@ def jobs_in(output: str) -> list[Job]:
 
 
 def is_remains(job: Job) -> bool:
-    """Whether a directory holds what is left of a job that was being deleted."""
+    """Tell whether a directory holds what is left of a job that was being deleted."""
     return _JOB not in storage.list_files(job.directory)
 
 
@@ -107,13 +105,11 @@ def refuse_foreign(output: str) -> None:
         raise UserError(f"--output: {output}: a name on {output.split(':')[0]}:// without * ? [")
     if os.path.isfile(output):
         raise UserError(f"--output: {output} is a file, not a directory")
-    try:
+    with storage.errors_as(UserError, f"--output: {output}"):
         output = output.rstrip("/") or output
         names = storage.list_files(output)
         ours = {name for manifest in _manifests(output) for name in files_of(manifest)}
         prefixes = tuple(f"{STAGING}/{job.id}/" for job in jobs_in(output))
-    except storage.ERRORS as error:
-        raise UserError(f"--output: {output}: {storage.reason(error)}") from None
     foreign = [
         name
         for name in sorted(names)
@@ -169,12 +165,6 @@ def remove(job: Job, *, keep_rejects: bool = False) -> None:
     storage.delete_files(f"{job.directory}/{name}" for name in names - rejects - {SUMMARY, _JOB})
     if not rejects:
         storage.delete_directory(job.directory)
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a file, in UTF-8."""
-    with storage.create_file(path) as file:
-        file.write(text.encode())
 
 
 def _manifests(output: str) -> list[Manifest]:

@@ -1,4 +1,4 @@
-"""Where a job runs: this machine, an engine, Dataflow."""
+"""Runners of a job: this machine, an engine, Dataflow."""
 
 __all__ = [
     "dataflow",

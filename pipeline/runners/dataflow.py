@@ -1,4 +1,4 @@
-"""What a job for Dataflow needs, found out before it is sent: Beam or a worker would tell late."""
+"""Checks of a job for Dataflow before it is sent; Beam or a worker would fail late."""
 
 from collections.abc import Iterable
 
@@ -47,7 +47,7 @@ def check_flags(options: PipelineOptions, patterns: Iterable[str], output: str) 
 
 
 def is_dry_run(options: PipelineOptions) -> bool:
-    """Whether the job is built and not sent, which Beam can only for Dataflow."""
+    """Tell whether the job is built and not sent, which Beam supports only for Dataflow."""
     return _is_for_dataflow(options) and bool(options.view_as(TestOptions).dry_run)
 
 

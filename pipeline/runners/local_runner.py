@@ -32,7 +32,7 @@ _DEATH = "Worker subprocess exited with return code "  # how that thread ends
 
 
 class _WorkerDeathError(RunError):
-    """The end of a worker process that Beam still waits for."""
+    """Death of a worker process that Beam still waits for."""
 
     def __init__(self, status: int) -> None:
         self.signal = -status  # if positive
@@ -177,7 +177,7 @@ def _quiet_beam(on_death: Callable[[_WorkerDeathError], None] | None = None) -> 
 
 
 def own_error(error: BaseException) -> BaseException:
-    """The RunError that a worker raised, without what Beam put around it; else `error` itself."""
+    """Return the RunError that a worker raised, out of Beam's traceback; else `error` itself."""
     name = f"{RunError.__module__}.{RunError.__name__}: "
     text = name + str(error) if isinstance(error, RunError) else str(error)
     messages = re.findall(rf"^{re.escape(name)}(.*?)(?: \[while running .*)?$", text, re.MULTILINE)

@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _end_with(launcher: int) -> None:
-    """Lets the kernel kill this process when its parent, which should be `launcher`, ends.
+    """Let the kernel kill this process when its parent, which should be `launcher`, ends.
 
     More exactly: when the thread ends that started this process. It is Beam's thread that waits for
     this process' end, so it lasts as long as the launching process.

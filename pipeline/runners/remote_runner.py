@@ -32,7 +32,7 @@ _WORKER_SECONDS = 10
 
 
 def is_remote_run(options: PipelineOptions) -> bool:
-    """Whether --runner names an engine; none, or `DirectRunner`, is this machine's own."""
+    """Tell whether --runner names an engine; none, or `DirectRunner`, is this machine's own."""
     runner = options.view_as(StandardOptions).runner
     return runner is not None and runner.lower() not in ("direct", "directrunner")  # as Beam does
 
@@ -89,7 +89,7 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
 
 
 class _LostError(Exception):
-    """What ended the waiting for a job that may go on."""
+    """Loss of contact with a job that may go on."""
 
     def __init__(self, what: str, cause: Exception) -> None:
         super().__init__(what)
@@ -137,7 +137,7 @@ def _cancel(result: PipelineResult) -> None:
 
 
 def _has_ended(result: PipelineResult) -> bool:
-    """Whether a job is known to be done, failed or cancelled."""
+    """Tell whether a job is known to be done, failed or cancelled."""
     try:
         return PipelineState.is_terminal(result.state)
     except (Exception, KeyboardInterrupt):  # its runner does not answer
@@ -193,7 +193,7 @@ def _is_own(error: BaseException | None) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of Beam or of an engine comes down to; its text may hold several tracebacks."""
+    """Return the cause in an error of Beam or of an engine, which may hold several tracebacks."""
     text = str(error)
     if details := re.findall(r'^\s*details = "(.*)"$', text, re.MULTILINE):  # of gRPC
         return str(details[-1])

@@ -1,4 +1,4 @@
-"""The public bucket of Quick, Draw!: what it has, and parts of its files by HTTP range."""
+"""Public bucket of Quick, Draw!: its categories, and parts of its files by HTTP range."""
 
 import base64
 import contextlib
@@ -23,7 +23,7 @@ PIECE_BYTES = 1 << 14  # of an answer's body at a time; what a broken connection
 
 
 class AnswerError(Exception):
-    """No answer, or one that is no good; another try may bring a better one."""
+    """A missing or unusable answer; a retry may succeed."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Source:
     format: str = "simplified"  # a key of SUFFIXES
 
     def file_name(self, category: str) -> str:
-        """The name of the category's file."""
+        """Return the name of the category's file."""
         return category + SUFFIXES[self.format]
 
     def url(self, category: str) -> str:
-        """The address of the category's file."""
+        """Return the URL of the category's file."""
         return f"{self.base_url}/full/{self.format}/{quote(self.file_name(category))}"
 
     def categories(self) -> list[str]:
-        """The categories that the bucket lists, sorted; a RunError if it does not."""
+        """Return the categories that the bucket lists, sorted; raises RunError if it does not."""
         prefix, suffix = f"full/{self.format}/", SUFFIXES[self.format]
         try:
             with _failures_as_answer_errors():
@@ -58,7 +58,7 @@ class Source:
 
 
 class Answer(NamedTuple):
-    """What the headers of an answer say about its body and the whole file."""
+    """Headers of an answer: its body and the whole file."""
 
     start: int  # offset of the body in the file
     total_bytes: int | None  # of the whole file; None: it ends with the body

@@ -1,4 +1,4 @@
-"""The input files: globs → files → work items → lines or records, each once.
+"""Input files: globs → files → work items → lines or records, each once.
 
 A work item is a byte range of an ndjson file; a line belongs to the range in which it starts, so
 however the files are cut up, every line is read exactly once. Compressed and binary files cannot
@@ -71,7 +71,7 @@ class WorkItem(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What stood at one place of a file."""
+    """A line or record of a file, parsed."""
 
     byte_offset: int  # after decompression
     drawing: Drawing | Reject
@@ -79,7 +79,7 @@ class Found(NamedTuple):
 
 
 def match_files(patterns: Sequence[str]) -> list[InputFile]:
-    """The files that match any of the globs, each once, sorted by path.
+    """Return the files that match any of the globs, each once, sorted by path.
 
     A file of exactly a pattern's name is that file, whatever characters are in it.
 
@@ -123,7 +123,7 @@ def input_versions(patterns: Sequence[str]) -> dict[str, str]:
 
 
 def _match(pattern: str) -> list[FileMetadata]:
-    try:
+    with storage.errors_as(UserError, f"--input: {pattern}"):
         if not is_remote(pattern) and os.path.isfile(pattern):
             status = os.stat(pattern)
             return [FileMetadata(pattern, status.st_size, status.st_mtime)]
@@ -131,27 +131,25 @@ def _match(pattern: str) -> list[FileMetadata]:
             system = FileSystems.get_filesystem(pattern)
             return [FileMetadata(pattern, system.size(pattern), system.last_updated(pattern))]
         (match,) = FileSystems.match([pattern])
-    except storage.ERRORS as error:
-        raise UserError(f"--input: {pattern}: {storage.reason(error)}") from None
     # On gs:// an empty folder may be kept as an object whose name ends in a slash.
     return [metadata for metadata in match.metadata_list if metadata.path[-1] != "/"]
 
 
 def range_bytes_for(files: Sequence[InputFile]) -> int:
-    """The length of a work item, such that there are at most MAX_RANGES and one a file."""
+    """Return the length of a work item, such that there are at most MAX_RANGES and one a file."""
     return max(RANGE_BYTES, math.ceil(sum(file.bytes for file in files) / MAX_RANGES))
 
 
 def work_items(
     files: Sequence[InputFile], range_bytes: int = RANGE_BYTES, *, whole_files: bool = False
 ) -> list[WorkItem]:
-    """Ranges of at most `range_bytes`; whole files if asked or where they cannot be cut."""
+    """Return ranges of at most `range_bytes`; whole files if asked or if they cannot be cut."""
     items = [WorkItem(file, index) for index, file in enumerate(files)]
     return items if whole_files else [part for item in items for part in cut(item, range_bytes)]
 
 
 def cut(item: WorkItem, range_bytes: int) -> list[WorkItem]:
-    """The ranges of at most `range_bytes` of a whole file; the file itself if it cannot be cut."""
+    """Cut a whole file into ranges of at most `range_bytes`, or into one if it cannot be cut."""
     path, size = item.file
     if _is_compressed(path) or is_binary(path):
         return [item]
@@ -160,7 +158,7 @@ def cut(item: WorkItem, range_bytes: int) -> list[WorkItem]:
 
 
 def estimated_drawings(files: Sequence[InputFile]) -> int:
-    """About how many drawings files of such sizes hold, rather too many than too few."""
+    """Estimate the number of drawings in files of such sizes, rather too high than too low."""
     return sum(
         file.bytes // _COMPACT_DRAWING_BYTES
         if _is_compressed(file.path) or is_binary(file.path)
@@ -170,7 +168,7 @@ def estimated_drawings(files: Sequence[InputFile]) -> int:
 
 
 def category_of(path: str) -> str:
-    """The category that a file's name states: without upstream's prefix and the extensions.
+    """Return the category in a file's name: without upstream's prefix and the extensions.
 
     Empty where what is left can be no label.
     """
@@ -227,7 +225,7 @@ def _has_letter(name: str) -> bool:
 
 
 def read_drawings(item: WorkItem) -> Iterator[Found]:
-    """What stands in a work item, in the order of the file; blank lines are left out.
+    """Yield the drawings and rejects of a work item, in the order of the file, but no blank lines.
 
     Raises:
       RunError: the file cannot be read (any more), is damaged, or its compressed data ends early.
@@ -243,7 +241,7 @@ def read_drawings(item: WorkItem) -> Iterator[Found]:
 def read_lines(
     file: BinaryIO, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """The lines that start in a range: (byte offset, line), blank ones left out.
+    """Yield the lines that start in a range: (byte offset, line), but no blank ones.
 
     Of a line longer than MAX_LINE_BYTES only the beginning is returned, a little more than that.
     """
@@ -276,7 +274,7 @@ def read_lines(
 
 
 def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
-    """The lines of a file.
+    """Yield the lines of an ndjson file, parsed.
 
     Raises:
       RunError: a line has a hole of zeros, which may hide any number of lines.
@@ -315,7 +313,7 @@ def _simplify_raw(lines: list[tuple[int, Drawing | RawDrawing | Reject, bytes]])
 
 
 def _read_binary(file: BinaryIO, path: str) -> Iterator[Found]:
-    """The records of an upstream `.bin` file.
+    """Yield the records of an upstream `.bin` file.
 
     A record that holds no usable drawing is a Reject, and passed over by its own lengths. What is
     no record at all leaves nothing to go by: nothing marks where the next one starts.
@@ -402,5 +400,5 @@ def _is_compressed(path: str) -> bool:
 
 
 def is_binary(path: str) -> bool:
-    """Whether a file is of upstream's binary format, by its name."""
+    """Tell whether a file is of upstream's binary format, by its name."""
     return path.endswith((".bin", *(f".bin{extension}" for extension in _COMPRESSIONS)))

@@ -1,4 +1,4 @@
-"""Where drawings end in the bytes of a file, and a file of them that is not complete yet."""
+"""A partly downloaded file, and the count of the drawings in it."""
 
 import glob
 import os
@@ -32,11 +32,11 @@ class DrawingCounter:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are `limit` drawings."""
+        """Tell whether there are `limit` drawings."""
         return self.count == self.limit
 
     def feed(self, data: bytes) -> None:
-        """Takes the next bytes of the file."""
+        """Count the drawings in the next bytes of the file."""
         if self.is_enough:
             return
         self._rest += data
@@ -54,7 +54,7 @@ class DrawingCounter:
             self.is_sound = self.is_sound and _are_lines_of_drawings(counted)
 
     def finish(self) -> bool:
-        """Takes the file as ended; returns whether that is after a drawing, not inside one."""
+        """End the file; returns whether that is after a drawing, not inside one."""
         if not self._is_binary:
             self.is_sound = self.is_sound and b"\0" not in self._rest
             if _are_lines_of_drawings(self._rest + b"\n"):  # the last line of raw files
@@ -65,14 +65,14 @@ class DrawingCounter:
 
 
 def _line_ends(data: bytearray) -> Iterator[int]:
-    """The offsets at which the lines of ndjson end."""
+    """Yield the offsets at which the lines of ndjson end."""
     end = 0
     while end := data.find(b"\n", end) + 1:
         yield end
 
 
 def _are_lines_of_drawings(lines: bytearray) -> bool:
-    """Whether whole lines look like drawings, each; a minute for the 22 GB of all categories."""
+    """Tell whether all lines look like drawings; a minute for the 22 GB of all categories."""
     count = lines.count(b"\n")
     return (
         lines.startswith(b"{")
@@ -104,7 +104,7 @@ def count_drawings(path: Path, limit: int | None) -> DrawingCounter:
 
 
 def crc32c_of(path: Path) -> int:
-    """The CRC-32C of the file at `path`."""
+    """Return the CRC-32C of the file at `path`."""
     crc32c = 0
     with path.open("rb") as file:
         while data := file.read(BLOCK_BYTES):
@@ -146,8 +146,8 @@ class PartialFile:
         self.crc32c = google_crc32c.extend(self.crc32c, data)
         self.drawings.feed(data)
 
-    def be_of_version(self, version: str) -> None:
-        """Drops what is there unless it is of this version."""
+    def reset_unless_version(self, version: str) -> None:
+        """Discard the file unless it is of this version."""
         path = self._target.with_name(f"{self._target.name}.{version}.part")
         if self._file and self._path != path:
             self.discard()
@@ -188,7 +188,7 @@ class PartialFile:
             self._file = None
 
     def expected_end(self) -> int | None:
-        """The offset before which, by the drawings so far, all that are wanted should end."""
+        """Estimate from the drawings so far the offset by which all that are wanted have ended."""
         limit, count, end = self.drawings.limit, self.drawings.count, self.drawings.end
         if limit is None:
             return None

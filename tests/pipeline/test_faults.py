@@ -18,8 +18,8 @@ from pipeline import job
 from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import read_manifest
 from pipeline.drawings.drawing import MAX_LINE_BYTES
+from pipeline.files import storage
 from pipeline.graph.sampling import Quotas
-from pipeline.output import staging
 from pipeline.sources.input_files import InputFile
 from tests.support.ndjson import line
 
@@ -117,14 +117,14 @@ def test_a_disk_that_fills_up_at_the_very_end_leaves_the_old_data_set_whole(
     job.run(patterns=[path], output=str(output), quotas=quotas, options=ONE_WORKER)
     before = contents(output)
 
-    write = staging.write_text
+    write = storage.write_text
 
     def no_space(path: str, text: str) -> None:
         if path.endswith("labels.txt"):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, text)
 
-    monkeypatch.setattr(staging, "write_text", no_space)
+    monkeypatch.setattr(storage, "write_text", no_space)
     quotas = Quotas(train=150, validation=100)
     with pytest.raises(RunError, match=r"cannot complete the data set in .*: No space left"):
         job.run(

@@ -329,7 +329,7 @@ def test_an_answer_of_which_beam_keeps_the_number_only_is_named() -> None:
 def test_a_file_that_could_not_be_written_is_not_written_later(bucket: Bucket) -> None:
     for failing in range(1, 3):  # what begins the upload, and what ends it
         with gcs_emulator.failing(failing.__eq__), pytest.raises(GoogleAPIError):
-            staging.write_text(f"{bucket.url}/data/file", "late")
+            storage.write_text(f"{bucket.url}/data/file", "late")
         gc.collect()
         assert bucket.contents("data") == {}
 

@@ -229,7 +229,7 @@ def test_of_very_many_categories_the_table_shows_the_largest_and_the_smallest(
     table = [text.split() for text in report.table(summary, manifest).splitlines()]
     assert table[1] == ["category", "0500", "4", "4", "3", "1", "0"]
     assert table[2] == ["category", "0900", "2", "2", "1", "1", "0"]
-    assert " ".join(table[11]).startswith("… 981 categories more")
+    assert " ".join(table[11]).startswith("… 981 more categories")
     assert [row[1] for row in table[12:22]] == [f"{n:04}" for n in range(991, 1_001)]
     assert table[22] == ["total", "1,005", "1,005", "4", "1,001", "0"]
     warnings = list(report.warnings(summary, Quotas(train=None, validation=1), "data"))
