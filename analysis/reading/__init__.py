@@ -1,9 +1,3 @@
-"""What pictures are made of: runs, predictions, bitmaps, drawings."""
+"""What pictures are made of: runs, scores, predictions, bitmaps, drawings."""
 
-__all__ = [
-    "bitmaps",
-    "drawings",
-    "evaluations",
-    "predictions",
-    "runs",
-]
+__all__ = ["bitmaps", "drawings", "evaluations", "predictions", "runs", "scores"]

@@ -1,4 +1,4 @@
-"""What pictures are drawn of: a checkpoint of a run as validated, or a file of trainer.evaluate."""
+"""Evaluations to show: a checkpoint of a run as validated, or a file of trainer.evaluate."""
 
 import dataclasses
 import os
@@ -6,32 +6,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
 
-from analysis.reading.runs import (
-    CHECKPOINTS,
-    Run,
-    Scores,
-    define_checkpoint_flag,
-    define_dataset_flag,
-    parse_run,
-    parse_scores,
-    read_evaluation,
-    read_run,
-    reason_of,
-)
-from pipeline import cli
+from analysis.reading.runs import CHECKPOINTS, Run, parse_run
+from analysis.reading.scores import Scores, parse_scores, read_validation, reason_of
 from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import SPLITS, Manifest, read_manifest
 from trainer.config import IDENTITY
 from trainer.runs import evaluation_files, predictions, run_directory
 from trainer.runs.predictions import Predictions
 
-flags.disclaim_key_flags()  # what is defined here belongs to the command that asks for it
 
-
-class Predicted(NamedTuple):
-    """What was predicted, and what it has to fit."""
+class SavedPredictions(NamedTuple):
+    """Predictions of a file, and the scores that they have to fit."""
 
     path: str
     epoch: int  # after which the checkpoint was written
@@ -40,8 +26,8 @@ class Predicted(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ShownEvaluation:
-    """The model of one checkpoint on one split: `validation_of` a run, or `read_saved`."""
+class Evaluation:
+    """Evaluation of one checkpoint on one split: `validation_of` a run, or `read_saved`."""
 
     run: Run
     checkpoint: str  # one of CHECKPOINTS; of a file also the number of an epoch
@@ -49,22 +35,22 @@ class ShownEvaluation:
     labels: Sequence[str]  # the categories that can be predicted
     dataset: str  # the directory where its data set was
     dataset_fingerprint: str
-    is_mirrored: bool = False  # whether each drawing's mirror image was classified too
-    path: str = ""  # of the JSON file that it was read from; else it is the run's own validation
+    is_mirrored: bool = False  # whether predictions are means with mirror images
+    path: str = ""  # of the JSON file; empty for the run's own validation
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)  # of that file
 
     @property
     def name(self) -> str:
-        """For headings, beside others of the run."""
+        """Return a name for headings, beside others of the run."""
         return self.split if self.path else f"{self.checkpoint} epoch"
 
     @property
     def description(self) -> str:
-        """For errors."""
+        """Return a description for errors."""
         return self.path or f"{self.run.directory}: its {self.checkpoint} checkpoint"
 
     def title(self, epoch: int, drawings: int) -> str:
-        """One line: whose predictions for what."""
+        """Return a title: run, epoch, drawings and categories."""
         mirrored = " (mean with mirror images)" if self.is_mirrored else ""
         return (
             f"{self.run.experiment} after epoch {epoch}, {drawings:,} {self.split} drawings"
@@ -72,17 +58,17 @@ class ShownEvaluation:
         )
 
     def read_scores(self) -> Scores:
-        """The scores.
+        """Read the scores.
 
         Raises:
           UserError: no epoch of the run is finished, or its evaluation.json is damaged.
         """
         if self.path:
             return parse_scores(self.fields)
-        return read_evaluation(self.run.directory).of(self.checkpoint)
+        return read_validation(self.run.directory).at(self.checkpoint)
 
-    def read_predictions(self) -> Predicted:
-        """The predictions, not checked yet.
+    def read_predictions(self) -> SavedPredictions:
+        """Read the predictions without checking them.
 
         Raises:
           UserError: no epoch of the run is finished, or the file is missing or damaged.
@@ -92,7 +78,7 @@ class ShownEvaluation:
             scores = self.read_scores()
             found = evaluation_files.read_predictions(self.path, self.fields)
             path = evaluation_files.predictions_path(self.path)
-            return Predicted(path, scores.epoch, found, scores.confusion)
+            return SavedPredictions(path, scores.epoch, found, scores.confusion)
         state = run_directory.read_state(self.run.directory)
         saved = state.best if self.checkpoint == "best" else state.last
         if saved is None:
@@ -104,39 +90,39 @@ class ShownEvaluation:
         except (KeyError, TypeError, ValueError) as error:
             state_path = os.path.join(self.run.directory, run_directory.STATE)
             raise RunError(f"{state_path}: damaged: {reason_of(error)}") from None
-        return Predicted(path, saved.epoch, predictions.load(path), confusion)
+        return SavedPredictions(path, saved.epoch, predictions.load(path), confusion)
 
     def check_dataset(self, directory: str) -> Manifest:
-        """The manifest of the data set with the drawings.
+        """Return the manifest of the data set with the drawings.
 
         Raises:
-          UserError: it is another data set, or none.
+          UserError: it is a different data set, or none.
         """
         if not self.path:
             return self.run.check_dataset(directory)
         manifest = read_manifest(directory)
         if manifest.fingerprint != self.dataset_fingerprint:
-            raise UserError(f"{self.path}: is of another data set than {directory}")
+            raise UserError(f"{self.path}: of a different data set than {directory}")
         return manifest
 
 
-def validation_of(run: Run, checkpoint: str = "best") -> ShownEvaluation:
-    """A checkpoint of a run on the validation split, as training left it."""
+def validation_of(run: Run, checkpoint: str = "best") -> Evaluation:
+    """Return the evaluation of a checkpoint on the validation split, as training wrote it."""
     config = run.config
-    return ShownEvaluation(
+    return Evaluation(
         run, checkpoint, "validation", run.labels, config["dataset"], config["dataset_fingerprint"]
     )
 
 
-def read_saved(path: str) -> ShownEvaluation:
-    """What trainer.evaluate --output=path found; the run has a configuration, but no history.
+def read_saved(path: str) -> Evaluation:
+    """Read a file of trainer.evaluate --output; its run has a configuration, but no history.
 
     Raises:
-      UserError: the file is not there, damaged, or of something else.
+      UserError: the file is missing, damaged, or no evaluation.
     """
     fields = evaluation_files.read(path)
     try:
-        found = ShownEvaluation(
+        found = Evaluation(
             run=parse_run(_typed(fields, "run_dir", str), _typed(fields, "run", dict)),
             checkpoint=_checkpoint(fields["checkpoint"]),
             split=_one_of(fields["split"], SPLITS),
@@ -157,11 +143,11 @@ def read_saved(path: str) -> ShownEvaluation:
     return found
 
 
-def read_saved_of(run: Run, path: str) -> ShownEvaluation:
-    """The same, with the run that was evaluated.
+def read_saved_of(run: Run, path: str) -> Evaluation:
+    """Read such a file together with the run that was evaluated.
 
     Raises:
-      UserError: as `read_saved`, or it is of another run.
+      UserError: as `read_saved`, or it is of a different run.
     """
     found = read_saved(path)
     there, here = found.run.config, run.config
@@ -171,56 +157,9 @@ def read_saved_of(run: Run, path: str) -> ShownEvaluation:
     ]
     if different:
         raise UserError(
-            f"{path}: of another run than {run.directory}, which differs in {different[0]}"
+            f"{path}: of a different run than {run.directory}, which differs in {different[0]}"
         )
     return dataclasses.replace(found, run=run)
-
-
-def define_flags(*, with_dataset: bool = False) -> None:
-    """The flags of a command that shows one evaluation; see `chosen`.
-
-    Args:
-      with_dataset: whether it shows drawings too, which --dataset holds.
-    """
-    cli.define_path(
-        "run_dir", None, "Directory of the run, whose own validation is shown; or --evaluation."
-    )
-    define_checkpoint_flag("best")
-    define_evaluation_flag("Instead of --run_dir: ")
-    if with_dataset:
-        define_dataset_flag()
-
-
-def define_evaluation_flag(beginning: str) -> None:
-    """--evaluation; `beginning` of its help."""
-    cli.define_path(
-        "evaluation",
-        None,
-        f"{beginning}what trainer.evaluate --output=FILE found is shown, of any split.",
-        kind="FILE",
-    )
-
-
-def chosen() -> ShownEvaluation:
-    """What --run_dir and --checkpoint, or --evaluation, say to show.
-
-    Raises:
-      UserError: there are neither or both, or what they name cannot be read.
-    """
-    args = flags.FLAGS
-    if (args.run_dir is None) == (args.evaluation is None):
-        raise UserError("either --run_dir or --evaluation is needed")
-    check_checkpoint_flag()
-    if args.evaluation:
-        return read_saved(args.evaluation)
-    return validation_of(read_run(args.run_dir), args.checkpoint)
-
-
-def check_checkpoint_flag() -> None:
-    """Raises UserError: --checkpoint is given together with --evaluation."""
-    args = flags.FLAGS
-    if args.evaluation and args["checkpoint"].present:
-        raise UserError("--checkpoint chooses from a run; --evaluation is of one checkpoint")
 
 
 def _typed(fields: dict[str, Any], name: str, kind: type) -> Any:
