@@ -40,7 +40,7 @@ NAMED_CELLS = (28, 18)  # largest and smallest
 # Inches.
 MARGIN = 0.15
 TITLE_HEIGHT = 0.35
-AXIS_LABEL = 0.3  # what an axis shows, beyond its ticks
+AXIS_LABEL = 0.3  # beyond the ticks
 TICK_GAP = 0.08
 BAR_GAP = 0.25  # from the matrix to the scale of colours
 BAR_WIDTH = 0.14

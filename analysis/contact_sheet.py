@@ -118,7 +118,7 @@ def draw_contact_sheet(drawings: Mapping[str, Mapping[str, np.ndarray]], title: 
 
 
 def _block(drawings: Mapping[str, Mapping[str, np.ndarray]], label: str, line: int) -> list[Cell]:
-    """Return a cell for each split; names of splits stand in a column of their own."""
+    """Return a cell for each split; names of splits are in a column of their own."""
     cells = []
     for i, (split, by_label) in enumerate(drawings.items()):
         left = [Text(texts.wrap(label, NAME_CHARACTERS, NAME_LINES) if i == 0 else [], NAME_SIZE)]

@@ -5,7 +5,7 @@
   python -m analysis.report RUN --evaluation=test.json
 
 The page is self-contained and works offline. Of several runs it shows the comparison, and the
-details of the three best. Runs may be unfinished: the page says what is missing. The same input
+details of the three best. Runs may be unfinished: the page names what is missing. The same input
 gives the same bytes.
 """
 
@@ -108,7 +108,7 @@ def make_report(
         trained_on = _locate_dataset(of_run, dataset)
         views.append(RunView(run, name, shown, trained_on, _locate_dataset(shown, dataset)))
     if dataset and all(dataset not in (each.dataset, each.evaluated) for each in views):
-        runs[0].check_dataset(dataset)  # raises what is wrong with it
+        runs[0].check_dataset(dataset)  # raises the reason
 
     chapters = []
     if len(runs) > 1:
@@ -143,7 +143,7 @@ def _read(run_dirs: Sequence[str], missing: Missing) -> list[Run]:
     """Return the runs that can be read, at least one."""
     runs, errors = [], []
     for directory in run_dirs:
-        run_directory.read_config(directory)  # what is no run at all is a slip
+        run_directory.read_config(directory)  # raises if it is no run at all
         try:
             runs.append(read_run(directory))
         except UserError as error:

@@ -41,7 +41,7 @@ NUMBER_SIZE = 7
 LINE_WIDTH = 1.6
 DOT_SIZE = 4.5
 
-# Where the number of a stroke may stand, around its start: the nearest place that is free. Inches.
+# Positions of a stroke's number around its start: the nearest free one. Inches.
 NUMBER_RADIUS = 0.07  # of the disc that a number needs
 DOT_RADIUS = DOT_SIZE / 2 / 72
 DISTANCES = (0.11, 0.15, 0.2, 0.26, 0.34, 0.44)

@@ -29,7 +29,7 @@ from pipeline.cli import UserError
 
 MAX_DETAILED_RUNS = len(figures.COLOURS)  # with more only the means of epochs are shown
 LOG_RATIO = 10  # of the fastest run to the slowest: more needs a logarithmic axis
-MIN_WAIT = 0.05  # of the axis of waiting: less is nothing to look into
+MIN_WAIT = 0.05  # upper end of the axis of waiting, at least
 
 # Inches.
 PANEL_WIDTH = 5.2

@@ -1,7 +1,7 @@
-"""The command line of all pictures: what they show, their options, where they go.
+"""Command line of all pictures: their sources, options and output.
 
-A script declares a `PictureCommand`. What the picture shows is given as words of the command line
-or, the same, by a flag: `python -m analysis.throughput RUN RUN -o FILE`.
+A script declares a `PictureCommand`. Its sources are words of the command line or, the same, a
+flag: `python -m analysis.throughput RUN RUN -o FILE`.
 """
 
 import os
@@ -30,7 +30,7 @@ flags.disclaim_key_flags()  # what is defined here belongs to the command
 
 
 class Source(NamedTuple):
-    """What a picture shows."""
+    """Data that a picture shows, as given on the command line."""
 
     define_flags: Callable[[], object]
     read: Callable[[Sequence[str]], tuple[Any, ...]]  # words -> first arguments of the plot

@@ -50,7 +50,7 @@ def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = 
     """Plot validation accuracy against the costs of predicting an image.
 
     Args:
-      runs: those without a finished epoch are left out.
+      runs: those without a finished epoch are skipped.
       checkpoint: "last", or "best" for the best epoch of runs and study.
       reference: whether to draw the study's 20 runs.
 

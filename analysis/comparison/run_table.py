@@ -1,4 +1,4 @@
-"""Table of runs: what they cost, their scores, the settings in which they differ."""
+"""Table of runs: costs, scores, and the settings in which they differ."""
 
 import csv
 import dataclasses

@@ -1,3 +1,3 @@
-"""What pictures are made of: runs, scores, predictions, bitmaps, drawings."""
+"""Data of pictures: runs, scores, predictions, bitmaps, drawings."""
 
 __all__ = ["bitmaps", "drawings", "evaluations", "predictions", "runs", "scores"]

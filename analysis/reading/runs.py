@@ -1,4 +1,4 @@
-"""Run directories, finished or still growing; `trainer.runs.run_directory` says what they hold."""
+"""Run directories, finished or not; `trainer.runs.run_directory` describes their files."""
 
 import dataclasses
 import json
@@ -107,7 +107,7 @@ def find_runs(paths: Sequence[str]) -> list[str]:
     found: list[str] = []
     for path in paths:
         if _is_run(path) or not os.path.isdir(path):
-            found.append(path)  # what is no directory is named by `read_run`
+            found.append(path)  # `read_run` raises if it is no directory
             continue
         names = [name for name in os.listdir(path) if _is_run(os.path.join(path, name))]
         if not names:
@@ -255,7 +255,7 @@ def _read_metrics(directory: str, kind: str, fields: type[Speed]) -> list[dict[s
     names = [field.name for field in dataclasses.fields(fields)]
     try:
         with open(path, encoding="utf-8") as file:
-            # A run that is still going on may be in the middle of its last line.
+            # An unfinished run may be in the middle of its last line.
             lines = [json.loads(line) for line in file if line.endswith("\n")]
         found = [{name: line[name] for name in names} for line in lines if line["kind"] == kind]
         if not all(is_finite_number(value) for values in found for value in values.values()):

@@ -1,4 +1,4 @@
-"""Top of the report: title, most important numbers, and what is missing."""
+"""Top of the report: title, most important numbers, missing content."""
 
 import math
 from collections.abc import Sequence

@@ -161,7 +161,7 @@ def _confusion(confusion: Confusion, bitmaps: Mapping[int, np.ndarray]) -> Eleme
         element("span", f"{confusion.number:,} of {confusion.examples:,}", class_="count"),
     )  # fmt: skip
     images = [bitmaps[index] for index in confusion.indices]
-    if not images:  # all of its drawings are taken for something else
+    if not images:  # none of its drawings is predicted as the other, and none is recognized
         return element("div", heading)
     alt = f"{len(images)} drawings of {confusion.label}"
     return element("div", heading, drawings_image(images, alt, inks=confusion.inks))

@@ -20,7 +20,7 @@ from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
 from trainer.runs import run_directory
 
-# Settings of config.json beside batch, learning rate and seed, and what they are in the study's
+# Settings of config.json beside batch, learning rate and seed, with their values in the study's
 # recipe: only others are shown.
 STUDY_SETTINGS = {
     "warmup_epochs": 0,

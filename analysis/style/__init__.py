@@ -1,3 +1,3 @@
-"""How pictures look: colours, axes, scales, labels, image grids, files."""
+"""Style of pictures: colours, axes, scales, labels, image grids, files."""
 
 __all__ = ["category_rows", "figures", "image_grid", "labels", "scales", "texts"]

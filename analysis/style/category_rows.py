@@ -1,4 +1,4 @@
-"""Charts with a row for each category in as many columns as look best: from 2 rows to 345."""
+"""Charts with a row for each category in as many columns as fit best: from 2 rows to 345."""
 
 import math
 from collections.abc import Sequence

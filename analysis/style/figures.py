@@ -1,4 +1,4 @@
-"""The style that all pictures share, placing their parts, and writing them to files."""
+"""Shared style of all pictures, placement of their parts, and picture files."""
 
 import contextlib
 import io

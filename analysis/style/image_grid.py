@@ -198,7 +198,7 @@ def _draw_cell(
     """Draw an image and its captions, centred in `room` pixels or, of 0, at the left."""
     height, width = (side * row.scale for side in cell.image.shape)
     x, align = left + room // 2, {"ha": "center" if room else "left"}
-    # The last line above stands on the image, wherever those of its neighbours begin.
+    # The last line above is next to the image, wherever those of its neighbours begin.
     y = top + row.above - _caption_height(cell.above)
     for text in cell.above:
         text.write(axes, x, y, **align)

@@ -1,4 +1,4 @@
-"""Line styles that tell curves apart, and labels at curves and points, none on another."""
+"""Line styles that distinguish curves; labels of curves and points that do not overlap."""
 
 import itertools
 import math
@@ -24,10 +24,10 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1)
 
 
 # Of labels at points.
-DIRECTIONS = 16  # in which a text may stand, and
+DIRECTIONS = 16  # of a text from its point, and
 NEAREST = 5.0  # points from the centre of a point to the text there
 STEP = 5.0  # points to the next distance to try
-LEADER_FROM = 9.0  # points: a text as far as that is joined to its point by a line
+LEADER_FROM = 9.0  # points: a line joins a text that far to its point
 POINT = 4.0  # points: half the side of the square that a point takes up
 GAP = 1.0  # points around a text
 
@@ -153,7 +153,7 @@ def label_points(
 ) -> None:
     """Write each text as near to its point as there is room within the axes.
 
-    Texts in a crowd choose first; a text that stands away from its point is joined to it by a line.
+    Texts in a crowd choose first; a line joins a text to its point where that is not near.
     The scales of the axes must be final. Where no room is left, a text overlaps others.
 
     Args:

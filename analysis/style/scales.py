@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-LEAST_ERROR = 1e-4  # 1 - accuracy: what is nearer to 1 is drawn there
+LEAST_ERROR = 1e-4  # 1 - accuracy: smaller errors are drawn there
 LEAST_LOSS = 1e-6
 MIN_RATIO = 1.25  # of the ends of an axis: smaller differences are noise and need not fill it
 MARGIN = 0.05  # beyond the data, and

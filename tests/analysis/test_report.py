@@ -396,7 +396,7 @@ def test_a_run_without_a_finished_epoch_says_so_in_every_section_that_needs_one(
     )  # fmt: skip
     page, missing = make_report([run_dir])
     assert missing == [
-        f"{run_dir}/evaluation.json: not there; it is written when an epoch is finished",
+        f"{run_dir}/evaluation.json: missing; it is written when an epoch is finished",
         f"{run_dir}: no epoch is finished yet",
         f"{run_dir}: no step of training in metrics.jsonl yet",
     ]
@@ -494,7 +494,7 @@ def test_a_data_set_that_was_moved_is_found_with_dataset(made, tmp_path):
 
 def test_another_data_set_is_refused(made, tmp_path):
     write_data(tmp_path / "other", drawings=3)
-    with pytest.raises(UserError, match="learned from another data set"):
+    with pytest.raises(UserError, match="trained on a different data set"):
         make_report([made[0]], str(tmp_path / "other"))
 
 
