@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from analysis import commands
-from analysis.reading.evaluations import Evaluation
-from analysis.reading.predictions import SplitPredictions, read_predictions
+from analysis.reading.evaluations import Evaluation, SplitPredictions
 from analysis.statistics.uncertainty import CONFIDENCE, wilson_interval
 from analysis.style import figures, texts
 
@@ -84,7 +83,7 @@ def plot_calibration(evaluation: Evaluation) -> Figure:
     Raises:
       UserError: there are no predictions yet, or a file is missing or damaged.
     """
-    predictions = read_predictions(evaluation)
+    predictions = evaluation.read_predictions()
     calibration = calibrate(predictions)
     width = max(LEFT + PANEL + RIGHT, 2 * MARGIN + texts.text_width([predictions.title], 10))
     height = TOP + PANEL + GAP + COUNTS_HEIGHT + BOTTOM

@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import commands
-from analysis.reading.evaluations import Evaluation
-from analysis.reading.predictions import SplitPredictions, read_drawings, read_predictions
+from analysis.reading.evaluations import Evaluation, SplitPredictions
 from analysis.statistics.similar_order import similarity
 from analysis.style import image_grid, texts
 from analysis.style.image_grid import FAINT_INK, INK, Cell, Section, Text
@@ -61,12 +60,12 @@ def plot_confused_pairs(
     Raises:
       UserError: there are no predictions yet, no mistakes, or a file is missing or damaged.
     """
-    predictions = read_predictions(evaluation)
+    predictions = evaluation.read_predictions()
     found = most_confused(predictions, pairs, per_category)
     if not found:
         raise UserError(f"{evaluation.description} makes no mistakes")
     indices = [index for pair in found for each in pair for index in each.indices]
-    drawings = read_drawings(predictions, dataset, indices)
+    drawings = predictions.read_drawings(dataset, indices)
     title = f"{predictions.title}: the {len(found)} most confused pairs"
     if any(each.recognized for pair in found for each in pair):
         title += " (gray: recognized)"

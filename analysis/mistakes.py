@@ -12,8 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import commands
-from analysis.reading.evaluations import Evaluation
-from analysis.reading.predictions import SplitPredictions, read_drawings, read_predictions
+from analysis.reading.evaluations import Evaluation, SplitPredictions
 from analysis.style import figures, image_grid, texts
 from analysis.style.image_grid import Cell, Section, Text
 
@@ -38,9 +37,9 @@ def plot_mistakes(evaluation: Evaluation, dataset: str, count: int = 18) -> Figu
     Raises:
       UserError: there are no predictions yet, or a file is missing or damaged.
     """
-    predictions = read_predictions(evaluation)
+    predictions = evaluation.read_predictions()
     worst, uncertain = worst_mistakes(predictions, count), least_certain(predictions, count)
-    drawings = read_drawings(predictions, dataset, [*worst, *uncertain])
+    drawings = predictions.read_drawings(dataset, [*worst, *uncertain])
     sections = {
         f"Worst {len(worst)} of {(~predictions.correct).sum():,} mistakes. "
         "Bold: the true category and its probability; below: the predicted one": (worst, 1),

@@ -1,28 +1,21 @@
-"""Evaluations to show: a checkpoint of a run as validated, or a file of trainer.evaluate."""
+"""Evaluations to show, of a run or a file of trainer.evaluate: scores, predictions, drawings."""
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from analysis.reading.bitmaps import decode_image, too_few_drawings
 from analysis.reading.runs import CHECKPOINTS, Run, parse_run
 from analysis.reading.scores import Scores, parse_scores, read_validation, reason_of
 from pipeline.cli import RunError, UserError
-from pipeline.dataset.manifests import SPLITS, Manifest, read_manifest
+from pipeline.dataset import records
+from pipeline.dataset.manifests import SPLITS, DataSet, Manifest, read_manifest
 from trainer.config import IDENTITY
 from trainer.runs import evaluation_files, predictions, run_directory
 from trainer.runs.predictions import Predictions
-
-
-class SavedPredictions(NamedTuple):
-    """Predictions of a file, and the scores that they have to fit."""
-
-    path: str
-    epoch: int  # after which the checkpoint was written
-    predictions: Predictions
-    confusion: np.ndarray  # of the scores: see `Scores`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,18 +60,19 @@ class Evaluation:
             return parse_scores(self.fields)
         return read_validation(self.run.directory).at(self.checkpoint)
 
-    def read_predictions(self) -> SavedPredictions:
-        """Read the predictions without checking them.
+    def read_predictions(self) -> "SplitPredictions":
+        """Read and check the predictions.
 
         Raises:
-          UserError: no epoch of the run is finished, or the file is missing or damaged.
+          UserError: no epoch is finished, or the file is missing, damaged or of other scores.
           RunError: the run's state is damaged.
         """
         if self.path:
             scores = self.read_scores()
-            found = evaluation_files.read_predictions(self.path, self.fields)
+            arrays = evaluation_files.read_predictions(self.path, self.fields)
             path = evaluation_files.predictions_path(self.path)
-            return SavedPredictions(path, scores.epoch, found, scores.confusion)
+            _check_predictions(path, arrays, scores.confusion, len(self.labels))
+            return SplitPredictions(self, scores.epoch, arrays)
         state = run_directory.read_state(self.run.directory)
         saved = state.best if self.checkpoint == "best" else state.last
         if saved is None:
@@ -90,7 +84,9 @@ class Evaluation:
         except (KeyError, TypeError, ValueError) as error:
             state_path = os.path.join(self.run.directory, run_directory.STATE)
             raise RunError(f"{state_path}: damaged: {reason_of(error)}") from None
-        return SavedPredictions(path, saved.epoch, predictions.load(path), confusion)
+        arrays = predictions.load(path)
+        _check_predictions(path, arrays, confusion, len(self.labels))
+        return SplitPredictions(self, saved.epoch, arrays)
 
     def check_dataset(self, directory: str) -> Manifest:
         """Return the manifest of the data set with the drawings.
@@ -104,6 +100,81 @@ class Evaluation:
         if manifest.fingerprint != self.dataset_fingerprint:
             raise UserError(f"{self.path}: of a different data set than {directory}")
         return manifest
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SplitPredictions:
+    """Predictions of one checkpoint for N drawings, in the order of the split."""
+
+    evaluation: Evaluation
+    epoch: int  # after which the checkpoint was written
+    arrays: Predictions
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Return the categories; the arrays hold their indices."""
+        return self.evaluation.labels
+
+    @property
+    def split(self) -> str:
+        return self.evaluation.split
+
+    @property
+    def count(self) -> int:
+        return len(self.arrays.labels)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Return [N] bool."""
+        return self.arrays.top_labels[:, 0] == self.arrays.labels
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """Return [N] float32, the probability of the predicted category."""
+        return self.arrays.top_probabilities[:, 0]
+
+    @property
+    def title(self) -> str:
+        """Return a title for pictures."""
+        return self.evaluation.title(self.epoch, self.count)
+
+    def read_drawings(self, directory: str, indices: Iterable[int]) -> dict[int, np.ndarray]:
+        """Read the bitmaps of some of the predicted drawings.
+
+        Args:
+          directory: the data set of the evaluation.
+          indices: of the drawings among the self.
+
+        Returns:
+          By index, [85, 85] uint8 of 0 and 1.
+
+        Raises:
+          UserError: it is a different data set, or damaged.
+        """
+        manifest = self.evaluation.check_dataset(directory)
+        wanted = set(indices)
+        last = max(wanted, default=-1)
+        found: dict[int, np.ndarray] = {}
+        for index, (label, example) in enumerate(self._examples(directory, manifest)):
+            if index > last:
+                break
+            if index in wanted:
+                found[index] = decode_image(directory, manifest.image["encoding"], example)
+                if label != self.arrays.labels[index]:
+                    raise UserError(f"{directory}: not in the order in which it was evaluated")
+        if len(found) < len(wanted):
+            raise too_few_drawings(directory, self.split)
+        return found
+
+    def _examples(
+        self, directory: str, manifest: Manifest
+    ) -> Iterator[tuple[int, records.Example]]:
+        """Yield (class index, example) of the examples whose labels were evaluated."""
+        classes = {label: index for index, label in enumerate(self.labels)}
+        for example in DataSet(directory, manifest).examples(self.split):
+            label = manifest.labels[example.label] if example.label < len(manifest.labels) else None
+            if label in classes:
+                yield classes[label], example
 
 
 def validation_of(run: Run, checkpoint: str = "best") -> Evaluation:
@@ -160,6 +231,27 @@ def read_saved_of(run: Run, path: str) -> Evaluation:
             f"{path}: of a different run than {run.directory}, which differs in {different[0]}"
         )
     return dataclasses.replace(found, run=run)
+
+
+def _check_predictions(path: str, arrays: Predictions, confusion: np.ndarray, classes: int) -> None:
+    """Raise UserError unless predictions fit each other and the confusion matrix."""
+    count, top = len(arrays.labels), arrays.top_labels.shape[-1]
+    shapes = {
+        "labels": (count,),
+        "label_probabilities": (count,),
+        "top_labels": (count, top),
+        "top_probabilities": (count, top),
+    }
+    for name, shape in shapes.items():
+        if getattr(arrays, name).shape != shape or count != confusion.sum():
+            raise UserError(f"{path}: damaged: {name} does not fit the run")
+    indices = np.concatenate([arrays.labels, arrays.top_labels.ravel()])
+    if indices.min() < 0 or indices.max() >= classes:
+        raise UserError(f"{path}: damaged: a class index that the run does not have")
+    counted = np.zeros((classes, classes), np.int64)
+    np.add.at(counted, (arrays.labels, arrays.top_labels[:, 0]), 1)
+    if not np.array_equal(counted, confusion):
+        raise UserError(f"{path}: does not fit the scores, which count different predictions")
 
 
 def _typed(fields: dict[str, Any], name: str, kind: type) -> Any:

@@ -10,7 +10,7 @@ from analysis.class_scores import plot_class_scores
 from analysis.confused_pairs import Confusion, most_confused
 from analysis.confusion import plot_confusion
 from analysis.mistakes import GUESSES, captions, least_certain, worst_mistakes
-from analysis.reading.predictions import SplitPredictions, read_drawings, read_predictions
+from analysis.reading.evaluations import SplitPredictions
 from analysis.reading.scores import ClassScore
 from analysis.sections.page import (
     Column,
@@ -76,12 +76,12 @@ def confusion(view: RunView) -> list[Element]:
 
 def pairs(view: RunView) -> list[Element]:
     """Return the most confused pairs of categories, with drawings."""
-    predictions = read_predictions(view.evaluation)
+    predictions = view.evaluation.read_predictions()
     found = most_confused(predictions, PAIRS, DRAWINGS_OF_A_PAIR)
     if not found:
         return [element("p", NO_MISTAKES)]
     indices = [index for pair in found for each in pair for index in each.indices]
-    bitmaps = read_drawings(predictions, view.require_drawings(), indices)
+    bitmaps = predictions.read_drawings(view.require_drawings(), indices)
     cards = [
         element("li", *(_confusion(each, bitmaps) for each in pair), class_="card")
         for pair in found
@@ -95,7 +95,7 @@ def pairs(view: RunView) -> list[Element]:
 
 def mistakes(view: RunView) -> list[Element]:
     """Return the worst mistakes."""
-    predictions = read_predictions(view.evaluation)
+    predictions = view.evaluation.read_predictions()
     indices = worst_mistakes(predictions, SHOWN)
     if not indices:
         return [element("p", NO_MISTAKES)]
@@ -109,7 +109,7 @@ def mistakes(view: RunView) -> list[Element]:
 
 def uncertain(view: RunView) -> list[Element]:
     """Return the least certain predictions."""
-    predictions = read_predictions(view.evaluation)
+    predictions = view.evaluation.read_predictions()
     indices = least_certain(predictions, SHOWN)
     text = (
         f"The {len(indices)} {predictions.split} drawings with the lowest probability of the "
@@ -122,7 +122,7 @@ def uncertain(view: RunView) -> list[Element]:
 def calibration(view: RunView) -> list[Element]:
     """Return the reliability diagram."""
     figure = plot_calibration(view.evaluation)
-    result = calibrate(read_predictions(view.evaluation))
+    result = calibrate(view.evaluation.read_predictions())
     text = (
         f"The mean probability of the predicted category is {result.confidence:.3f}, and "
         f"{result.accuracy:.3f} of the predictions are correct; the expected calibration error is "
@@ -171,7 +171,7 @@ def _gallery(
     predictions: SplitPredictions, dataset: str, indices: Sequence[int], guesses: int
 ) -> Element:
     """Return a tile for each of some predictions."""
-    bitmaps = read_drawings(predictions, dataset, indices)
+    bitmaps = predictions.read_drawings(dataset, indices)
     tiles = []
     for index in indices:
         (truth, probability), guessed = captions(predictions, index, guesses)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.calibration import BINS, calibrate, plot_calibration
-from analysis.reading.evaluations import validation_of
-from analysis.reading.predictions import SplitPredictions
+from analysis.reading.evaluations import SplitPredictions, validation_of
 from analysis.reading.runs import Run, read_run
 from analysis.style import figures
 from pipeline.cli import UserError

@@ -9,7 +9,6 @@ import pytest
 from analysis.confused_pairs import most_confused, plot_confused_pairs
 from analysis.mistakes import least_certain, plot_mistakes, worst_mistakes
 from analysis.reading.evaluations import validation_of
-from analysis.reading.predictions import read_drawings, read_predictions
 from analysis.reading.runs import read_run
 from analysis.style import image_grid
 from analysis.style.texts import wrap_to_width
@@ -79,7 +78,7 @@ def texts(figure):
 
 
 def test_the_worst_mistakes_are_wrong_and_the_true_category_has_the_lowest_probability(made):
-    predictions = read_predictions(validation_of(read_run(made[0])))
+    predictions = validation_of(read_run(made[0])).read_predictions()
     truth = predictions.arrays.labels
     lines = worst_mistakes(predictions, 10)
     assert lines[0] == np.flatnonzero(truth == 1)[0]
@@ -90,31 +89,31 @@ def test_the_worst_mistakes_are_wrong_and_the_true_category_has_the_lowest_proba
 
 
 def test_of_equal_probabilities_the_more_certain_answer_is_the_wronger(made):
-    predictions = read_predictions(validation_of(read_run(made[0])))
+    predictions = validation_of(read_run(made[0])).read_predictions()
     cats = np.flatnonzero(predictions.arrays.labels == 0)[:3]
     assert worst_mistakes(predictions, 10)[1:] == cats.tolist()  # all 0.06, confidence falling
 
 
 def test_the_least_certain_have_the_lowest_probability_of_what_was_predicted(made):
-    predictions = read_predictions(validation_of(read_run(made[0])))
+    predictions = validation_of(read_run(made[0])).read_predictions()
     assert least_certain(predictions, 3) == [23, 22, 21]
 
 
 def test_drawings_are_those_of_the_answers_lines(made):
     run_dir, data = made
-    predictions = read_predictions(validation_of(read_run(run_dir)))
-    found = read_drawings(predictions, data, [3, 17, 0])
+    predictions = validation_of(read_run(run_dir)).read_predictions()
+    found = predictions.read_drawings(data, [3, 17, 0])
     assert sorted(found) == [0, 3, 17]
     for line, bitmap in found.items():
         np.testing.assert_array_equal(bitmap, records.unpack_bitmap(examples(data)[line].image))
-    assert read_drawings(predictions, data, []) == {}
+    assert predictions.read_drawings(data, []) == {}
 
 
 def test_the_picture_shows_the_drawings_with_label_prediction_and_probability(made):
     run_dir, data = made
     figure = plot_mistakes(validation_of(read_run(run_dir)), data, count=4)
     indices = [
-        *worst_mistakes(predictions := read_predictions(validation_of(read_run(run_dir))), 4),
+        *worst_mistakes(predictions := validation_of(read_run(run_dir)).read_predictions(), 4),
         *least_certain(predictions, 4),
     ]
     expected = [records.unpack_bitmap(examples(data)[index].image) for index in indices]
@@ -132,7 +131,7 @@ def test_the_picture_shows_the_drawings_with_label_prediction_and_probability(ma
 
 def test_a_model_without_errors_has_the_least_certain_only(made):
     run_dir, data = made
-    predictions = read_predictions(validation_of(read_run(run_dir))).arrays
+    predictions = validation_of(read_run(run_dir)).read_predictions().arrays
     top = predictions.top_labels.copy()
     top[:, 0] = predictions.labels
     write_predictions(run_dir, dataclasses.replace(predictions, top_labels=top))
@@ -143,7 +142,7 @@ def test_a_model_without_errors_has_the_least_certain_only(made):
 
 
 def test_the_most_confused_pairs_come_first_and_name_both_ways(made):
-    predictions = read_predictions(validation_of(read_run(made[0])))
+    predictions = validation_of(read_run(made[0])).read_predictions()
     (cat, car), (wall, sun) = most_confused(predictions, pairs=5, drawings=4)
     assert (cat.label, cat.predicted, cat.number, cat.examples) == ("cat", "car", 3, 6)
     assert (car.label, car.predicted, car.number) == ("car", "cat", 0)
@@ -154,7 +153,7 @@ def test_the_most_confused_pairs_come_first_and_name_both_ways(made):
 
 def test_pairs_show_mistaken_drawings_and_fill_up_with_recognized_ones(made):
     run_dir, data = made
-    predictions = read_predictions(validation_of(read_run(run_dir)))
+    predictions = validation_of(read_run(run_dir)).read_predictions()
     truth = predictions.arrays.labels
     figure = plot_confused_pairs(validation_of(read_run(run_dir)), data, pairs=1, per_category=4)
     cats, cars = np.flatnonzero(truth == 0), np.flatnonzero(truth == 2)
@@ -190,7 +189,7 @@ def test_a_line_is_broken_where_it_gets_too_wide():
 
 
 def change_predictions(run_dir, **fields):
-    predictions = read_predictions(validation_of(read_run(run_dir))).arrays
+    predictions = validation_of(read_run(run_dir)).read_predictions().arrays
     write_predictions(run_dir, dataclasses.replace(predictions, **fields))
 
 
@@ -200,34 +199,34 @@ def test_missing_or_damaged_answers_are_named(made):
     path = pathlib.Path(run_dir, "checkpoints", "step-00000009.predictions.npz")
     change_predictions(run_dir, top_labels=np.full((24, 3), 7, np.int16))
     with pytest.raises(UserError, match="npz: damaged: a class index that the run does not have"):
-        read_predictions(validation_of(run))
+        validation_of(run).read_predictions()
     path.write_bytes(b"no archive")
     with pytest.raises(UserError, match="npz: cannot be read"):
-        read_predictions(validation_of(run))
+        validation_of(run).read_predictions()
     path.unlink()
     with pytest.raises(UserError, match=r"npz: cannot be read: .*No such file"):
-        read_predictions(validation_of(run))
+        validation_of(run).read_predictions()
     pathlib.Path(run_dir, run_directory.STATE).unlink()
     with pytest.raises(UserError, match="no epoch is finished yet"):
-        read_predictions(validation_of(run))
+        validation_of(run).read_predictions()
 
 
 def test_answers_of_another_number_of_drawings_are_damaged(made):
     run_dir, _ = made
     change_predictions(run_dir, label_probabilities=np.zeros(23, np.float32))
     with pytest.raises(UserError, match="damaged: label_probabilities does not fit the run"):
-        read_predictions(validation_of(read_run(run_dir)))
+        validation_of(read_run(run_dir)).read_predictions()
 
 
 def test_another_data_set_is_refused(made, tmp_path):
     run_dir, data = made
-    predictions = read_predictions(validation_of(read_run(run_dir)))
+    predictions = validation_of(read_run(run_dir)).read_predictions()
     write_dataset(tmp_path / "other", dict.fromkeys(LABELS, 3), validation=PER_LABEL)
     with pytest.raises(UserError, match="trained on a different data set than"):
-        read_drawings(predictions, str(tmp_path / "other"), [0])
+        predictions.read_drawings(str(tmp_path / "other"), [0])
     change_predictions(run_dir, labels=predictions.arrays.labels[::-1])
     with pytest.raises(UserError, match="not in the order in which it was evaluated"):
-        read_drawings(read_predictions(validation_of(read_run(run_dir))), data, range(24))
+        validation_of(read_run(run_dir)).read_predictions().read_drawings(data, range(24))
 
 
 @pytest.mark.parametrize("command", ["mistakes", "confused_pairs"])

@@ -13,7 +13,6 @@ from absl import flags
 
 from analysis import calibration, class_scores, confused_pairs, confusion, mistakes, report, summary
 from analysis.reading.evaluations import read_saved, validation_of
-from analysis.reading.predictions import read_predictions
 from analysis.reading.runs import read_run
 from analysis.style import figures
 from pipeline.cli import UserError
@@ -120,7 +119,7 @@ def test_the_matrix_and_the_scores_are_those_of_the_file(made, monkeypatch, name
 @pytest.mark.parametrize("name", ["test", "some"])
 def test_the_drawings_are_those_of_the_split_and_its_labels(made, monkeypatch, name):
     evaluation = read_saved(f"{made}/{name}.json")
-    predictions = read_predictions(evaluation)
+    predictions = evaluation.read_predictions()
     split = [each for each in read_split(made / "data", "test") if each[0] in evaluation.labels]
     assert [evaluation.labels[i] for i in predictions.arrays.labels] == [each[0] for each in split]
     lines = [*mistakes.worst_mistakes(predictions, 5), *mistakes.least_certain(predictions, 5)]
@@ -186,7 +185,7 @@ def test_a_data_set_of_labels_in_another_order_is_shown_by_name(made, tmp_path):
     found = evaluate_run(f"{made}/run", f"{tmp_path}/data", "test", "best", 8)
     evaluation_files.write(f"{tmp_path}/test.json", *found)
     evaluation = read_saved(f"{tmp_path}/test.json")
-    predictions = read_predictions(evaluation)
+    predictions = evaluation.read_predictions()
     figure = mistakes.plot_mistakes(evaluation, evaluation.dataset, count=5)
     lines = [*mistakes.worst_mistakes(predictions, 5), *mistakes.least_certain(predictions, 5)]
     split = read_split(tmp_path / "data", "test")
@@ -202,7 +201,7 @@ def change(path, **fields):
 def test_predictions_of_another_evaluation_are_refused(copied):
     os.replace(copied / "some.predictions.npz", copied / "test.predictions.npz")
     with pytest.raises(UserError, match=r"test\.predictions\.npz: damaged, or not of .*test\.json"):
-        read_predictions(read_saved(f"{copied}/test.json"))
+        read_saved(f"{copied}/test.json").read_predictions()
 
 
 def test_predictions_of_another_checkpoint_are_refused(made, tmp_path):
@@ -213,7 +212,7 @@ def test_predictions_of_another_checkpoint_are_refused(made, tmp_path):
     columns["top_labels"] = np.roll(columns["top_labels"], 1, axis=1)
     np.savez(path, **columns)
     with pytest.raises(UserError, match=r"npz: does not fit the scores, which count different"):
-        read_predictions(validation_of(read_run(f"{tmp_path}/run")))
+        validation_of(read_run(f"{tmp_path}/run")).read_predictions()
 
 
 @pytest.mark.parametrize(
