@@ -1,24 +1,23 @@
-"""How well a run's model knows each category: accuracy with its confidence interval, precision.
+"""Accuracy of each category with its confidence interval, and precision, of a run's model.
 
-python -m analysis.class_scores --run_dir=runs/E2_7 --output=classes.png
-python -m analysis.class_scores --evaluation=test.json --output=classes.png
+python -m analysis.class_scores RUN -o classes.png
+python -m analysis.class_scores --evaluation=test.json -o classes.png
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from analysis.reading import evaluations
-from analysis.reading.evaluations import ShownEvaluation
-from analysis.reading.runs import ClassScore
-from analysis.style import category_rows, figures
-from analysis.style.uncertainty import CONFIDENCE, wilson_interval
-from pipeline import cli
+from analysis import commands
+from analysis.reading.evaluations import Evaluation
+from analysis.reading.scores import ClassScore
+from analysis.statistics.uncertainty import CONFIDENCE, wilson_interval
+from analysis.style import category_rows, figures, texts
 from pipeline.cli import UserError
 
 RECALL: dict[str, Any] = {"color": figures.COLOURS[0], "marker": "o", "ms": 4.5, "mew": 0}
@@ -30,8 +29,8 @@ MEAN: dict[str, Any] = {"color": figures.MUTED, "linewidth": 0.9, "linestyle": (
 SMALL = 0.65  # of the marks' sizes, where there are many categories
 
 
-def plot_class_scores(evaluation: ShownEvaluation) -> Figure:
-    """The categories of an evaluation, the best on top.
+def plot_class_scores(evaluation: Evaluation) -> Figure:
+    """Plot the scores of the categories of an evaluation, the best on top.
 
     Args:
       evaluation: of a run with a finished epoch.
@@ -48,7 +47,7 @@ def plot_class_scores(evaluation: ShownEvaluation) -> Figure:
 
 
 def draw_class_scores(scores: Sequence[ClassScore], accuracy: float, title: str) -> Figure:
-    """A row for each category, in the order of their accuracies.
+    """Plot a row for each category, in the order of their accuracies.
 
     Args:
       scores: of each category, with examples.
@@ -56,54 +55,47 @@ def draw_class_scores(scores: Sequence[ClassScore], accuracy: float, title: str)
       title: one line.
     """
     ranked = sorted(scores, key=lambda score: -score.recall)
-    number = figures.number_range([score.examples for score in scores])
+    number = texts.number_range([score.examples for score in scores])
+    interval = BAR | {key: value for key, value in RECALL.items() if key != "color"}
     key = [
-        Line2D(
-            [],
-            [],
-            label=f"accuracy, {CONFIDENCE:.0%} interval",
-            **BAR,
-            **{k: v for k, v in RECALL.items() if k != "color"},
-        ),
+        Line2D([], [], label=f"accuracy, {CONFIDENCE:.0%} interval", **interval),
         Line2D([], [], label="precision", linestyle="none", **PRECISION),
         Line2D([], [], label=f"accuracy of all, {accuracy:.3f}", **MEAN),
     ]
-    figure, columns = category_rows.lay_out(
+    figure, blocks = category_rows.lay_out(
         [score.label for score in ranked], [f"share of drawings (n = {number} each)"], title, key
     )
-    small = SMALL if len(scores) > category_rows.MANY else 1
-    recall, precision = (mark | {"ms": small * mark["ms"]} for mark in (RECALL, PRECISION))
+    is_small = len(scores) > category_rows.MANY
     start = 0
     with figures.style():
-        for column in columns:
-            (axes,) = column.panels
-            part = ranked[start : start + len(column.labels)]
+        for block in blocks:
+            part = ranked[start : start + len(block.labels)]
             start += len(part)
-            axes.axvline(accuracy, zorder=1, **MEAN)
-            for row, score in enumerate(part):
-                ends = wilson_interval(score.correct, score.examples)
-                axes.plot(ends, (row, row), label="_interval", zorder=2, **BAR)
-                if not math.isnan(score.precision):
-                    axes.plot(score.precision, row, clip_on=False, zorder=3, **precision)
-                axes.plot(score.recall, row, clip_on=False, zorder=4, **recall)
-            axes.set_xlim(0, 1)
-            axes.set_xticks((0, 0.5, 1) if small < 1 else (0, 0.2, 0.4, 0.6, 0.8, 1))
-            axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+            accuracy_intervals(part, accuracy, is_small=is_small, ax=block.panels[0])
     return figure
 
 
-def define_flags() -> None:
-    evaluations.define_flags()
-    figures.define_output_flag()
+def accuracy_intervals(
+    scores: Sequence[ClassScore], accuracy: float, *, is_small: bool = False, ax: Axes | None = None
+) -> Axes:
+    """Draw accuracy, its interval and precision of categories in rows, from y = 0 on."""
+    ax = figures.new_axes(ax)
+    size = SMALL if is_small else 1
+    recall, precision = (mark | {"ms": size * mark["ms"]} for mark in (RECALL, PRECISION))
+    ax.axvline(accuracy, zorder=1, **MEAN)
+    for row, score in enumerate(scores):
+        ends = wilson_interval(score.correct, score.examples)
+        ax.plot(ends, (row, row), label="_interval", zorder=2, **BAR)
+        if not math.isnan(score.precision):
+            ax.plot(score.precision, row, clip_on=False, zorder=3, **precision)
+        ax.plot(score.recall, row, clip_on=False, zorder=4, **recall)
+    ax.set_xlim(0, 1)
+    ax.set_xticks((0, 0.5, 1) if is_small else (0, 0.2, 0.4, 0.6, 0.8, 1))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    return ax
 
 
-def main(argv: list[str]) -> None:
-    args = flags.FLAGS
-    figures.check_outputs(args.output)
-    figures.write(plot_class_scores(evaluations.chosen()), args.output)
-    print("wrote", ", ".join(args.output))
-
+COMMAND = commands.PictureCommand(commands.EVALUATION, plot_class_scores)
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -1,10 +1,10 @@
-"""Which categories a run's model takes for which, as a matrix: from 2 categories to 345.
+"""Confusion matrix of a run's model, from 2 categories to 345.
 
-python -m analysis.confusion --run_dir=runs/E2_7 --output=confusion.png
-python -m analysis.confusion --evaluation=test.json --output=confusion.png
+python -m analysis.confusion RUN -o confusion.png
+python -m analysis.confusion --evaluation=test.json -o confusion.png
 
-Categories that are taken for each other stand next to each other. Where there are too many to name
-at the axes, they are numbered by groups, which a list beside the matrix spells out.
+Categories that the model confuses are neighbours. Where there are too many to name at the axes,
+they are numbered by groups, which a list beside the matrix spells out.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,15 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.reading import evaluations
-from analysis.reading.evaluations import ShownEvaluation
-from analysis.style import figures, similar_order
-from analysis.style.text_lines import wrap_to_width
-from pipeline import cli
+from analysis import commands
+from analysis.reading.evaluations import Evaluation
+from analysis.statistics import similar_order
+from analysis.style import figures, texts
 
 MAX_NUMBERED = 20  # categories: with more there are no numbers in the cells
 MAX_NAMED = 110  # categories: with more the axes name groups of them
@@ -42,7 +40,7 @@ NAMED_CELLS = (28, 18)  # largest and smallest
 # Inches.
 MARGIN = 0.15
 TITLE_HEIGHT = 0.35
-AXIS_LABEL = 0.3  # what an axis shows, beyond its ticks
+AXIS_LABEL = 0.3  # beyond the ticks
 TICK_GAP = 0.08
 BAR_GAP = 0.25  # from the matrix to the scale of colours
 BAR_WIDTH = 0.14
@@ -54,25 +52,24 @@ LIST_LINE = 0.117
 LIST_GAP = 0.05  # between groups
 NUMBERS_WIDTH = 0.2  # of the groups' numbers
 
-TITLE_SIZE = 10  # points
-NUMBER_SIZE = 8
+NUMBER_SIZE = 8  # points
 LIST_SIZE = 6.5
 
 
 class Layout(NamedTuple):
-    """How a matrix of so many categories is drawn."""
+    """Sizes of a matrix, and its groups of categories."""
 
     cell: int  # pixels
     name_size: float  # points, of the ticks
     groups: list[range]  # of neighbours in the order; empty where every category is named
 
 
-def plot_confusion(evaluation: ShownEvaluation, order: str = "similar") -> Figure:
-    """The confusion matrix of an evaluation.
+def plot_confusion(evaluation: Evaluation, order: str = "similar") -> Figure:
+    """Plot the confusion matrix of an evaluation.
 
     Args:
       evaluation: of a run with a finished epoch.
-      order: "similar", or "label" for that of the data set.
+      order: "similar", or "label" for the order of the data set.
 
     Raises:
       UserError: there is no evaluation, or it is damaged.
@@ -85,41 +82,62 @@ def plot_confusion(evaluation: ShownEvaluation, order: str = "similar") -> Figur
 def draw_confusion(
     labels: Sequence[str], confusion: np.ndarray, title: str, order: str = "similar"
 ) -> Figure:
-    """A confusion matrix, each row as shares of its category's drawings.
+    """Plot a confusion matrix, each row as shares of its category's drawings.
 
     Args:
       labels: the categories.
-      confusion: [categories, categories] drawings of the row's category taken for the column's.
+      confusion: [categories, categories] drawings by true and predicted category.
       title: one line.
       order: "similar" or "label", which is the given one.
     """
     similarities = similar_order.similarity(confusion)
+    places = list(range(len(labels)))
     if order == "similar":
-        places = np.array(similar_order.similar_order(similarities), np.intp)
-    else:
-        places = np.arange(len(labels))
+        places = similar_order.similar_order(similarities)
     ordered = np.ix_(places, places)
     names = [labels[i] for i in places]
     layout = _lay_out(similarities[ordered])
-    confusion = confusion[ordered]
-    counts = confusion.sum(axis=1)
-    shares = confusion / np.maximum(counts[:, np.newaxis], 1)
-
+    spelled = [_spell(names, group) for group in layout.groups]
+    side = len(names) * layout.cell / figures.DPI
+    ticks = NUMBERS_WIDTH if layout.groups else texts.text_width(names, layout.name_size)
+    left = MARGIN + AXIS_LABEL + ticks + TICK_GAP
+    top = MARGIN + TITLE_HEIGHT
+    bar_left = left + side + BAR_GAP
+    list_left = bar_left + BAR_WIDTH + BAR_LABELS
+    list_width = LIST_WIDTH if layout.groups else 0
+    list_height = sum(len(lines) * LIST_LINE + LIST_GAP for lines in spelled)
+    title_width = texts.text_width([title], figures.TITLE_SIZE)
+    width = max(list_left + list_width, 2 * MARGIN + title_width)
+    height = top + max(side + TICK_GAP + ticks + AXIS_LABEL, list_height) + MARGIN
     with figures.style():
-        spelled = [_spell(names, group) for group in layout.groups]
-        figure, axes, bar, list_place = _make_axes(names, layout, spelled, title)
-        colours, norm = _scale()
-        axes.imshow(shares, cmap=colours, norm=norm, interpolation="none", aspect="auto")
-        _dress(axes, names, layout, counts)
-        if len(labels) <= MAX_NUMBERED:
-            _write_numbers(axes, shares)
-        _draw_bar(bar)
-        _write_list(figure, spelled, list_place)
+        figure = Figure(figsize=(width, height))
+        figures.add_text(figure, MARGIN, MARGIN, title)
+        matrix = figures.add_axes(figure, left, top, side, side)
+        confusion_heatmap(confusion[ordered], names, layout, matrix)
+        bar_height = min(BAR_HEIGHT, side - BAR_TITLE)
+        bar = figures.add_axes(figure, bar_left, top + BAR_TITLE, BAR_WIDTH, bar_height)
+        _draw_colour_bar(bar)
+        _write_list(figure, spelled, list_left, top)
     return figure
 
 
+def confusion_heatmap(
+    confusion: np.ndarray, names: Sequence[str], layout: Layout, ax: Axes | None = None
+) -> Axes:
+    """Draw a confusion matrix, [categories, categories], as shares of each row."""
+    ax = figures.new_axes(ax)
+    counts = confusion.sum(axis=1)
+    shares = confusion / np.maximum(counts[:, np.newaxis], 1)
+    colours, norm = _scale()
+    ax.imshow(shares, cmap=colours, norm=norm, interpolation="none", aspect="auto")
+    _dress(ax, names, layout, counts)
+    if len(names) <= MAX_NUMBERED:
+        _write_numbers(ax, shares)
+    return ax
+
+
 def _lay_out(similarities: np.ndarray) -> Layout:
-    """`similarities` in the order of the rows."""
+    """Return the layout for `similarities` in the order of the rows."""
     count = len(similarities)
     if count <= MAX_NUMBERED:
         return Layout(max(NUMBERED_CELL, LEAST_MATRIX // count), NUMBER_SIZE, [])
@@ -132,38 +150,13 @@ def _lay_out(similarities: np.ndarray) -> Layout:
 
 
 def _spell(names: Sequence[str], group: range) -> list[str]:
-    """The categories of a group, in lines of the list."""
+    """Return the categories of a group in lines of the list."""
     text = ", ".join(names[i] for i in group)
-    return wrap_to_width(text, LIST_WIDTH - NUMBERS_WIDTH - MARGIN, LIST_SIZE)
-
-
-def _make_axes(
-    names: Sequence[str], layout: Layout, spelled: Sequence[Sequence[str]], title: str
-) -> tuple[Figure, Axes, Axes, tuple[float, float]]:
-    """The figure, the axes of the matrix and of its colours; (left, top) of the list in inches."""
-    side = len(names) * layout.cell / figures.DPI
-    ticks = NUMBERS_WIDTH if layout.groups else figures.text_width(names, layout.name_size)
-    before = MARGIN + AXIS_LABEL + ticks + TICK_GAP  # the matrix
-    top = MARGIN + TITLE_HEIGHT
-    bar_left, bar_height = before + side + BAR_GAP, min(BAR_HEIGHT, side - BAR_TITLE)
-    bar_bottom = top + BAR_TITLE + bar_height
-    list_left = bar_left + BAR_WIDTH + BAR_LABELS
-    list_width = LIST_WIDTH if layout.groups else 0
-    title_width = figures.text_width([title], TITLE_SIZE)
-    width = max(list_left + list_width, 2 * MARGIN + title_width)
-    list_height = sum(len(lines) * LIST_LINE + LIST_GAP for lines in spelled)
-    height = top + max(side + TICK_GAP + ticks + AXIS_LABEL, list_height) + MARGIN
-    figure = Figure(figsize=(width, height))
-    figure.text(MARGIN / width, 1 - MARGIN / height, title, fontsize=TITLE_SIZE, va="top")
-    axes = figure.add_axes((before / width, 1 - (top + side) / height, side / width, side / height))
-    bar = figure.add_axes(
-        (bar_left / width, 1 - bar_bottom / height, BAR_WIDTH / width, bar_height / height)
-    )
-    return figure, axes, bar, (list_left, top)
+    return texts.wrap_to_width(text, LIST_WIDTH - NUMBERS_WIDTH - MARGIN, LIST_SIZE)
 
 
 def _scale() -> tuple[Colormap, BoundaryNorm]:
-    """A colour for each of STEPS, darker for more, and white for none at all."""
+    """Return a colour for each of STEPS, darker for more, and white for 0."""
     bands = len(STEPS) - 1
     light_to_dark = matplotlib.colormaps["YlGnBu"](np.linspace(0.1, 1, bands))
     colours = ListedColormap(light_to_dark).with_extremes(under="white")
@@ -174,10 +167,8 @@ def _dress(axes: Axes, names: Sequence[str], layout: Layout, counts: np.ndarray)
     count = len(names)
     if layout.groups:
         places = [(group[0] + group[-1]) / 2 for group in layout.groups]
-        texts = [str(number) for number in range(1, len(places) + 1)]
-        for group in layout.groups[1:]:
-            axes.axhline(group[0] - 0.5, color=figures.GRID, linewidth=0.4)
-            axes.axvline(group[0] - 0.5, color=figures.GRID, linewidth=0.4)
+        ticks = [str(number) for number in range(1, len(places) + 1)]
+        borders = [group[0] for group in layout.groups[1:]]
         for group in layout.groups:
             axes.add_patch(
                 Rectangle(
@@ -186,16 +177,16 @@ def _dress(axes: Axes, names: Sequence[str], layout: Layout, counts: np.ndarray)
                 )
             )  # fmt: skip
     else:
-        places, texts = list(range(count)), list(names)
-        for place in range(1, count):
-            axes.axhline(place - 0.5, color=figures.GRID, linewidth=0.4)
-            axes.axvline(place - 0.5, color=figures.GRID, linewidth=0.4)
+        places, ticks, borders = list(range(count)), list(names), list(range(1, count))
+    for border in borders:
+        axes.axhline(border - 0.5, color=figures.GRID, linewidth=0.4)
+        axes.axvline(border - 0.5, color=figures.GRID, linewidth=0.4)
     axes.grid(visible=False)
-    axes.set_yticks(places, texts, fontsize=layout.name_size)
-    axes.set_xticks(places, texts, fontsize=layout.name_size, rotation=0 if layout.groups else 90)
+    axes.set_yticks(places, ticks, fontsize=layout.name_size)
+    axes.set_xticks(places, ticks, fontsize=layout.name_size, rotation=0 if layout.groups else 90)
     axes.tick_params(length=0, pad=3)
     axes.spines[["top", "right"]].set_visible(True)
-    number = figures.number_range([int(each) for each in counts])
+    number = texts.number_range([int(each) for each in counts])
     unit = "group of categories, numbered as in the list" if layout.groups else "category"
     axes.set_ylabel(f"true {unit} (n = {number} drawings each)", fontsize=9)
     axes.set_xlabel(f"predicted {unit}", fontsize=9)
@@ -210,8 +201,8 @@ def _write_numbers(axes: Axes, shares: np.ndarray) -> None:
         )  # fmt: skip
 
 
-def _draw_bar(axes: Axes) -> None:
-    """The scale of colours, all bands alike."""
+def _draw_colour_bar(axes: Axes) -> None:
+    """Draw the scale of colours, all bands of one height."""
     colours, _ = _scale()
     bands = len(STEPS) - 1
     axes.imshow(
@@ -227,44 +218,26 @@ def _draw_bar(axes: Axes) -> None:
     axes.set_title("% of the true\ncategory's\ndrawings", fontsize=7, pad=6)
 
 
-def _write_list(
-    figure: Figure, spelled: Sequence[Sequence[str]], place: tuple[float, float]
-) -> None:
-    """The categories of each group, in the order of the matrix."""
-    width, height = figure.get_size_inches()
-    left, top = place
+def _write_list(figure: Figure, spelled: Sequence[Sequence[str]], left: float, top: float) -> None:
+    """Write the categories of each group, in the order of the matrix."""
+    right = left + NUMBERS_WIDTH
     for number, lines in enumerate(spelled, 1):
-        y = 1 - top / height
-        figure.text(
-            (left + NUMBERS_WIDTH - 0.06) / width, y, str(number), fontsize=LIST_SIZE, ha="right",
-            va="top", fontweight="bold",
-        )  # fmt: skip
-        figure.text(
-            (left + NUMBERS_WIDTH) / width, y, "\n".join(lines), fontsize=LIST_SIZE, va="top",
-            linespacing=1.2,
-        )  # fmt: skip
+        figures.add_text(
+            figure, right - 0.06, top, str(number), LIST_SIZE, ha="right", fontweight="bold"
+        )
+        figures.add_text(figure, right, top, "\n".join(lines), LIST_SIZE, linespacing=1.2)
         top += len(lines) * LIST_LINE + LIST_GAP
 
 
-def define_flags() -> None:
-    evaluations.define_flags()
-    flags.DEFINE_enum(
-        "order",
-        "similar",
-        ["similar", "label"],
-        "Of the categories; label: as they are numbered.",
-    )
-    figures.define_output_flag()
-
-
-def main(argv: list[str]) -> None:
-    args = flags.FLAGS
-    figures.check_outputs(args.output)
-    figure = plot_confusion(evaluations.chosen(), args.order)
-    figures.write(figure, args.output)
-    print("wrote", ", ".join(args.output))
-
+COMMAND = commands.PictureCommand(
+    commands.EVALUATION,
+    plot_confusion,
+    {
+        "order": commands.choice(
+            "similar", ["similar", "label"], "Order of the categories; label: as in labels.txt."
+        )
+    },
+)
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -1,21 +1,20 @@
-"""How many drawings each category has in each split of a data set.
+"""Number of drawings of each category in each split of a data set.
 
-python -m analysis.counts --dataset=data/quickdraw --output=counts.png
+python -m analysis.counts DATASET -o counts.png
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from analysis.style import category_rows, figures
-from pipeline import cli
+from analysis import commands
+from analysis.style import category_rows, figures, texts
 from pipeline.cli import UserError
 from pipeline.dataset import manifests
 
@@ -31,26 +30,30 @@ MAX_LINEAR_RATIO = 20  # of all but the extreme counts; a wider range needs a lo
 MAX_POWERS = 4  # of ten that have a tick each; of more every second one has
 
 
-def make_counts(directory: str) -> Figure:
-    """The counts of a data set directory, from its manifest alone.
+def plot_counts(directory: str) -> Figure:
+    """Plot the counts of a data set directory, from its manifest alone.
 
     Raises:
       UserError: no complete data set, or one without drawings.
     """
     manifest = manifests.read_manifest(directory)
-    counts = {name: split.class_counts for name, split in manifest.splits.items() if split.records}
+    counts = {
+        name: manifest.splits[name].class_counts
+        for name in manifests.SPLITS
+        if manifest.splits[name].records
+    }
     if not counts:
         raise UserError(f"{directory}: no drawings in any split")
-    return draw_counts({name: counts[name] for name in manifests.SPLITS if name in counts})
+    return draw_counts(counts)
 
 
 def draw_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """A mark for every category and split.
+    """Plot a mark for every category and split.
 
     Args:
       counts: for each split, for each category, its number of drawings; at least one is not 0.
         All splits have the same categories, which are shown in the order of their numbers in the
-        first split, the highest on top; of equal ones in the order that is given.
+        first split, the highest on top; of equal ones in the given order.
     """
     totals = {split: sum(of_split.values()) for split, of_split in counts.items()}
     first = next(iter(counts.values()))
@@ -58,30 +61,41 @@ def draw_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     key = [
         Line2D(
             [], [], linestyle="none", **MARKS[split],
-            label=f"{figures.SPLIT_NAMES[split]} (n = {total:,})",
+            label=f"{texts.SPLIT_NAMES[split]} (n = {total:,})",
         )
         for split, total in totals.items()
     ]  # fmt: skip
-    title = f"{sum(totals.values()):,} drawings of {_categories(len(labels))}"
-    figure, columns = category_rows.lay_out(labels, ["drawings per category"], title, key)
+    categories = "one category" if len(labels) == 1 else f"{len(labels):,} categories"
+    title = f"{sum(totals.values()):,} drawings of {categories}"
+    figure, blocks = category_rows.lay_out(labels, ["drawings per category"], title, key)
     values = np.array([[counts[split][label] for label in labels] for split in counts])
-    scale = SMALL if len(labels) > category_rows.MANY else 1
     with figures.style():
-        for column in columns:
-            (axes,) = column.panels
-            for i, split in enumerate(counts):
-                rows = np.arange(len(column.labels)) + STAGGER * (i - (len(counts) - 1) / 2)
-                numbers = [counts[split][label] for label in column.labels]
-                mark = MARKS[split] | {"ms": scale * MARKS[split]["ms"]}
-                axes.plot(
-                    numbers, rows, linestyle="none", mew=0, clip_on=False, label=split, **mark
-                )
-            _scale_axis(axes, values)
+        for block in blocks:
+            is_small = len(labels) > category_rows.MANY
+            count_marks(counts, block.labels, is_small=is_small, ax=block.panels[0])
+            _scale_axis(block.panels[0], values)
     return figure
 
 
+def count_marks(
+    counts: Mapping[str, Mapping[str, int]],
+    labels: Sequence[str],
+    *,
+    is_small: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the counts of some labels in rows, from y = 0 on; of `counts` as in `draw_counts`."""
+    ax = figures.new_axes(ax)
+    for i, (split, of_split) in enumerate(counts.items()):
+        rows = np.arange(len(labels)) + STAGGER * (i - (len(counts) - 1) / 2)
+        mark = MARKS[split] | {"ms": (SMALL if is_small else 1) * MARKS[split]["ms"]}
+        numbers = [of_split[label] for label in labels]
+        ax.plot(numbers, rows, linestyle="none", mew=0, clip_on=False, label=split, **mark)
+    return ax
+
+
 def _scale_axis(axes: Axes, values: np.ndarray) -> None:
-    """From 0 on; logarithmic after the first step where most counts would coincide otherwise."""
+    """Scale from 0 on, logarithmic after the first step if most counts would coincide otherwise."""
     low, high = np.percentile(values[values > 0], (5, 95))
     if high > MAX_LINEAR_RATIO * low:
         least, most = (math.floor(math.log10(count)) for count in (values[values > 0].min(), high))
@@ -94,22 +108,7 @@ def _scale_axis(axes: Axes, values: np.ndarray) -> None:
     axes.set_xlim(0, 1.05 * values.max())
 
 
-def _categories(count: int) -> str:
-    return "one category" if count == 1 else f"{count:,} categories"
-
-
-def define_flags() -> None:
-    cli.define_path("dataset", None, "Directory of the data set.", required=True)
-    figures.define_output_flag()
-
-
-def main(argv: list[str]) -> None:
-    args = flags.FLAGS
-    figures.check_outputs(args.output)
-    figures.write(make_counts(args.dataset), args.output)
-    print("wrote", ", ".join(args.output))
-
+COMMAND = commands.PictureCommand(commands.DATASET, plot_counts)
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -1,15 +1,14 @@
-"""One HTML page about a run, or several, and their data, to open in a browser, to keep, to mail.
+"""HTML page about one run, or several, and their data.
 
-  python -m analysis.report --run_dir=runs/E2_7
-  python -m analysis.report --run_dir=runs/depth53 --output=depth53.html
-  python -m analysis.report --run_dir=runs/E2_7 --evaluation=test.json
+  python -m analysis.report RUN
+  python -m analysis.report RUN RUN -o comparison.html
+  python -m analysis.report RUN --evaluation=test.json
 
-The page holds its pictures and needs neither other files nor the network. Of several runs it shows
-the comparison, and the details of the three best. Runs may still be going on: what is missing is
-said in its place. The same input gives the same bytes.
+The page is self-contained and works offline. Of several runs it shows the comparison, and the
+details of the three best. Runs may be unfinished: the page names what is missing. The same input
+gives the same bytes.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -17,20 +16,17 @@ from xml.etree.ElementTree import Element
 
 from absl import flags
 
-from analysis.reading import evaluations
-from analysis.reading.evaluations import ShownEvaluation, read_saved_of, validation_of
+from analysis import commands
+from analysis.reading.evaluations import Evaluation, read_saved_of, validation_of
 from analysis.reading.runs import (
     Run,
-    define_checkpoint_flag,
-    define_dataset_flag,
-    define_run_dirs_flag,
     find_runs,
-    read_evaluation,
     read_intervals,
     read_run,
     read_speeds,
     run_names,
 )
+from analysis.reading.scores import read_validation
 from analysis.sections import (
     comparison_sections,
     data_sections,
@@ -40,7 +36,8 @@ from analysis.sections import (
 )
 from analysis.sections.data_sections import Data
 from analysis.sections.page import Chapter, Section, note, to_html
-from analysis.sections.run_sections import Subject
+from analysis.sections.run_sections import RunView
+from analysis.style import figures
 from pipeline import cli
 from pipeline.cli import RunError, UserError, check_output_file
 from pipeline.dataset.manifests import read_manifest
@@ -53,7 +50,7 @@ T = TypeVar("T")
 
 
 class Missing:
-    """What cannot be shown: a line for each reason, in the order in which they were met."""
+    """Reasons why something cannot be shown, a line each, in the order in which they occur."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -63,13 +60,13 @@ class Missing:
             self.lines.append(str(error))
 
     def make_sections(
-        self, makers: Mapping[str, Callable[[T], list[Element]]], subject: T
+        self, makers: Mapping[str, Callable[[T], list[Element]]], shown: T
     ) -> list[Section]:
-        """A section by each maker, with what it makes or why it cannot make it."""
+        """Return a section for each maker, with its content or why that is missing."""
         sections = []
         for title, make in makers.items():
             try:
-                content = make(subject)
+                content = make(shown)
             except (UserError, RunError) as error:
                 self.add(error)
                 content = [note(str(error))]
@@ -82,72 +79,71 @@ def make_report(
     dataset: str | None = None,
     checkpoint: str = "best",
     evaluation: str | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> tuple[bytes, list[str]]:
-    """The page about some runs.
+    """Return the page about some runs.
 
     Args:
       run_dirs: of the runs, finished or not.
-      dataset: the directory that they learned from; None: where they found it, if it is there.
-      checkpoint: "best" or "last", the epoch whose answers are shown.
-      evaluation: of the one run, a file of trainer.evaluate --output, whose answers are shown
-        instead.
-      tell: is called with a line for each chapter before it is made.
+      dataset: the directory of their data set; by default where it was in training.
+      checkpoint: "best" or "last", the epoch whose predictions are shown.
+      evaluation: a file of trainer.evaluate --output of the one run, to show instead.
+      log: called with a line for each chapter before it is made.
 
     Returns:
-      the page, and a line for each reason why something is missing in it.
+      The page, and a line for each reason why something is missing.
 
     Raises:
-      UserError: a directory is no run's, none of the runs can be read, none learned from
-        `dataset`, or `evaluation` cannot be read or is of another run.
+      UserError: a directory is no run, no run can be read, none was trained on `dataset`, or
+        `evaluation` cannot be read or is of a different run.
     """
     missing = Missing()
     if evaluation and len(run_dirs) > 1:
-        raise UserError(f"--evaluation={evaluation}: of one run; --run_dir names {len(run_dirs)}")
+        raise UserError(f"--evaluation={evaluation}: needs one run, not {len(run_dirs)}")
     runs = _read(run_dirs, missing)
-    subjects = []
+    views = []
     for run, name in zip(runs, run_names(runs), strict=True):
         of_run = validation_of(run, checkpoint)
         shown = read_saved_of(run, evaluation) if evaluation else of_run
-        learned = _locate_dataset(of_run, dataset)
-        subjects.append(Subject(run, name, shown, learned, _locate_dataset(shown, dataset)))
-    if dataset and all(dataset not in (each.dataset, each.evaluated) for each in subjects):
-        runs[0].check_dataset(dataset)  # raises what is wrong with it
+        trained_on = _locate_dataset(of_run, dataset)
+        views.append(RunView(run, name, shown, trained_on, _locate_dataset(shown, dataset)))
+    if dataset and all(dataset not in (each.dataset, each.evaluated) for each in views):
+        runs[0].check_dataset(dataset)  # raises the reason
 
     chapters = []
     if len(runs) > 1:
-        tell(f"{len(runs)} runs: their comparison")
+        log(f"{len(runs)} runs: comparison")
         whole = [run for run in runs if _is_whole(run, missing)]
         makers = comparison_sections.choose(whole)
         chapters.append(Chapter("Comparison", missing.make_sections(makers, whole)))
-    for subject in _best(subjects):
-        run = subject.run
-        tell(f"{run.directory}: {subject.name}, {run.epochs} of {run.planned_epochs} epochs")
+    for view in _best(views):
+        run = view.run
+        log(f"{run.directory}: {view.name}, {run.epochs} of {run.planned_epochs} epochs")
         run_makers = run_sections.choose(is_alone=len(runs) == 1) | prediction_sections.SECTIONS
-        title = "The run" if len(runs) == 1 else subject.name
-        chapters.append(Chapter(title, missing.make_sections(run_makers, subject)))
-    directories = _datasets(subjects, missing)
+        title = "The run" if len(runs) == 1 else view.name
+        chapters.append(Chapter(title, missing.make_sections(run_makers, view)))
+    directories = _datasets(views, missing)
     for directory in directories:
-        tell(f"{directory}: the data")
+        log(f"{directory}: the data")
         name = os.path.basename(os.path.normpath(directory))
         title = "The data" if len(directories) == 1 else f"The data in {name}"
         data = Data(directory, read_manifest(directory))
         chapters.append(Chapter(title, missing.make_sections(data_sections.SECTIONS, data)))
-    title, heading = page_heading.make_heading(subjects, missing.lines)
+    title, heading = page_heading.make_heading(views, missing.lines)
     return to_html(title, heading, chapters), missing.lines
 
 
 def default_output(run_dirs: Sequence[str]) -> str:
-    """Where the page goes unless told: into the run's directory, or that which holds all runs."""
+    """Return the default path: in the run's directory, or the one that holds all runs."""
     clean = os.path.abspath if any(map(os.path.isabs, run_dirs)) else os.path.normpath
     return os.path.join(os.path.commonpath([clean(path) for path in run_dirs]), NAME)
 
 
 def _read(run_dirs: Sequence[str], missing: Missing) -> list[Run]:
-    """The runs that can be read, at least one."""
+    """Return the runs that can be read, at least one."""
     runs, errors = [], []
     for directory in run_dirs:
-        run_directory.read_config(directory)  # what is no run at all is a slip in --run_dir
+        run_directory.read_config(directory)  # raises if it is no run at all
         try:
             runs.append(read_run(directory))
         except UserError as error:
@@ -158,8 +154,8 @@ def _read(run_dirs: Sequence[str], missing: Missing) -> list[Run]:
     return runs
 
 
-def _locate_dataset(evaluation: ShownEvaluation, given: str | None) -> str | UserError:
-    """The directory of the data set that was evaluated, or why it is not to be found."""
+def _locate_dataset(evaluation: Evaluation, given: str | None) -> str | UserError:
+    """Return the directory of the data set that was evaluated, or why it is not found."""
     errors = []
     for directory in (given, evaluation.dataset):
         if directory:
@@ -171,22 +167,22 @@ def _locate_dataset(evaluation: ShownEvaluation, given: str | None) -> str | Use
     return errors[0]
 
 
-def _datasets(subjects: Sequence[Subject], missing: Missing) -> list[str]:
-    """The directories that the runs learned from, one of those that hold the same."""
+def _datasets(views: Sequence[RunView], missing: Missing) -> list[str]:
+    """Return the directories of the runs' data sets, each data set once."""
     directories: dict[str, str] = {}
-    for subject in subjects:
-        if isinstance(subject.dataset, UserError):
-            missing.add(subject.dataset)
+    for view in views:
+        if isinstance(view.dataset, UserError):
+            missing.add(view.dataset)
         else:
-            directories.setdefault(subject.run.config["dataset_fingerprint"], subject.dataset)
+            directories.setdefault(view.run.config["dataset_fingerprint"], view.dataset)
     return list(directories.values())
 
 
 def _is_whole(run: Run, missing: Missing) -> bool:
-    """Whether nothing is damaged of what a comparison reads."""
+    """Return whether a comparison can read the run."""
     try:
         if run.epochs:
-            read_evaluation(run.directory)
+            read_validation(run.directory)
         read_speeds(run.directory)
         read_intervals(run.directory)
     except UserError as error:
@@ -195,56 +191,40 @@ def _is_whole(run: Run, missing: Missing) -> bool:
     return True
 
 
-def _best(subjects: Sequence[Subject]) -> list[Subject]:
-    """MAX_DETAILED of them, in the order that they have."""
-    accuracies = [max(subject.run.history["val_accuracy"], default=0) for subject in subjects]
-    ranked = sorted(range(len(subjects)), key=lambda i: -accuracies[i])
-    return [subjects[i] for i in sorted(ranked[:MAX_DETAILED])]
+def _best(views: Sequence[RunView]) -> list[RunView]:
+    """Return the best MAX_DETAILED, in their order."""
+    accuracies = [view.run.best_epoch[1] if view.run.epochs else 0 for view in views]
+    ranked = sorted(range(len(views)), key=lambda i: -accuracies[i])
+    return [views[i] for i in sorted(ranked[:MAX_DETAILED])]
 
 
 def define_flags() -> None:
-    define_run_dirs_flag()
-    define_dataset_flag()
-    define_checkpoint_flag("best")
-    evaluations.define_evaluation_flag("With one --run_dir, instead of its validation: ")
-    cli.define_path(
-        "output",
-        None,
-        f"The page. Default: {NAME} in the directory of the run, or in that of all runs.",
-        kind="FILE",
+    commands.RUNS.define_flags()
+    commands.define_dataset()
+    commands.define_checkpoint("best")
+    commands.define_evaluation(
+        "With one run: show this file of trainer.evaluate --output=FILE, not validation."
     )
+    text = f"The page (-o). Default: {NAME} in the directory of the run, or in that of all runs."
+    cli.define_path("output", None, text, kind="FILE")
+    commands.define_short_output()
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     if args.output and not args.output.endswith((".html", ".htm")):
-        raise UserError(f"--output={args.output}: a file on this machine, ending in .html")
-    run_dirs = find_runs(args.run_dir)
+        raise UserError(f"--output={args.output}: the name must end in .html")
+    run_dirs = find_runs(commands.needed("run_dir", argv[1:], "a run directory"))
     output = args.output or default_output(run_dirs)
     check_output_file("output", output)
-    evaluations.check_checkpoint_flag()
+    commands.check_checkpoint()
     page, missing = make_report(run_dirs, args.dataset, args.checkpoint, args.evaluation, print)
     for line in missing:
         print("missing:", line)
-    _write(output, page)
+    figures.write_file(output, page)
     print(f"wrote {output}, {len(page) / 1e6:.1f} MB")
-
-
-def _write(path: str, page: bytes) -> None:
-    """The page is complete or not there."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
-    try:
-        os.makedirs(directory or ".", exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(page)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise UserError(f"{path}: cannot write it: {error.strerror}") from None
 
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(main, takes_arguments=True)

@@ -1,23 +1,22 @@
-"""Drawings as strokes in drawing order, beside the bitmaps that are made of them.
+"""Drawings as numbered strokes in drawing order, beside their bitmaps.
 
-python -m analysis.strokes --input=drawings/cat.ndjson --drawings=4 --output=strokes.png
+python -m analysis.strokes drawings/cat.ndjson --drawings=4 -o strokes.png
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import cv2
 import matplotlib
 import numpy as np
-from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from analysis.reading.drawings import LabelledDrawing, print_warning, read_drawings
-from analysis.style import figures
-from pipeline import cli
+from analysis import commands
+from analysis.reading.drawings import LabelledDrawing, read_drawings
+from analysis.style import figures, texts
 from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.drawings.strokes import unpack_strokes
@@ -35,15 +34,14 @@ HEADING = 0.45  # above the panels: the drawing's name, their titles
 MARGIN = 0.2
 TITLE_HEIGHT = 0.32
 
-TITLE_SIZE = 10  # points, as the next
-NAME_SIZE = 9
+NAME_SIZE = 9  # points, as the next
 PANEL_TITLE_SIZE = 8
 TICK_SIZE = 7
 NUMBER_SIZE = 7
 LINE_WIDTH = 1.6
 DOT_SIZE = 4.5
 
-# Where the number of a stroke may stand, around its start: the nearest place that is free. Inches.
+# Positions of a stroke's number around its start: the nearest free one. Inches.
 NUMBER_RADIUS = 0.07  # of the disc that a number needs
 DOT_RADIUS = DOT_SIZE / 2 / 72
 DISTANCES = (0.11, 0.15, 0.2, 0.26, 0.34, 0.44)
@@ -52,77 +50,71 @@ INK_COST = 0.2  # so far a number goes out of the way of a place that is all ink
 LEADER_FROM = 0.16  # numbers farther from their start are tied to it by a line
 
 
-def make_strokes(
-    patterns: Sequence[str],
-    warn: Callable[[str], None],
-    per_file: int = 1,
-    key_ids: Sequence[str] = (),
-) -> Figure:
-    """The first drawings of each of some files, or the drawings of some keys.
+def plot_strokes(patterns: Sequence[str], drawings: int = 1, key_id: Sequence[str] = ()) -> Figure:
+    """Plot the first drawings of each of some files, or the drawings of some keys.
 
     Args:
       patterns: globs, as of `analysis.reading.drawings.read_drawings`.
-      warn: the same.
-      per_file: how many drawings of each file to show.
-      key_ids: of the drawings to show instead, in this order.
+      drawings: how many of each file to show.
+      key_id: keys of the drawings to show instead, in this order.
 
     Raises:
       UserError: a glob matches no file, there is no drawing, none of a key, or there are more than
         MAX_DRAWINGS.
       RunError: a file cannot be read to its end.
     """
-    if key_ids:
-        chosen = _find(key_ids, patterns, warn)
+    if key_id:
+        chosen = _find(key_id, patterns)
     else:
-        chosen = list(islice(read_drawings(patterns, warn, per_file), MAX_DRAWINGS + 1))
+        chosen = list(islice(read_drawings(patterns, drawings), MAX_DRAWINGS + 1))
     if len(chosen) > MAX_DRAWINGS:
         raise UserError(f"more than {MAX_DRAWINGS} drawings to show; fewer --drawings or files")
     return draw_strokes(chosen)
 
 
 def draw_strokes(drawings: Sequence[LabelledDrawing]) -> Figure:
-    """Two panels for each drawing, its strokes and its bitmap, in as many columns as look best."""
+    """Plot two panels for each drawing, its strokes and its bitmap."""
     block_width, block_height = 2 * (AXIS + PANEL) + RIGHT, HEADING + PANEL + AXIS
     columns = figures.best_columns(len(drawings), block_width, block_height)
-    title_width = AXIS + figures.text_width([TITLE], TITLE_SIZE) + RIGHT
+    title_width = AXIS + texts.text_width([TITLE], figures.TITLE_SIZE) + RIGHT
     width = MARGIN + max(columns * block_width, title_width)
     height = MARGIN + TITLE_HEIGHT + math.ceil(len(drawings) / columns) * block_height
     bitmaps = rasterize_packed([found.drawing.strokes for found in drawings])
     with figures.style():
         figure = Figure(figsize=(width, height))
-        left, top = (MARGIN + AXIS) / width, 1 - MARGIN / height
-        figure.text(left, top, TITLE, fontsize=TITLE_SIZE, va="top")
+        figures.add_text(figure, MARGIN + AXIS, MARGIN, TITLE)
         for i, (found, bitmap) in enumerate(zip(drawings, bitmaps, strict=True)):
             row, column = divmod(i, columns)
             left = MARGIN + AXIS + column * block_width
-            top = height - MARGIN - TITLE_HEIGHT - row * block_height
-            figure.text(left / width, top / height, _name(found), fontsize=NAME_SIZE, va="top")
-            bottom = top - HEADING - PANEL
-            panels = [
-                figure.add_axes((x / width, bottom / height, PANEL / width, PANEL / height))
+            top = MARGIN + TITLE_HEIGHT + row * block_height
+            key_id = found.drawing.key_id
+            name = f"{found.label}, key {key_id}" if key_id else found.label
+            figures.add_text(figure, left, top, name, NAME_SIZE)
+            strokes, image = (
+                figures.add_axes(figure, x, top + HEADING, PANEL, PANEL)
                 for x in (left, left + PANEL + AXIS)
-            ]
-            _draw_strokes(panels[0], split_strokes(found.drawing.strokes), bitmap)
-            _draw_bitmap(panels[1], bitmap)
+            )
+            stroke_lines(split_strokes(found.drawing.strokes), bitmap, strokes)
+            bitmap_image(bitmap, image)
     return figure
 
 
 def split_strokes(packed: bytes) -> list[np.ndarray]:
-    """Strokes that `pack_strokes` packed → of each, [points, 2], its x and y."""
+    """Return x and y, [points, 2], of each stroke that `pack_strokes` packed."""
     drawing = unpack_strokes([packed])
     points = np.stack([drawing.x, drawing.y], axis=1)
     return np.split(points, np.cumsum(drawing.lengths)[:-1])
 
 
 def place_numbers(starts: np.ndarray, bitmap: np.ndarray) -> list[np.ndarray | None]:
-    """Places for the numbers of strokes: near where they start, not on each other, off the ink.
+    """Place the numbers of strokes near their starts, not on each other, off the ink.
 
     Args:
       starts: [strokes, 2], x and y in inches from the upper left corner of the panel.
       bitmap: [85, 85] of 0 and 1, which fills the panel.
 
     Returns:
-      for each stroke the middle of its number, in the same inches; None where there is no room.
+      For each stroke the middle of its number, in the same inches; None where there is no room.
     """
     angles = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -148,11 +140,9 @@ def place_numbers(starts: np.ndarray, bitmap: np.ndarray) -> list[np.ndarray | N
     return places
 
 
-def _find(
-    key_ids: Sequence[str], patterns: Sequence[str], warn: Callable[[str], None]
-) -> list[LabelledDrawing]:
+def _find(key_ids: Sequence[str], patterns: Sequence[str]) -> list[LabelledDrawing]:
     found: dict[str, LabelledDrawing] = {}
-    for drawing in read_drawings(patterns, warn):
+    for drawing in read_drawings(patterns):
         key_id = drawing.drawing.key_id
         if key_id in key_ids:
             found.setdefault(str(key_id), drawing)
@@ -164,12 +154,9 @@ def _find(
     return [found[key_id] for key_id in key_ids]
 
 
-def _name(found: LabelledDrawing) -> str:
-    key_id = found.drawing.key_id
-    return f"{found.label}, key {key_id}" if key_id else found.label
-
-
-def _draw_strokes(axes: Axes, strokes: Sequence[np.ndarray], bitmap: np.ndarray) -> None:
+def stroke_lines(strokes: Sequence[np.ndarray], bitmap: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw strokes of [points, 2] each as lines, numbered, off the ink of their bitmap."""
+    axes = figures.new_axes(ax)
     points = np.concatenate(strokes).astype(int)
     # The drawing in the middle of the canvas, as in the bitmap: see pipeline.rasterize.
     corner = -((CANVAS_SIZE - np.ptp(points, axis=0)) // 2) - 0.5
@@ -183,10 +170,11 @@ def _draw_strokes(axes: Axes, strokes: Sequence[np.ndarray], bitmap: np.ndarray)
     for number, (start, place) in enumerate(zip(starts, places, strict=True), start=1):
         if place is not None:
             _write_number(axes, number, start, corner + place * inch, LEADER_FROM * inch)
-    title = f"{_count(len(strokes), 'stroke')}, {_count(len(points), 'point')}"
+    title = f"{texts.count(len(strokes), 'stroke')}, {texts.count(len(points), 'point')}"
     _dress(axes, title, (0, 64, 128, 192, 255), "units of the drawing")
     # After the ticks, which would widen the limits.
     axes.set(xlim=(corner[0], corner[0] + CANVAS_SIZE), ylim=(corner[1] + CANVAS_SIZE, corner[1]))
+    return axes
 
 
 def _write_number(
@@ -200,10 +188,13 @@ def _write_number(
     )  # fmt: skip
 
 
-def _draw_bitmap(axes: Axes, bitmap: np.ndarray) -> None:
+def bitmap_image(bitmap: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw a bitmap, [85, 85] of 0 and 1."""
+    axes = figures.new_axes(ax)
     axes.imshow(bitmap, cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="none")
     title = f"{IMAGE_SIZE}×{IMAGE_SIZE} pixels, {bitmap.mean():.1%} ink"
     _dress(axes, title, (0, 42, 84), "pixels")
+    return axes
 
 
 def _dress(axes: Axes, title: str, ticks: Sequence[int], unit: str) -> None:
@@ -217,33 +208,14 @@ def _dress(axes: Axes, title: str, ticks: Sequence[int], unit: str) -> None:
     axes.set_ylabel(f"y ({unit})", fontsize=TICK_SIZE)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def define_flags() -> None:
-    cli.define_paths(
-        "input",
-        None,
-        "Files of drawings, all that pipeline.main reads: globs with commas between.",
-        kind="GLOB",
-        required=True,
-    )
-    figures.define_output_flag()
-    cli.define_integer(
-        "drawings", 1, "Show the first so many of each file.", lower_bound=1, upper_bound=10**6
-    )
-    flags.DEFINE_list("key_id", [], "Show the drawings of these keys instead, commas between.")
-
-
-def main(argv: list[str]) -> None:
-    args = flags.FLAGS
-    figures.check_outputs(args.output)
-    figure = make_strokes(args.input, print_warning, args.drawings, args.key_id)
-    figures.write(figure, args.output)
-    print("wrote", ", ".join(args.output))
-
+COMMAND = commands.PictureCommand(
+    commands.DRAWINGS,
+    plot_strokes,
+    {
+        "drawings": commands.integer(1, "Drawings of each file, the first ones.", 1, 10**6),
+        "key_id": commands.names([], "Keys of the drawings to show instead, with commas between."),
+    },
+)
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -1,7 +1,7 @@
-"""A data set and a run on it on one screen: what was made, how good it is, where it lies.
+"""Summary of a run and its data set: scores, chance, best and worst categories, files.
 
-python -m analysis.summary --dataset=data --run_dir=runs/E3_8
-python -m analysis.summary --dataset=data --run_dir=runs/E3_8 --evaluation=test.json
+python -m analysis.summary RUN
+python -m analysis.summary RUN --evaluation=test.json
 """
 
 import os
@@ -9,18 +9,14 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from analysis.reading.evaluations import ShownEvaluation, define_evaluation_flag, read_saved_of
-from analysis.reading.runs import (
-    ClassScore,
-    Evaluation,
-    Run,
-    Scores,
-    mean_speed,
-    read_evaluation,
-    read_run,
-    read_speeds,
-)
+from analysis import commands
+from analysis.reading.evaluations import Evaluation, read_saved_of
+from analysis.reading.runs import Run, read_run, read_training_time
+from analysis.reading.scores import ClassScore, Scores, Validation, read_validation
+from analysis.statistics.uncertainty import chance
+from analysis.style.texts import duration
 from pipeline import cli
+from pipeline.cli import align
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from trainer.runs import run_directory
 
@@ -35,40 +31,27 @@ RUN_FILES = {
 }
 
 
-def summarize(dataset: str, run_dir: str, evaluation: str | None = None) -> str:
-    """The summary as lines of text.
+def summarize(run_dir: str, dataset: str | None = None, evaluation: str | None = None) -> str:
+    """Return the summary as lines of text.
 
     Args:
-      dataset: the directory of the data set that the run learned from.
       run_dir: the directory of the run, which has finished at least one epoch.
+      dataset: the directory of its data set, if it was moved.
       evaluation: of the run, a file of trainer.evaluate --output, whose scores are shown instead
         of those of its validation.
 
     Raises:
-      UserError: a directory is not what it should be, a file is missing or damaged, or of another
-        run, or the run learned from another data set.
+      UserError: a directory or file is missing or damaged, the evaluation is of a different
+        run, or the run was trained on a different data set.
     """
     run = read_run(run_dir)
+    dataset = dataset or str(run.config["dataset"])
     manifest = run.check_dataset(dataset)
     if evaluation:
         scores = _saved_lines(read_saved_of(run, evaluation))
     else:
-        scores = _validation_lines(read_evaluation(run_dir), len(manifest.labels))
+        scores = _validation_lines(read_validation(run_dir), len(manifest.labels))
     return "\n\n".join((_dataset_lines(dataset, manifest), _run_lines(run), *scores))
-
-
-def chance(classes: int) -> tuple[float, float, float]:
-    """Top-1, top-3 and MAP@3 expected of guesses in a random order of all classes."""
-    ranks = range(1, min(3, classes) + 1)
-    return 1 / classes, len(ranks) / classes, sum(1 / rank for rank in ranks) / classes
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: 8 s, 2 min 05 s, 3 h 12 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _dataset_lines(directory: str, manifest: Manifest) -> str:
@@ -77,7 +60,7 @@ def _dataset_lines(directory: str, manifest: Manifest) -> str:
     return (
         f"data set  {directory}\n"
         f"{INDENT}{len(manifest.labels):,} categories, {drawings} drawings\n"
-        f"{INDENT}{MANIFEST} tells what it holds and how it was made"
+        f"{INDENT}{MANIFEST} lists its content and settings"
     )
 
 
@@ -97,19 +80,18 @@ def _run_lines(run: Run) -> str:
 
 
 def _training_time(run: Run) -> str:
-    """Of the training alone, without evaluations."""
-    speeds = read_speeds(run.directory)
-    mean = mean_speed(speeds)
-    if mean is None:
+    """Return the time of training alone, without evaluations."""
+    found = read_training_time(run)
+    if found is None:
         return ""
-    seconds = len(speeds) * run.drawings["train"] / mean
-    return f" in {duration(seconds)} of training ({mean:,.0f} images/s)"
+    seconds, images_per_second = found
+    return f" in {duration(seconds)} of training ({images_per_second:,.0f} images/s)"
 
 
-def _validation_lines(evaluation: Evaluation, classes: int) -> tuple[str, str]:
-    """Scores of the last and the best epoch, and categories of the last."""
-    last, best = evaluation.last, evaluation.best
-    title = f"{evaluation.split}, {last.examples:,} drawings"
+def _validation_lines(validation: Validation, classes: int) -> tuple[str, str]:
+    """Return scores of the last and the best epoch, and categories of the last."""
+    last, best = validation.last, validation.best
+    title = f"{validation.split}, {last.examples:,} drawings"
     epochs = {f"last epoch, {last.epoch}": last, f"best epoch, {best.epoch}": best}
     return (
         _score_lines(title, epochs, classes),
@@ -117,8 +99,8 @@ def _validation_lines(evaluation: Evaluation, classes: int) -> tuple[str, str]:
     )
 
 
-def _saved_lines(evaluation: ShownEvaluation) -> tuple[str, str]:
-    """Scores and categories of what trainer.evaluate has written."""
+def _saved_lines(evaluation: Evaluation) -> tuple[str, str]:
+    """Return scores and categories of a file of trainer.evaluate."""
     scores, labels = evaluation.read_scores(), evaluation.labels
     title = f"{evaluation.split}, {scores.examples:,} drawings of {len(labels):,} categories"
     if evaluation.is_mirrored:
@@ -131,18 +113,15 @@ def _saved_lines(evaluation: ShownEvaluation) -> tuple[str, str]:
 
 
 def _score_lines(title: str, epochs: Mapping[str, Scores], classes: int) -> str:
-    """A table below a title: a row for each name in `epochs`, and what guessing would score."""
-    rows = [(name, each.top1, each.top3, each.map3) for name, each in epochs.items()]
-    rows.append(("chance", *chance(classes)))
-    width = max(len(title), *(len(name) for name, *_ in rows))
-    lines = [f"{title:<{width}}   top-1   top-3   MAP@3"]
-    for name, *scores in rows:
-        lines.append(f"{name:<{width}}" + "".join(f"{score:8.3f}" for score in scores))
-    return "\n".join(lines)
+    """Return a table below a title: a row for each name in `epochs`, and the scores of guessing."""
+    rows = {name: (each.top1, each.top3, each.map3) for name, each in epochs.items()}
+    rows["chance"] = chance(classes)
+    cells = [(name, *(f"{score:.3f}" for score in scores)) for name, scores in rows.items()]
+    return "\n".join(align([(title, "top-1", "top-3", "MAP@3"), *cells], "<>>>", gap="   "))
 
 
 def _class_lines(scores: Sequence[ClassScore], of: str) -> str:
-    """The classes with the highest and the lowest top-1, none of them in both lines."""
+    """Return the categories with the highest and the lowest top-1, none of them in both lines."""
     ranked = sorted((score for score in scores if score.examples), key=lambda s: -s.recall)
     shown = min(SHOWN_CLASSES, len(ranked) // 2)
     best, worst = ranked[:shown], ranked[len(ranked) - shown :][::-1]
@@ -154,16 +133,17 @@ def _class_lines(scores: Sequence[ClassScore], of: str) -> str:
 
 
 def define_flags() -> None:
-    cli.define_path("dataset", None, "Directory of the data set.", required=True)
-    cli.define_path("run_dir", None, "Directory of the run.", required=True)
-    define_evaluation_flag("Instead of the run's validation: ")
+    commands.RUN.define_flags()
+    commands.define_dataset()
+    commands.define_evaluation("Show this file of trainer.evaluate --output=FILE, not validation.")
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
-    print(summarize(args.dataset, args.run_dir, args.evaluation))
+    (run_dir,) = commands.RUN.read(argv[1:])
+    print(summarize(run_dir, args.dataset, args.evaluation))
 
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(main, takes_arguments=True)

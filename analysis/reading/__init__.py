@@ -1,9 +1,3 @@
-"""What pictures are made of: runs, predictions, bitmaps, drawings."""
+"""Data of pictures: runs, scores, evaluations, bitmaps, drawings."""
 
-__all__ = [
-    "bitmaps",
-    "drawings",
-    "evaluations",
-    "predictions",
-    "runs",
-]
+__all__ = ["bitmaps", "drawings", "evaluations", "runs", "scores"]

@@ -1,4 +1,4 @@
-"""The bitmaps of some or all categories, read from a data set's shards."""
+"""Bitmaps of some or all categories, read from a data set's shards."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,29 @@ from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 
 
+def decode_image(directory: str, encoding: str, example: records.Example) -> np.ndarray:
+    """Return the bitmap of an example, [85, 85] uint8 of 0 and 1.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        bitmap = records.DECODERS[encoding](example.image)
+        return bitmap.reshape(records.IMAGE_SIZE, records.IMAGE_SIZE)
+    except ValueError:
+        name = example.key_id.decode(errors="replace")
+        raise UserError(f"{directory}: drawing {name} has a damaged image") from None
+
+
+def too_few_drawings(directory: str, split: str) -> UserError:
+    """Return the error for shards that do not hold what the manifest states."""
+    return UserError(f"{directory}: the {split} shards hold fewer drawings than manifest.json says")
+
+
 def choose_categories(
     directory: str, manifest: manifests.Manifest, categories: Sequence[str], splits: Sequence[str]
 ) -> Sequence[str]:
-    """`categories`, each once; if there are none all of the data set, in the order of the labels.
+    """Return `categories`, each once, or all of the data set in the order of the labels.
 
     Raises:
       UserError: the data set has no such category, or no drawing of any in one of the splits.
@@ -36,10 +55,10 @@ def stream_bitmaps(
     categories: Sequence[str],
     per_category: int | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The first bitmaps of each category in the order of the shards, which is a random one.
+    """Yield the first bitmaps of each category in the order of the shards, which is random.
 
-    Stops reading when it has enough. A category of fewer drawings gives all that it has; without
-    `per_category` each does.
+    Stops reading when it has enough. A category of fewer drawings gives all that it has, as do all
+    categories without `per_category`.
 
     Yields:
       (label, [85, 85] uint8 of 0 and 1)
@@ -47,7 +66,6 @@ def stream_bitmaps(
     Raises:
       UserError: a shard is missing or damaged.
     """
-    decode = records.DECODERS[manifest.image["encoding"]]
     counts = manifest.splits[split].class_counts
     missing = {  # class index -> how many bitmaps are still to be found
         manifest.labels.index(label): min(per_category or counts[label], counts[label])
@@ -56,11 +74,7 @@ def stream_bitmaps(
     }
     for example in manifests.DataSet(directory, manifest).examples(split):
         if example.label in missing:
-            try:
-                bitmap = decode(example.image).reshape(records.IMAGE_SIZE, records.IMAGE_SIZE)
-            except ValueError:
-                name = example.key_id.decode(errors="replace")
-                raise UserError(f"{directory}: drawing {name} has a damaged image") from None
+            bitmap = decode_image(directory, manifest.image["encoding"], example)
             yield manifest.labels[example.label], bitmap
             missing[example.label] -= 1
             if not missing[example.label]:
@@ -68,9 +82,7 @@ def stream_bitmaps(
         if not missing:
             return
     if missing:
-        raise UserError(
-            f"{directory}: its {split} shards hold fewer drawings than its manifest says"
-        )
+        raise too_few_drawings(directory, split)
 
 
 def read_bitmaps(
@@ -80,10 +92,10 @@ def read_bitmaps(
     categories: Sequence[str],
     per_category: int,
 ) -> dict[str, np.ndarray]:
-    """What `stream_bitmaps` yields, by category.
+    """Read what `stream_bitmaps` yields, by category.
 
     Returns:
-      for each of `categories`, in their order, [n, 85, 85] uint8 of 0 and 1, n <= per_category.
+      For each of `categories`, in their order, [n, 85, 85] uint8 of 0 and 1, n <= per_category.
 
     Raises:
       UserError: a shard is missing or damaged.

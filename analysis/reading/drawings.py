@@ -1,4 +1,4 @@
-"""The drawings of ndjson files, as the pipeline reads them, for pictures of strokes."""
+"""Drawings of files, as the pipeline reads them, for pictures of strokes."""
 
 import logging
 import sys
@@ -10,30 +10,32 @@ from pipeline.drawings.drawing import Drawing, Reject
 
 
 class LabelledDrawing(NamedTuple):
-    """A drawing of a file, in the simplified format."""
+    """A drawing in the simplified format, and its category."""
 
     label: str  # the drawing's word, or the category that the file's name states
     drawing: Drawing
 
 
 def read_drawings(
-    patterns: Sequence[str], warn: Callable[[str], None], per_file: int | None = None
+    patterns: Sequence[str],
+    per_file: int | None = None,
+    warn: Callable[[str], None] = lambda line: print("warning:", line, file=sys.stderr),
 ) -> Iterator[LabelledDrawing]:
-    """The drawings of the files that match any of the globs, file by file.
+    """Yield the drawings of the files that match any of the globs, file by file.
 
     Files may be all that `pipeline.main` reads: simplified, raw, binary, compressed, on gs://.
-    What holds no valid drawing is left out.
+    Invalid drawings are skipped.
 
     Args:
       patterns: the globs.
-      warn: is called with one line for each file of which something was left out.
-      per_file: read only so many drawings of each file, the first ones.
+      per_file: how many drawings of each file to read, the first ones; all by default.
+      warn: called with one line for each file with invalid drawings.
 
     Raises:
       UserError: a glob matches no file, or there is no drawing in any.
       RunError: a file cannot be read to its end.
     """
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)  # it tells of packages not found
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)  # it logs packages not found
     from pipeline.sources import (
         input_files,  # imports Beam, a second that other commands need not wait for
     )
@@ -55,15 +57,7 @@ def read_drawings(
             if count == per_file:
                 break
         if rejects:
-            warn(f"{path}: left out what is no drawing, {len(rejects):,} times, first {rejects[0]}")
+            warn(f"{path}: skipped invalid drawings: {len(rejects):,}, the first {rejects[0]}")
     if are_empty:
-        raise UserError(f"--input: no drawing in {files[0].path}" + _others(len(files) - 1))
-
-
-def print_warning(line: str) -> None:
-    """What a command gives `read_drawings` as `warn`."""
-    print("warning:", line, file=sys.stderr)
-
-
-def _others(count: int) -> str:
-    return f" and {count:,} other files" if count else ""
+        others = f" and {len(files) - 1:,} other files" if len(files) > 1 else ""
+        raise UserError(f"--input: no drawing in {files[0].path}{others}")

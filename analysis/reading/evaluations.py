@@ -1,47 +1,26 @@
-"""What pictures are drawn of: a checkpoint of a run as validated, or a file of trainer.evaluate."""
+"""Evaluations to show, of a run or a file of trainer.evaluate: scores, predictions, drawings."""
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from absl import flags
 
-from analysis.reading.runs import (
-    CHECKPOINTS,
-    Run,
-    Scores,
-    define_checkpoint_flag,
-    define_dataset_flag,
-    parse_run,
-    parse_scores,
-    read_evaluation,
-    read_run,
-    reason_of,
-)
-from pipeline import cli
+from analysis.reading.bitmaps import decode_image, too_few_drawings
+from analysis.reading.runs import CHECKPOINTS, Run, parse_run
+from analysis.reading.scores import Scores, parse_scores, read_validation, reason_of
 from pipeline.cli import RunError, UserError
-from pipeline.dataset.manifests import SPLITS, Manifest, read_manifest
+from pipeline.dataset import records
+from pipeline.dataset.manifests import SPLITS, DataSet, Manifest, read_manifest
 from trainer.config import IDENTITY
 from trainer.runs import evaluation_files, predictions, run_directory
 from trainer.runs.predictions import Predictions
 
-flags.disclaim_key_flags()  # what is defined here belongs to the command that asks for it
-
-
-class Predicted(NamedTuple):
-    """What was predicted, and what it has to fit."""
-
-    path: str
-    epoch: int  # after which the checkpoint was written
-    predictions: Predictions
-    confusion: np.ndarray  # of the scores: see `Scores`
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ShownEvaluation:
-    """The model of one checkpoint on one split: `validation_of` a run, or `read_saved`."""
+class Evaluation:
+    """Evaluation of one checkpoint on one split: `validation_of` a run, or `read_saved`."""
 
     run: Run
     checkpoint: str  # one of CHECKPOINTS; of a file also the number of an epoch
@@ -49,22 +28,22 @@ class ShownEvaluation:
     labels: Sequence[str]  # the categories that can be predicted
     dataset: str  # the directory where its data set was
     dataset_fingerprint: str
-    is_mirrored: bool = False  # whether each drawing's mirror image was classified too
-    path: str = ""  # of the JSON file that it was read from; else it is the run's own validation
+    is_mirrored: bool = False  # whether predictions are means with mirror images
+    path: str = ""  # of the JSON file; empty for the run's own validation
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)  # of that file
 
     @property
     def name(self) -> str:
-        """For headings, beside others of the run."""
+        """Return a name for headings, beside others of the run."""
         return self.split if self.path else f"{self.checkpoint} epoch"
 
     @property
     def description(self) -> str:
-        """For errors."""
+        """Return a description for errors."""
         return self.path or f"{self.run.directory}: its {self.checkpoint} checkpoint"
 
     def title(self, epoch: int, drawings: int) -> str:
-        """One line: whose predictions for what."""
+        """Return a title: run, epoch, drawings and categories."""
         mirrored = " (mean with mirror images)" if self.is_mirrored else ""
         return (
             f"{self.run.experiment} after epoch {epoch}, {drawings:,} {self.split} drawings"
@@ -72,27 +51,28 @@ class ShownEvaluation:
         )
 
     def read_scores(self) -> Scores:
-        """The scores.
+        """Read the scores.
 
         Raises:
           UserError: no epoch of the run is finished, or its evaluation.json is damaged.
         """
         if self.path:
             return parse_scores(self.fields)
-        return read_evaluation(self.run.directory).of(self.checkpoint)
+        return read_validation(self.run.directory).at(self.checkpoint)
 
-    def read_predictions(self) -> Predicted:
-        """The predictions, not checked yet.
+    def read_predictions(self) -> "SplitPredictions":
+        """Read and check the predictions.
 
         Raises:
-          UserError: no epoch of the run is finished, or the file is missing or damaged.
+          UserError: no epoch is finished, or the file is missing, damaged or of other scores.
           RunError: the run's state is damaged.
         """
         if self.path:
             scores = self.read_scores()
-            found = evaluation_files.read_predictions(self.path, self.fields)
+            arrays = evaluation_files.read_predictions(self.path, self.fields)
             path = evaluation_files.predictions_path(self.path)
-            return Predicted(path, scores.epoch, found, scores.confusion)
+            _check_predictions(path, arrays, scores.confusion, len(self.labels))
+            return SplitPredictions(self, scores.epoch, arrays)
         state = run_directory.read_state(self.run.directory)
         saved = state.best if self.checkpoint == "best" else state.last
         if saved is None:
@@ -104,39 +84,116 @@ class ShownEvaluation:
         except (KeyError, TypeError, ValueError) as error:
             state_path = os.path.join(self.run.directory, run_directory.STATE)
             raise RunError(f"{state_path}: damaged: {reason_of(error)}") from None
-        return Predicted(path, saved.epoch, predictions.load(path), confusion)
+        arrays = predictions.load(path)
+        _check_predictions(path, arrays, confusion, len(self.labels))
+        return SplitPredictions(self, saved.epoch, arrays)
 
     def check_dataset(self, directory: str) -> Manifest:
-        """The manifest of the data set with the drawings.
+        """Return the manifest of the data set with the drawings.
 
         Raises:
-          UserError: it is another data set, or none.
+          UserError: it is a different data set, or none.
         """
         if not self.path:
             return self.run.check_dataset(directory)
         manifest = read_manifest(directory)
         if manifest.fingerprint != self.dataset_fingerprint:
-            raise UserError(f"{self.path}: is of another data set than {directory}")
+            raise UserError(f"{self.path}: of a different data set than {directory}")
         return manifest
 
 
-def validation_of(run: Run, checkpoint: str = "best") -> ShownEvaluation:
-    """A checkpoint of a run on the validation split, as training left it."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class SplitPredictions:
+    """Predictions of one checkpoint for N drawings, in the order of the split."""
+
+    evaluation: Evaluation
+    epoch: int  # after which the checkpoint was written
+    arrays: Predictions
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Return the categories; the arrays hold their indices."""
+        return self.evaluation.labels
+
+    @property
+    def split(self) -> str:
+        return self.evaluation.split
+
+    @property
+    def count(self) -> int:
+        return len(self.arrays.labels)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Return [N] bool."""
+        return self.arrays.top_labels[:, 0] == self.arrays.labels
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """Return [N] float32, the probability of the predicted category."""
+        return self.arrays.top_probabilities[:, 0]
+
+    @property
+    def title(self) -> str:
+        """Return a title for pictures."""
+        return self.evaluation.title(self.epoch, self.count)
+
+    def read_drawings(self, directory: str, indices: Iterable[int]) -> dict[int, np.ndarray]:
+        """Read the bitmaps of some of the predicted drawings.
+
+        Args:
+          directory: the data set of the evaluation.
+          indices: of the drawings among the self.
+
+        Returns:
+          By index, [85, 85] uint8 of 0 and 1.
+
+        Raises:
+          UserError: it is a different data set, or damaged.
+        """
+        manifest = self.evaluation.check_dataset(directory)
+        wanted = set(indices)
+        last = max(wanted, default=-1)
+        found: dict[int, np.ndarray] = {}
+        for index, (label, example) in enumerate(self._examples(directory, manifest)):
+            if index > last:
+                break
+            if index in wanted:
+                found[index] = decode_image(directory, manifest.image["encoding"], example)
+                if label != self.arrays.labels[index]:
+                    raise UserError(f"{directory}: not in the order in which it was evaluated")
+        if len(found) < len(wanted):
+            raise too_few_drawings(directory, self.split)
+        return found
+
+    def _examples(
+        self, directory: str, manifest: Manifest
+    ) -> Iterator[tuple[int, records.Example]]:
+        """Yield (class index, example) of the examples whose labels were evaluated."""
+        classes = {label: index for index, label in enumerate(self.labels)}
+        for example in DataSet(directory, manifest).examples(self.split):
+            label = manifest.labels[example.label] if example.label < len(manifest.labels) else None
+            if label in classes:
+                yield classes[label], example
+
+
+def validation_of(run: Run, checkpoint: str = "best") -> Evaluation:
+    """Return the evaluation of a checkpoint on the validation split, as training wrote it."""
     config = run.config
-    return ShownEvaluation(
+    return Evaluation(
         run, checkpoint, "validation", run.labels, config["dataset"], config["dataset_fingerprint"]
     )
 
 
-def read_saved(path: str) -> ShownEvaluation:
-    """What trainer.evaluate --output=path found; the run has a configuration, but no history.
+def read_saved(path: str) -> Evaluation:
+    """Read a file of trainer.evaluate --output; its run has a configuration, but no history.
 
     Raises:
-      UserError: the file is not there, damaged, or of something else.
+      UserError: the file is missing, damaged, or no evaluation.
     """
     fields = evaluation_files.read(path)
     try:
-        found = ShownEvaluation(
+        found = Evaluation(
             run=parse_run(_typed(fields, "run_dir", str), _typed(fields, "run", dict)),
             checkpoint=_checkpoint(fields["checkpoint"]),
             split=_one_of(fields["split"], SPLITS),
@@ -157,11 +214,11 @@ def read_saved(path: str) -> ShownEvaluation:
     return found
 
 
-def read_saved_of(run: Run, path: str) -> ShownEvaluation:
-    """The same, with the run that was evaluated.
+def read_saved_of(run: Run, path: str) -> Evaluation:
+    """Read such a file together with the run that was evaluated.
 
     Raises:
-      UserError: as `read_saved`, or it is of another run.
+      UserError: as `read_saved`, or it is of a different run.
     """
     found = read_saved(path)
     there, here = found.run.config, run.config
@@ -171,56 +228,30 @@ def read_saved_of(run: Run, path: str) -> ShownEvaluation:
     ]
     if different:
         raise UserError(
-            f"{path}: of another run than {run.directory}, which differs in {different[0]}"
+            f"{path}: of a different run than {run.directory}, which differs in {different[0]}"
         )
     return dataclasses.replace(found, run=run)
 
 
-def define_flags(*, with_dataset: bool = False) -> None:
-    """The flags of a command that shows one evaluation; see `chosen`.
-
-    Args:
-      with_dataset: whether it shows drawings too, which --dataset holds.
-    """
-    cli.define_path(
-        "run_dir", None, "Directory of the run, whose own validation is shown; or --evaluation."
-    )
-    define_checkpoint_flag("best")
-    define_evaluation_flag("Instead of --run_dir: ")
-    if with_dataset:
-        define_dataset_flag()
-
-
-def define_evaluation_flag(beginning: str) -> None:
-    """--evaluation; `beginning` of its help."""
-    cli.define_path(
-        "evaluation",
-        None,
-        f"{beginning}what trainer.evaluate --output=FILE found is shown, of any split.",
-        kind="FILE",
-    )
-
-
-def chosen() -> ShownEvaluation:
-    """What --run_dir and --checkpoint, or --evaluation, say to show.
-
-    Raises:
-      UserError: there are neither or both, or what they name cannot be read.
-    """
-    args = flags.FLAGS
-    if (args.run_dir is None) == (args.evaluation is None):
-        raise UserError("either --run_dir or --evaluation is needed")
-    check_checkpoint_flag()
-    if args.evaluation:
-        return read_saved(args.evaluation)
-    return validation_of(read_run(args.run_dir), args.checkpoint)
-
-
-def check_checkpoint_flag() -> None:
-    """Raises UserError: --checkpoint is given together with --evaluation."""
-    args = flags.FLAGS
-    if args.evaluation and args["checkpoint"].present:
-        raise UserError("--checkpoint chooses from a run; --evaluation is of one checkpoint")
+def _check_predictions(path: str, arrays: Predictions, confusion: np.ndarray, classes: int) -> None:
+    """Raise UserError unless predictions fit each other and the confusion matrix."""
+    count, top = len(arrays.labels), arrays.top_labels.shape[-1]
+    shapes = {
+        "labels": (count,),
+        "label_probabilities": (count,),
+        "top_labels": (count, top),
+        "top_probabilities": (count, top),
+    }
+    for name, shape in shapes.items():
+        if getattr(arrays, name).shape != shape or count != confusion.sum():
+            raise UserError(f"{path}: damaged: {name} does not fit the run")
+    indices = np.concatenate([arrays.labels, arrays.top_labels.ravel()])
+    if indices.min() < 0 or indices.max() >= classes:
+        raise UserError(f"{path}: damaged: a class index that the run does not have")
+    counted = np.zeros((classes, classes), np.int64)
+    np.add.at(counted, (arrays.labels, arrays.top_labels[:, 0]), 1)
+    if not np.array_equal(counted, confusion):
+        raise UserError(f"{path}: does not fit the scores, which count different predictions")
 
 
 def _typed(fields: dict[str, Any], name: str, kind: type) -> Any:

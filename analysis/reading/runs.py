@@ -1,4 +1,4 @@
-"""Run directories, finished or still growing; `trainer.runs.run_directory` says what they hold."""
+"""Run directories, finished or not; `trainer.runs.run_directory` describes their files."""
 
 import dataclasses
 import json
@@ -8,10 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from absl import flags
-
-from pipeline import cli
+from analysis.reading.scores import is_finite_number, reason_of
 from pipeline.cli import UserError, printable
 from pipeline.dataset.manifests import Manifest, read_manifest
 from trainer.runs import run_directory
@@ -19,12 +16,10 @@ from trainer.runs.state import HISTORY_KEYS
 
 CHECKPOINTS = ("best", "last")
 
-flags.disclaim_key_flags()  # what is defined here belongs to the command that asks for it
-
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run was told, and what came of each of its epochs so far."""
+    """A run's settings and its history."""
 
     directory: str
     config: dict[str, Any]
@@ -40,7 +35,7 @@ class Run:
 
     @property
     def drawings(self) -> dict[str, int]:
-        """Of each split that the run learned from or was validated on."""
+        """Return the number of drawings of the training and the validation split."""
         return self.config["drawings"]
 
     @property
@@ -49,13 +44,18 @@ class Run:
 
     @property
     def multiply_adds(self) -> int:
-        """Of one image."""
+        """Return those of one image."""
         return self.config["multiply_adds"]
 
     @property
     def epochs(self) -> int:
-        """How many are finished, maybe none."""
+        """Return how many are finished."""
         return len(self.history["val_accuracy"])
+
+    @property
+    def best_epoch(self) -> tuple[int, float]:
+        """Return (epoch from 1, validation accuracy) of the first of the best epochs."""
+        return best_epoch(self.history["val_accuracy"], "accuracy")
 
     @property
     def planned_epochs(self) -> int:
@@ -66,61 +66,22 @@ class Run:
         return math.ceil(self.drawings["train"] / self.config["batch_size"])
 
     def check_dataset(self, directory: str) -> Manifest:
-        """The manifest of the data set that the run learned from.
+        """Return the manifest of the data set that the run was trained on.
 
         Raises:
-          UserError: it is another data set, or none.
+          UserError: it is a different data set, or none.
         """
         manifest = read_manifest(directory)
         if manifest.fingerprint != self.config["dataset_fingerprint"]:
             raise UserError(
-                f"{self.directory}: the run learned from another data set than {directory}"
+                f"{self.directory}: the run was trained on a different data set than {directory}"
             )
         return manifest
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassScore:
-    """How well one category is recognized. Shares are NaN where they are of nothing."""
-
-    label: str
-    examples: int
-    correct: int  # recognized at once
-    precision: float  # of the drawings taken for this category, the share that are of it
-    recall: float  # of its drawings, the share that are recognized: the category's accuracy
-    f1: float
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scores:
-    """What the model of one epoch achieves on a split. Shares from 0 to 1."""
-
-    epoch: int
-    examples: int
-    loss: float
-    top1: float
-    top3: float
-    map3: float
-    per_class: tuple[ClassScore, ...]
-    confusion: np.ndarray  # [classes, classes] drawings of the row's class taken for the column's
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """A run's last epoch, and its best one by top-1."""
-
-    split: str
-    last: Scores
-    best: Scores
-
-    def of(self, checkpoint: str) -> Scores:
-        """`checkpoint`: one of CHECKPOINTS."""
-        return self.best if checkpoint == "best" else self.last
-
-
-@dataclasses.dataclass(frozen=True)
 class Speed:
-    """How fast some steps were. Pauses for validation and checkpoints are left out."""
+    """Training speed of some steps, without pauses for validation and checkpoints."""
 
     epoch: int  # of the steps, from 1
     step: int  # the last of them, counted over all epochs
@@ -130,15 +91,15 @@ class Speed:
 
 @dataclasses.dataclass(frozen=True)
 class Interval(Speed):
-    """About ten seconds of training."""
+    """Training speed of about ten seconds."""
 
     learning_rate: float  # at its end
 
 
 def find_runs(paths: Sequence[str]) -> list[str]:
-    """The run directories among `paths` and, where one is none, those directly in it.
+    """Return the run directories among `paths` and directly in those that are none.
 
-    Each is named once. Those of one directory are in the order of their names, E2_7 before E2_10.
+    Each appears once. Those of one directory are sorted by name, E2_7 before E2_10.
 
     Raises:
       UserError: a path is neither a run directory nor holds any.
@@ -146,7 +107,7 @@ def find_runs(paths: Sequence[str]) -> list[str]:
     found: list[str] = []
     for path in paths:
         if _is_run(path) or not os.path.isdir(path):
-            found.append(path)  # what is no directory is named by `read_run`
+            found.append(path)  # `read_run` raises if it is no directory
             continue
         names = [name for name in os.listdir(path) if _is_run(os.path.join(path, name))]
         if not names:
@@ -159,12 +120,12 @@ def find_runs(paths: Sequence[str]) -> list[str]:
 
 
 def read_runs(paths: Sequence[str]) -> list[Run]:
-    """The runs of `find_runs`; raises what it and `read_run` do."""
+    """Read the runs of `find_runs`; raises what it and `read_run` do."""
     return [read_run(directory) for directory in find_runs(paths)]
 
 
 def read_run(directory: str) -> Run:
-    """The configuration and the history of a run directory; the history may be empty yet.
+    """Read the configuration and the history, which may be empty, of a run directory.
 
     Raises:
       UserError: it is no run directory, or a file is missing or damaged.
@@ -179,14 +140,14 @@ def read_run(directory: str) -> Run:
 
 
 def parse_run(directory: str, config: dict[str, Any]) -> Run:
-    """A run without its history.
+    """Return a run without its history.
 
     Args:
       directory: of the run.
       config: the content of config.json.
 
     Raises:
-      ValueError: it is not that.
+      ValueError: a field is missing or damaged.
     """
     for key, kind in _CONFIG_KINDS.items():
         if not isinstance(config.get(key), kind):
@@ -197,24 +158,8 @@ def parse_run(directory: str, config: dict[str, Any]) -> Run:
     return Run(directory, config, {key: [] for key in HISTORY_KEYS})
 
 
-def read_evaluation(directory: str) -> Evaluation:
-    """evaluation.json of a run directory.
-
-    Raises:
-      UserError: the file is not there, as before the first epoch's end, or damaged.
-    """
-    path = os.path.join(directory, run_directory.EVALUATION)
-    if not os.path.exists(path):
-        raise UserError(f"{path}: not there; it is written when an epoch is finished")
-    fields = run_directory.read_json(path)
-    try:
-        return Evaluation(fields["split"], parse_scores(fields), parse_scores(fields["best"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged: {reason_of(error)}") from None
-
-
 def read_speeds(directory: str) -> list[Speed]:
-    """The speed of each epoch's training, from metrics.jsonl; empty without that file.
+    """Read the training speed of each epoch from metrics.jsonl; empty without that file.
 
     Raises:
       UserError: the file is damaged.
@@ -223,7 +168,7 @@ def read_speeds(directory: str) -> list[Speed]:
 
 
 def read_intervals(directory: str) -> list[Interval]:
-    """The speed of training every ten seconds, from metrics.jsonl; empty without that file.
+    """Read the training speed every ten seconds from metrics.jsonl; empty without that file.
 
     Raises:
       UserError: the file is damaged.
@@ -232,12 +177,29 @@ def read_intervals(directory: str) -> list[Interval]:
 
 
 def mean_speed(speeds: Sequence[Speed]) -> float | None:
-    """The images a second over epochs of equally many images; None without any."""
+    """Return the images/s over epochs of equally many images; None without any."""
     return len(speeds) / sum(1 / speed.images_per_second for speed in speeds) if speeds else None
 
 
+def read_training_time(run: Run) -> tuple[float, float] | None:
+    """Return (seconds, images/s) of the finished epochs' training; None without metrics.
+
+    Raises:
+      UserError: metrics.jsonl is damaged.
+    """
+    speeds = read_speeds(run.directory)
+    mean = mean_speed(speeds)
+    return (len(speeds) * run.drawings["train"] / mean, mean) if mean else None
+
+
+def best_epoch(values: Sequence[float], metric: str) -> tuple[int, float]:
+    """Return (epoch from 1, value) of the highest accuracy or lowest loss, the first of equals."""
+    best = max(values) if metric == "accuracy" else min(values)
+    return values.index(best) + 1, best
+
+
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """A printable name for each run: its experiment, or else its directory's name, or path."""
+    """Return a printable name for each run: its experiment, else its directory's name or path."""
     names = [run.experiment for run in runs]
     directories = [printable(os.path.normpath(run.directory)) for run in runs]
     for distinctions in ([os.path.basename(path) for path in directories], directories):
@@ -246,33 +208,6 @@ def run_names(runs: Sequence[Run]) -> list[str]:
             for name, distinction in zip(names, distinctions, strict=True)
         ]
     return names
-
-
-def define_run_dirs_flag(*, required: bool = True) -> None:
-    """--run_dir of a command that takes any number of runs."""
-    cli.define_paths(
-        "run_dir",
-        None if required else [],
-        "Directories of runs, or of several runs such as a sweep's, with commas between.",
-        kind="DIR",
-        required=required,
-    )
-
-
-def define_checkpoint_flag(default: str) -> None:
-    flags.DEFINE_enum(
-        "checkpoint",
-        default,
-        CHECKPOINTS,
-        "Which epoch: the best by validation accuracy, or the last.",
-    )
-
-
-def define_dataset_flag() -> None:
-    """--dataset of a command that takes one run, whose configuration says where it was."""
-    cli.define_path(
-        "dataset", None, "Directory of the data set, if it is not where the run found it."
-    )
 
 
 _CONFIG_KINDS = {
@@ -293,7 +228,7 @@ def _is_run(path: str) -> bool:
 
 
 def _natural(name: str) -> list[Any]:
-    """Sorts numbers in names by their value."""
+    """Return a key that sorts numbers in names by their value."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
@@ -306,7 +241,7 @@ def _read_history(directory: str) -> dict[str, list[float]]:
     history: dict[str, list[float]] = {}
     for key in HISTORY_KEYS:
         values = fields.get(key)
-        if not isinstance(values, list) or not all(map(_is_finite_number, values)):
+        if not isinstance(values, list) or not all(map(is_finite_number, values)):
             raise UserError(f"{path}: damaged: {key} is not a list of numbers")
         history[key] = values
     if len({len(values) for values in history.values()}) > 1:
@@ -314,41 +249,16 @@ def _read_history(directory: str) -> dict[str, list[float]]:
     return history
 
 
-def parse_scores(fields: dict[str, Any]) -> Scores:
-    """The scores of one epoch, as evaluation.json has them.
-
-    Raises:
-      KeyError, TypeError or ValueError: they are not those.
-    """
-    per_class = tuple(map(_class_score, fields["per_class"]))
-    names = ("epoch", "examples", "loss", "top1", "top3", "map3")
-    numbers = {name: fields[name] for name in names}
-    if not all(map(_is_finite_number, numbers.values())):
-        raise TypeError("a score is not a number")
-    confusion = np.array(fields["confusion"], np.int64)
-    if confusion.shape != (len(per_class), len(per_class)):
-        raise ValueError("the confusion matrix does not fit the classes")
-    return Scores(**numbers, per_class=per_class, confusion=confusion)
-
-
-def _class_score(fields: dict[str, Any]) -> ClassScore:
-    shares = {
-        name: math.nan if fields[name] is None else float(fields[name])
-        for name in ("precision", "recall", "f1")
-    }
-    return ClassScore(fields["label"], int(fields["examples"]), int(fields["correct"]), **shares)
-
-
 def _read_metrics(directory: str, kind: str, fields: type[Speed]) -> list[dict[str, Any]]:
-    """What the lines of one kind in metrics.jsonl have of the fields of a dataclass."""
+    """Return the fields of a dataclass from the lines of one kind in metrics.jsonl."""
     path = os.path.join(directory, run_directory.METRICS)
     names = [field.name for field in dataclasses.fields(fields)]
     try:
         with open(path, encoding="utf-8") as file:
-            # A run that is still going on may be in the middle of its last line.
+            # An unfinished run may be in the middle of its last line.
             lines = [json.loads(line) for line in file if line.endswith("\n")]
         found = [{name: line[name] for name in names} for line in lines if line["kind"] == kind]
-        if not all(_is_finite_number(value) for values in found for value in values.values()):
+        if not all(is_finite_number(value) for values in found for value in values.values()):
             raise TypeError("a value is not a number")
         if not all(values["images_per_second"] > 0 for values in found):
             raise ValueError("a speed is not above 0")
@@ -359,12 +269,3 @@ def _read_metrics(directory: str, kind: str, fields: type[Speed]) -> list[dict[s
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged: {reason_of(error)}") from None
     return found
-
-
-def _is_finite_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def reason_of(error: Exception) -> str:
-    """What is wrong with a damaged file, from what reading it raised."""
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)

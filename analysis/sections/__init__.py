@@ -1,4 +1,4 @@
-"""The report's sections, and the page that holds them."""
+"""Sections of the report, and the page that holds them."""
 
 __all__ = [
     "comparison_sections",

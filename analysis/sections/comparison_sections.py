@@ -1,14 +1,15 @@
-"""The sections of the report that compare several runs."""
+"""Sections of the report that compare several runs."""
 
 import re
 from collections.abc import Callable, Sequence
 from xml.etree.ElementTree import Element
 
+from analysis.comparison import study_histories
+from analysis.comparison.cost_scatter import plot_costs
+from analysis.comparison.run_table import make_table
 from analysis.plot_histories import plot_histories
 from analysis.reading.runs import Run
-from analysis.sections.page import Cell, Column, element, picture, table
-from analysis.style import run_table, study_histories
-from analysis.style.cost_scatter import plot_costs
+from analysis.sections.page import Column, TableCell, element, picture, table
 from analysis.throughput import plot_throughput
 from trainer.models import study
 
@@ -16,24 +17,24 @@ Runs = Sequence[Run]
 
 
 def runs_table(runs: Runs) -> list[Element]:
-    """What the runs cost, what they achieve, in what their settings differ."""
-    rows = run_table.make_rows(runs)
-    columns = run_table.make_columns(rows)
+    """Return the table of runs."""
+    shown = make_table(runs)
+    fields = shown.fields
     cells = [
         [
-            Cell(text, sort_value(text) if column.is_number else None)
-            for text, column in zip(line, columns, strict=True)
+            TableCell(text, sort_value(text) if field.is_number else None)
+            for text, field in zip(line, fields, strict=True)
         ]
-        for line in run_table.make_cells(rows, columns)
+        for line in shown.cells()
     ]
-    heads = [Column(column.header, column.is_number) for column in columns]
-    notes = [element("p", text, class_="note") for text in run_table.make_notes(rows)]
-    text = f"{run_table.make_heading(rows)}. s.e.: standard error."
-    return [element("p", text), table("Runs", heads, cells), *notes]
+    columns = [Column(field.header, field.is_number) for field in fields]
+    notes = [element("p", text, class_="note") for text in shown.notes]
+    text = f"{shown.heading}. s.e.: standard error."
+    return [element("p", text), table("Runs", columns, cells), *notes]
 
 
 def sort_value(text: str) -> float | None:
-    """The number with which a cell begins, in seconds if it is a duration; None without one."""
+    """Return the number with which a cell begins, seconds of a duration; None without one."""
     if text.endswith((" s", " min")):
         units = {"h": 3600, "min": 60, "s": 1}
         return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+) (\w+)", text))
@@ -42,22 +43,25 @@ def sort_value(text: str) -> float | None:
 
 
 def histories(runs: Runs) -> list[Element]:
+    """Return accuracy and loss over the epochs."""
     alt = f"Accuracy and loss of {len(runs)} runs over their epochs"
     return [picture(plot_histories(runs), alt)]
 
 
 def cost(runs: Runs) -> list[Element]:
+    """Return accuracy against cost."""
     alt = f"Accuracy of {len(runs)} runs and of the study's 20 against their costs"
     return [picture(plot_costs(runs), alt)]
 
 
 def speed(runs: Runs) -> list[Element]:
+    """Return images/s, input wait and learning rate."""
     alt = f"Speed, input wait and learning rate of {len(runs)} runs"
     return [picture(plot_throughput(runs), alt)]
 
 
 def study_groups(runs: Runs) -> list[Element]:
-    """The study's own comparisons of which there are at least two experiments."""
+    """Return the study's comparisons of which there are at least two experiments."""
     pictures = []
     for group in groups_of(runs):
         figure = study_histories.plot_group(group, runs, reference=True)
@@ -68,13 +72,13 @@ def study_groups(runs: Runs) -> list[Element]:
 
 
 def groups_of(runs: Runs) -> list[str]:
-    """The study's groups of which there are finished epochs of at least two experiments."""
+    """Return the study's groups with finished epochs of at least two experiments."""
     names = {run.experiment for run in runs if run.epochs}
     return [group for group, members in study.GROUPS.items() if len(names & {*members}) > 1]
 
 
 def choose(runs: Runs) -> dict[str, Callable[[Runs], list[Element]]]:
-    """What makes the sections about these runs, by title; none if there are no runs."""
+    """Return what makes the sections about these runs, by title; none without runs."""
     if not runs:
         return {}
     sections: dict[str, Callable[[Runs], list[Element]]]

@@ -1,4 +1,4 @@
-"""The sections of a data set in the report: how much there is of what, and what it looks like."""
+"""Sections of the report about a data set: its drawings, counts, ink and origin."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,12 +7,21 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from analysis import mean_drawings
-from analysis.counts import make_counts
-from analysis.ink import make_ink
+from analysis.counts import plot_counts
+from analysis.ink import plot_ink
 from analysis.reading import bitmaps
-from analysis.sections.page import Cell, Column, beside, element, facts, picture, table
-from analysis.sections.thumbnails import drawings_image, mean_image
-from analysis.style import figures
+from analysis.sections.page import (
+    Column,
+    TableCell,
+    beside,
+    drawings_image,
+    element,
+    facts,
+    mean_image,
+    picture,
+    table,
+)
+from analysis.style import texts
 from pipeline.dataset.manifests import SPLITS, Manifest
 
 SPLIT = "train"
@@ -30,10 +39,10 @@ class Data(NamedTuple):
 
 
 def origin(data: Data) -> list[Element]:
-    """What it holds and how it was made."""
+    """Return content, inputs and settings of the data set."""
     manifest = data.manifest
     splits = [
-        f"{manifest.splits[name].records:,} {figures.SPLIT_NAMES[name]}"
+        f"{manifest.splits[name].records:,} {texts.SPLIT_NAMES[name]}"
         for name in SPLITS
         if manifest.splits[name].records
     ]
@@ -58,25 +67,25 @@ def origin(data: Data) -> list[Element]:
 
 
 def counts(data: Data) -> list[Element]:
-    """Drawings of each category and split, drawn and as a table."""
+    """Return the number of drawings of each category and split, as a picture and a table."""
     manifest = data.manifest
     splits = [name for name in SPLITS if manifest.splits[name].records]
     columns = [
         Column("category", is_number=False),
-        *(Column(figures.SPLIT_NAMES[name]) for name in splits),
+        *(Column(texts.SPLIT_NAMES[name]) for name in splits),
     ]
     rows = []
     for label in manifest.labels:
         numbers = [manifest.splits[name].class_counts[label] for name in splits]
-        rows.append([Cell(label), *(Cell(f"{number:,}", number) for number in numbers)])
+        rows.append([TableCell(label), *(TableCell(f"{number:,}", number) for number in numbers)])
     figure = picture(
-        make_counts(data.directory), f"Drawings of each of {len(manifest.labels)} categories"
+        plot_counts(data.directory), f"Drawings of each of {len(manifest.labels)} categories"
     )
     return beside(figure, table("Drawings", columns, rows))
 
 
 def examples(data: Data) -> list[Element]:
-    """The mean drawing of each category beside some of its drawings."""
+    """Return the mean drawing of each category beside some of its drawings."""
     directory, manifest = data
     labels = bitmaps.choose_categories(directory, manifest, (), [SPLIT])
     drawings = bitmaps.read_bitmaps(directory, manifest, SPLIT, labels, EXAMPLES)
@@ -88,8 +97,8 @@ def examples(data: Data) -> list[Element]:
         for label, some in drawings.items()
     ]
     text = (
-        f"Left: the mean of up to {MEASURED:,} training drawings; the full tone is where {end:.0%} "
-        f"of them or more have ink. Right: the first {EXAMPLES} in the data set's random order."
+        f"Left: the mean of up to {MEASURED:,} training drawings, black where {end:.0%} of them or "
+        f"more have ink. Right: the first {EXAMPLES} in the data set's random order."
     )
     grid = element("ul", *cards, class_="examples")
     if len(labels) > MANY:
@@ -98,8 +107,8 @@ def examples(data: Data) -> list[Element]:
 
 
 def ink(data: Data) -> list[Element]:
-    """How much ink the drawings of each category have."""
-    figure = make_ink(data.directory, SPLIT, (), MEASURED)
+    """Return the ink of the drawings of each category."""
+    figure = plot_ink(data.directory, SPLIT, (), MEASURED)
     text = (
         f"The share of a bitmap's pixels with ink, of up to {MEASURED:,} training drawings of each "
         "category."
@@ -119,7 +128,7 @@ SECTIONS: Mapping[str, Callable[[Data], list[Element]]] = {
 def _card(
     label: str, count: int, mean: mean_drawings.Mean, end: float, drawings: Sequence[np.ndarray]
 ) -> Element:
-    """A category's mean beside drawings of it; `end` of the scale of means."""
+    """Return a category's mean beside drawings of it; `end` of the scale of means."""
     heading = element("p", element("strong", label), f" {count:,}")
     if not drawings:
         return element("li", heading, class_="card")

@@ -1,67 +1,72 @@
-"""An HTML page of chapters, sections, tables and pictures that needs no other file and no network.
+"""HTML page of chapters, sections, tables and pictures, self-contained and usable offline.
 
 Elements are those of the standard library's ElementTree, whose serializer escapes every text.
 """
 
 import base64
 import importlib.resources
+import io
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
-from analysis.style import figures
+from analysis.style import figures, image_grid
 from pipeline.cli import printable
 
-# What a browser may load: nothing but what the page holds.
+# A browser may load nothing but what the page holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 SMALL_SVG = 150_000  # bytes: such a picture stays sharp at every size without a look at the PNG
 PIXELS_PER_INCH = 115  # of CSS, where 96 is life-size: small print of papers is too small here
 NARROW = 700  # of CSS's pixels
+FEW_GRAYS = 16  # fit in four bits a pixel
+MEAN_STEP = 8  # gray levels, of 256: finer ones are not seen and take twice the bytes
 MANY_ROWS = 30  # of a table: one of more scrolls in itself
 LINE_ENDS = {"h1", "h2", "h3", "p", "tr", "li", "div", "dd", "table", "figure", "section", "script"}
 
 
 class Section(NamedTuple):
-    """What stands below a heading of the third level."""
+    """Content below a heading of the third level."""
 
     title: str
     content: Sequence[Element]
 
 
 class Chapter(NamedTuple):
-    """What stands below a heading of the second level."""
+    """Sections below a heading of the second level."""
 
     title: str
     sections: Sequence[Section]
 
 
 class Column(NamedTuple):
-    """Of a table."""
+    """A column of a table."""
 
     header: str
     is_number: bool = True
 
 
-class Cell(NamedTuple):
-    """Of a table."""
+class TableCell(NamedTuple):
+    """A cell of a table."""
 
     text: str
     value: float | None = None  # by which numbers are sorted; None comes last either way
 
 
-def number_cell(value: float | None, form: str = ".3f") -> Cell:
-    """A number, or a dash where there is none (None, NaN)."""
+def number_cell(value: float | None, form: str = ".3f") -> TableCell:
+    """Return a number, or a dash for None and NaN."""
     if value is None or math.isnan(value):
-        return Cell("–", None)
-    return Cell(f"{value:{form}}", value)
+        return TableCell("–", None)
+    return TableCell(f"{value:{form}}", value)
 
 
 def element(tag: str, *content: Element | str, **attributes: str | int) -> Element:
-    """An element with its children and texts; of an attribute's name _ is -, and none at its end.
+    """Return an element with its children; in attributes' names _ is -, and dropped at the end.
 
     `element("p", "a < b", class_="note")` is <p class="note">a &lt; b</p>.
     """
@@ -80,22 +85,22 @@ def element(tag: str, *content: Element | str, **attributes: str | int) -> Eleme
 
 
 def note(text: str) -> Element:
-    """Where something is missing: what, and why."""
+    """Return a paragraph that says what is missing, and why."""
     return element("p", text, class_="missing")
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Element:
-    """Names and what is to be said of them."""
+    """Return a list of names and values."""
     items = [element("div", element("dt", name), element("dd", text)) for name, text in pairs]
     return element("dl", *items, class_="facts")
 
 
 def picture(figure: Figure, alt: str) -> Element:
-    """A figure as SVG, or as PNG where that is smaller and the SVG is large.
+    """Return a figure as SVG, or as PNG where that is smaller and the SVG is large.
 
     Args:
       figure: made with `figures.style()`.
-      alt: what it shows, for those who cannot see it.
+      alt: a description for those who cannot see it.
     """
     kind, data = "svg+xml", figures.render(figure, "svg")
     if len(data) > SMALL_SVG:
@@ -108,28 +113,61 @@ def picture(figure: Figure, alt: str) -> Element:
 
 
 def beside(picture_: Element, table_: Element) -> list[Element]:
-    """A picture and a table of the same, side by side if the picture leaves room for it."""
+    """Return a picture and a table, side by side if the picture leaves room for it."""
     if int(picture_[0].get("width", 0)) > NARROW:
         return [picture_, table_]
     return [element("div", picture_, table_, class_="beside")]
 
 
 def image_element(kind: str, data: bytes, alt: str, **attributes: str | int) -> Element:
-    """An <img> that holds its picture; `kind` is the MIME type after image/."""
+    """Return an <img> that holds its picture; `kind` is the MIME type after image/."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return element("img", src=source, alt=alt, **attributes)
+
+
+def drawings_image(
+    bitmaps: Sequence[np.ndarray], alt: str, columns: int | None = None, inks: Sequence[int] = ()
+) -> Element:
+    """Return bitmaps, [85, 85] each, as one picture; see `image_grid.arrange`."""
+    return _image(image_grid.arrange(bitmaps, columns or len(bitmaps), inks), alt)
+
+
+def mean_image(mean: np.ndarray, end: float, alt: str) -> Element:
+    """Return a mean drawing, black where the share of drawings with ink is `end` or more.
+
+    Args:
+      mean: [85, 85] of shares from 0 to 1.
+      end: above 0.
+      alt: a description.
+    """
+    shares = np.minimum(mean / end, 1)
+    levels = np.round(shares * (image_grid.PAPER // MEAN_STEP)) * MEAN_STEP
+    return _image((image_grid.PAPER - levels).astype(np.uint8), alt)
+
+
+def _image(pixels: np.ndarray, alt: str) -> Element:
+    grays, places = np.unique(pixels, return_inverse=True)
+    if len(grays) <= FEW_GRAYS:
+        image = Image.fromarray(places.reshape(pixels.shape).astype(np.uint8), "P")
+        image.putpalette(np.repeat(grays, 3).tolist())
+    else:
+        image = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=True)
+    height, width = pixels.shape
+    return image_element("png", buffer.getvalue(), alt, class_="ink", width=width, height=height)
 
 
 def table(
     caption: str,
     columns: Sequence[Column],
-    rows: Iterable[Sequence[Cell]],
+    rows: Iterable[Sequence[TableCell]],
     sorted_by: tuple[int, str] | None = None,
 ) -> Element:
-    """A table that its reader can sort, in a box that scrolls where it is too wide or too long.
+    """Return a sortable table in a box that scrolls where it is too wide or too long.
 
     Args:
-      caption: what it holds, for those who cannot see it.
+      caption: for those who cannot see it.
       columns: from the left; the first one names the row.
       rows: with a cell for each column.
       sorted_by: the column by which the rows are sorted, and "ascending" or "descending".
@@ -149,12 +187,12 @@ def table(
 
 
 def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter]) -> bytes:
-    """The page as a file.
+    """Return the page as a file.
 
     Args:
       title: of the browser's tab.
       heading: above all chapters.
-      chapters: each with its place in the table of contents.
+      chapters: as listed in the table of contents.
     """
     contents, body = element("ol"), element("main", element("header", *heading))
     for i, chapter in enumerate(chapters, 1):
@@ -196,7 +234,7 @@ def _kind(column: Column) -> dict[str, str]:
     return {"class_": "number"} if column.is_number else {}
 
 
-def _cell(column: Column, cell: Cell) -> Element:
+def _cell(column: Column, cell: TableCell) -> Element:
     if not column.is_number:
         return element("td", cell.text)
     value = "" if cell.value is None else f"{cell.value:.12g}"

@@ -1,15 +1,15 @@
-"""The top of the report: what it is about, the most important numbers, and what is missing."""
+"""Top of the report: title, most important numbers, missing content."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from analysis.reading.runs import Run, mean_speed, read_speeds
+from analysis.reading.runs import Run, read_training_time
 from analysis.sections.page import element
-from analysis.sections.run_sections import Subject
-from analysis.style import figures
-from analysis.summary import chance, duration
+from analysis.sections.run_sections import RunView
+from analysis.statistics.uncertainty import chance
+from analysis.style import texts
 from pipeline.cli import UserError
 
 PROJECT = "InceptionResNet QuickDraw"
@@ -17,24 +17,24 @@ NOTHING = "–"
 
 
 class Tile(NamedTuple):
-    """A number that stands out."""
+    """One of the most important numbers."""
 
     name: str
     value: str
     remark: str
 
 
-def make_heading(subjects: Sequence[Subject], missing: Sequence[str]) -> tuple[str, list[Element]]:
-    """The page's title, and the elements above its chapters.
+def make_heading(views: Sequence[RunView], missing: Sequence[str]) -> tuple[str, list[Element]]:
+    """Return the page's title, and the elements above its chapters.
 
     Args:
-      subjects: the runs.
+      views: the runs.
       missing: a line for each reason why something is not shown.
     """
-    runs = [subject.run for subject in subjects]
-    what = subjects[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    title = f"{what} on {figures.number_range([len(run.labels) for run in runs])} categories"
-    tiles = _tiles_of_one(subjects[0]) if len(runs) == 1 else _tiles_of_several(subjects)
+    runs = [view.run for view in views]
+    what = views[0].name if len(runs) == 1 else f"{len(runs)} runs"
+    title = f"{what} on {texts.number_range([len(run.labels) for run in runs])} categories"
+    tiles = _tiles_of_one(views[0]) if len(runs) == 1 else _tiles_of_several(views)
     content = [
         element("p", PROJECT, class_="project"),
         element("h1", title),
@@ -43,15 +43,15 @@ def make_heading(subjects: Sequence[Subject], missing: Sequence[str]) -> tuple[s
     ]
     if missing:
         lines = [element("li", line) for line in missing]
-        text = element("p", "What is missing on this page, and why:")
+        text = element("p", "Missing on this page, and why:")
         content.append(element("div", text, element("ul", *lines), class_="missing"))
     return title, content
 
 
 def _lead(runs: Sequence[Run]) -> str:
-    """What learned from what, in a sentence."""
+    """Return epochs and data in a sentence."""
     training, validation = (
-        figures.number_range([run.drawings[split] for run in runs])
+        texts.number_range([run.drawings[split] for run in runs])
         for split in ("train", "validation")
     )
     done = sum(run.epochs >= run.planned_epochs for run in runs)
@@ -62,27 +62,28 @@ def _lead(runs: Sequence[Run]) -> str:
     return f"{epochs}, on {training} training and {validation} validation drawings."
 
 
-def _tiles_of_one(subject: Subject) -> list[Tile]:
-    run = subject.run
+def _tiles_of_one(view: RunView) -> list[Tile]:
+    run = view.run
+    best = f", best {run.best_epoch[0]}" if run.epochs else ""
     return [
-        *_score_tiles(subject),
+        *_score_tiles(view),
         Tile(
             "Parameters",
             short_number(run.parameters),
             f"{short_number(run.multiply_adds)} multiply-adds",
         ),
-        Tile("Epochs", f"{run.epochs}", f"of {run.planned_epochs}{_best_epoch(run)}"),
+        Tile("Epochs", f"{run.epochs}", f"of {run.planned_epochs}{best}"),
         _time_tile(run),
     ]
 
 
-def _score_tiles(subject: Subject) -> list[Tile]:
-    evaluation = subject.evaluation
+def _score_tiles(view: RunView) -> list[Tile]:
+    evaluation = view.evaluation
     names = [f"{name}, {evaluation.name}" for name in ("Top-1", "Top-3", "MAP@3")]
     guesses = [f"chance {value:.3f}" for value in chance(len(evaluation.labels))]
     try:
         scores = evaluation.read_scores()
-    except UserError:  # the section of the scores says what it is
+    except UserError:  # the section of the scores says why
         return [Tile(name, NOTHING, guess) for name, guess in zip(names, guesses, strict=True)]
     values = (scores.top1, scores.top3, scores.map3)
     return [
@@ -93,47 +94,39 @@ def _score_tiles(subject: Subject) -> list[Tile]:
 
 def _time_tile(run: Run) -> Tile:
     try:
-        speeds = read_speeds(run.directory)
+        found = read_training_time(run)
     except UserError:
-        speeds = []
-    mean = mean_speed(speeds)
-    if mean is None:
+        found = None
+    if found is None:
         return Tile("Training", NOTHING, "not known yet")
-    seconds = len(speeds) * run.drawings["train"] / mean
-    return Tile("Training", duration(seconds), f"{mean:,.0f} images/s")
+    seconds, images_per_second = found
+    return Tile("Training", texts.duration(seconds), f"{images_per_second:,.0f} images/s")
 
 
-def _best_epoch(run: Run) -> str:
-    accuracies = run.history["val_accuracy"]
-    return f", best {accuracies.index(max(accuracies)) + 1}" if accuracies else ""
-
-
-def _tiles_of_several(subjects: Sequence[Subject]) -> list[Tile]:
-    runs = [subject.run for subject in subjects]
+def _tiles_of_several(views: Sequence[RunView]) -> list[Tile]:
+    runs = [view.run for view in views]
     epochs = sum(run.epochs for run in runs)
     tiles = [
         Tile("Runs", f"{len(runs)}", f"{epochs:,} epochs"),
         Tile("Parameters", *_ends([run.parameters for run in runs])),
         Tile("Multiply-adds", *_ends([run.multiply_adds for run in runs])),
     ]
-    begun = [subject for subject in subjects if subject.run.epochs]
+    begun = [view for view in views if view.run.epochs]
     if begun:
-        best = max(begun, key=lambda each: max(each.run.history["val_accuracy"]))
-        accuracies = best.run.history["val_accuracy"]
-        highest = max(accuracies)
-        remark = f"{best.name}, epoch {accuracies.index(highest) + 1}"
-        tiles.insert(0, Tile("Best top-1", f"{highest:.3f}", remark))
+        best = max(begun, key=lambda each: each.run.best_epoch[1])
+        epoch, highest = best.run.best_epoch
+        tiles.insert(0, Tile("Best top-1", f"{highest:.3f}", f"{best.name}, epoch {epoch}"))
     return tiles
 
 
 def _ends(numbers: Sequence[int]) -> tuple[str, str]:
-    """The largest number, and the smallest if it is another."""
+    """Return the largest number, and the smallest if it is different."""
     low, high = min(numbers), max(numbers)
     return short_number(high), "in each" if low == high else f"down to {short_number(low)}"
 
 
 def short_number(number: int) -> str:
-    """Three digits and a prefix: 262 k, 19.4 M, 1.34 G."""
+    """Return three digits and a prefix: 262 k, 19.4 M, 1.34 G."""
     for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             digits = 2 - int(math.log10(number / size))

@@ -1,4 +1,4 @@
-"""The sections of the report about a run's answers: what it recognizes and what it confuses."""
+"""Sections of the report about the predictions of a run: scores, confusion, mistakes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from xml.etree.ElementTree import Element
@@ -7,28 +7,34 @@ import numpy as np
 
 from analysis.calibration import calibrate, plot_calibration
 from analysis.class_scores import plot_class_scores
-from analysis.confused_pairs import Mistake, most_confused
+from analysis.confused_pairs import Confusion, most_confused
 from analysis.confusion import plot_confusion
-from analysis.mistakes import least_certain, wrongest
-from analysis.reading.predictions import Answers, read_answers, read_drawings
-from analysis.reading.runs import ClassScore
-from analysis.sections.page import Cell, Column, beside, element, number_cell, picture, table
-from analysis.sections.run_sections import Subject
-from analysis.sections.thumbnails import drawings_image
-from analysis.style.tiles import FAINT_INK, INK
-from analysis.style.uncertainty import CONFIDENCE, wilson_interval
+from analysis.mistakes import GUESSES, captions, least_certain, worst_mistakes
+from analysis.reading.evaluations import SplitPredictions
+from analysis.reading.scores import ClassScore
+from analysis.sections.page import (
+    Column,
+    TableCell,
+    beside,
+    drawings_image,
+    element,
+    number_cell,
+    picture,
+    table,
+)
+from analysis.sections.run_sections import RunView
+from analysis.statistics.uncertainty import CONFIDENCE, wilson_interval
 
 PAIRS = 12
 DRAWINGS_OF_A_PAIR = 6  # of each of its categories
-ERRORS = 24  # of each kind
-GUESSES = 3  # of a drawing that the model is not certain of
-NONE_WRONG = "There is none: every drawing is recognized."
+SHOWN = 24  # drawings of each kind
+NO_MISTAKES = "None: every drawing is recognized."
 
 
-def categories(subject: Subject) -> list[Element]:
-    """How well each category is recognized, drawn and as a table, the worst first."""
-    figure = plot_class_scores(subject.evaluation)
-    found = subject.evaluation.read_scores()
+def categories(view: RunView) -> list[Element]:
+    """Return the scores of each category, as a picture and a table, the worst first."""
+    figure = plot_class_scores(view.evaluation)
+    found = view.evaluation.read_scores()
     columns = [
         Column("category", is_number=False),
         *map(Column, ("drawings", "accuracy", "95% interval", "precision", "F1")),
@@ -41,152 +47,139 @@ def categories(subject: Subject) -> list[Element]:
     )
     rows = [
         [
-            Cell(score.label), number_cell(score.examples, ",d"), number_cell(score.recall),
+            TableCell(score.label), number_cell(score.examples, ",d"), number_cell(score.recall),
             _interval(score), number_cell(score.precision), number_cell(score.f1),
-            Cell(_most_often(score.label, names, taken_for)),
+            TableCell(_most_often(score.label, names, predicted)),
         ]
-        for score, taken_for in ranked
+        for score, predicted in ranked
     ]  # fmt: skip
     text = (
         "Accuracy: the share of a category's drawings that are recognized (recall), with its "
-        f"{CONFIDENCE:.0%} interval (Wilson's). Precision: of the drawings that are taken for the "
-        "category, the share that are of it. F1: the harmonic mean of both."
+        f"{CONFIDENCE:.0%} interval (Wilson's). Precision: the share of the drawings predicted as "
+        "the category that are of it. F1: the harmonic mean of both."
     )
     alt = f"Accuracy and precision of each of {len(names)} categories"
     numbers = table("Categories", columns, rows, sorted_by=(2, "ascending"))
     return [element("p", text), *beside(picture(figure, alt), numbers)]
 
 
-def confusion(subject: Subject) -> list[Element]:
-    """The confusion matrix."""
-    figure = plot_confusion(subject.evaluation)
+def confusion(view: RunView) -> list[Element]:
+    """Return the confusion matrix."""
+    figure = plot_confusion(view.evaluation)
     text = (
-        "A row is a category, a column what its drawings are taken for. Categories that are taken "
-        "for each other stand next to each other."
+        "Rows are true categories, columns predicted ones. Categories that the model confuses are "
+        "neighbours."
     )
-    alt = f"Confusion matrix of {len(subject.evaluation.labels)} categories"
+    alt = f"Confusion matrix of {len(view.evaluation.labels)} categories"
     return [element("p", text), picture(figure, alt)]
 
 
-def pairs(subject: Subject) -> list[Element]:
-    """The pairs of categories that are taken for each other most, with drawings."""
-    answers = read_answers(subject.evaluation)
-    found = most_confused(answers, PAIRS, DRAWINGS_OF_A_PAIR)
+def pairs(view: RunView) -> list[Element]:
+    """Return the most confused pairs of categories, with drawings."""
+    predictions = view.evaluation.read_predictions()
+    found = most_confused(predictions, PAIRS, DRAWINGS_OF_A_PAIR)
     if not found:
-        return [element("p", NONE_WRONG)]
-    mistakes = [mistake for pair in found for mistake in pair]
-    lines = [line for each in mistakes for line in (*each.lines, *each.recognized)]
-    bitmaps = read_drawings(answers, subject.require_drawings(), lines)
+        return [element("p", NO_MISTAKES)]
+    indices = [index for pair in found for each in pair for index in each.indices]
+    bitmaps = predictions.read_drawings(view.require_drawings(), indices)
     cards = [
-        element("li", *(_mistake(mistake, bitmaps) for mistake in pair), class_="card")
+        element("li", *(_confusion(each, bitmaps) for each in pair), class_="card")
         for pair in found
     ]
     text = (
-        f"By the share of {answers.split} drawings that are taken for the other category, both "
+        f"By the share of {predictions.split} drawings that are taken for the other category, both "
         "ways added. Where few are, recognized ones follow in gray."
     )
     return [element("p", text), element("ol", *cards, class_="pairs")]
 
 
-def mistakes(subject: Subject) -> list[Element]:
-    """The wrongest answers."""
-    answers = read_answers(subject.evaluation)
-    lines = wrongest(answers, ERRORS)
-    if not lines:
-        return [element("p", NONE_WRONG)]
+def mistakes(view: RunView) -> list[Element]:
+    """Return the worst mistakes."""
+    predictions = view.evaluation.read_predictions()
+    indices = worst_mistakes(predictions, SHOWN)
+    if not indices:
+        return [element("p", NO_MISTAKES)]
     text = (
-        f"{len(lines)} of {(~answers.are_right).sum():,} wrong answers to {answers.split} "
-        "drawings: those that gave the true category, above the drawing, the lowest probability. "
-        "Below: the answer."
+        f"{len(indices)} of {(~predictions.correct).sum():,} mistakes on {predictions.split} "
+        "drawings: those with the lowest probability of the true category, which is above the "
+        "drawing. Below: the prediction."
     )
-    return [element("p", text), _gallery(answers, subject.require_drawings(), lines, 1)]
+    return [element("p", text), _gallery(predictions, view.require_drawings(), indices, 1)]
 
 
-def doubts(subject: Subject) -> list[Element]:
-    """The least certain answers."""
-    answers = read_answers(subject.evaluation)
-    lines = least_certain(answers, ERRORS)
+def uncertain(view: RunView) -> list[Element]:
+    """Return the least certain predictions."""
+    predictions = view.evaluation.read_predictions()
+    indices = least_certain(predictions, SHOWN)
     text = (
-        f"The {len(lines)} answers to {answers.split} drawings with the lowest probability of the "
-        f"first guess. Above the drawing: the true category; below: the {GUESSES} most probable "
-        "ones."
+        f"The {len(indices)} {predictions.split} drawings with the lowest probability of the "
+        f"predicted category. Above the drawing: the true category; below: the {GUESSES} most "
+        "probable ones."
     )
-    return [element("p", text), _gallery(answers, subject.require_drawings(), lines, GUESSES)]
+    return [element("p", text), _gallery(predictions, view.require_drawings(), indices, GUESSES)]
 
 
-def calibration(subject: Subject) -> list[Element]:
-    """Whether the model is as often right as it says."""
-    figure = plot_calibration(subject.evaluation)
-    result = calibrate(read_answers(subject.evaluation))
+def calibration(view: RunView) -> list[Element]:
+    """Return the reliability diagram."""
+    figure = plot_calibration(view.evaluation)
+    result = calibrate(view.evaluation.read_predictions())
     text = (
-        f"On average the model gives its answer a probability of {result.confidence:.3f}, and "
-        f"{result.accuracy:.3f} of the answers are right; the expected calibration error is "
-        f"{result.expected_error:.3f}. Above the dashed line it is more often right than it says, "
-        "below less often."
+        f"The mean probability of the predicted category is {result.confidence:.3f}, and "
+        f"{result.accuracy:.3f} of the predictions are correct; the expected calibration error is "
+        f"{result.expected_error:.3f}. Above the dashed line the model is underconfident, below it "
+        "overconfident."
     )
-    return [element("p", text), picture(figure, f"Reliability diagram of {subject.name}")]
+    return [element("p", text), picture(figure, f"Reliability diagram of {view.name}")]
 
 
-SECTIONS: dict[str, Callable[[Subject], list[Element]]] = {
+SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
     "Categories": categories,
     "Confusion matrix": confusion,
     "Most confused pairs": pairs,
-    "Wrongest answers": mistakes,
-    "Least certain answers": doubts,
+    "Worst mistakes": mistakes,
+    "Least certain predictions": uncertain,
     "Calibration": calibration,
 }
 
 
-def _interval(score: ClassScore) -> Cell:
+def _interval(score: ClassScore) -> TableCell:
     if not score.examples:
         return number_cell(None)
     low, high = wilson_interval(score.correct, score.examples)
-    return Cell(f"{low:.3f}–{high:.3f}", low)
+    return TableCell(f"{low:.3f}–{high:.3f}", low)
 
 
-def _most_often(label: str, labels: Sequence[str], taken_for: np.ndarray) -> str:
-    """The other category for which its drawings are taken most often, and how often."""
-    others = np.where(np.array(labels) == label, 0, taken_for)
+def _most_often(label: str, labels: Sequence[str], predicted: np.ndarray) -> str:
+    """Return the other category that is predicted most often, and how often."""
+    others = np.where(np.array(labels) == label, 0, predicted)
     return f"{labels[int(others.argmax())]} ({others.max():,})" if others.any() else ""
 
 
-def _mistake(mistake: Mistake, bitmaps: Mapping[int, np.ndarray]) -> Element:
-    images = [bitmaps[line] for line in (*mistake.lines, *mistake.recognized)]
-    inks = [INK] * len(mistake.lines) + [FAINT_INK] * len(mistake.recognized)
+def _confusion(confusion: Confusion, bitmaps: Mapping[int, np.ndarray]) -> Element:
     heading = element(
-        "p", element("strong", mistake.label), f" taken for {mistake.taken_for}: ",
-        element("span", f"{mistake.number:,} of {mistake.examples:,}", class_="count"),
+        "p", element("strong", confusion.label), f" taken for {confusion.predicted}: ",
+        element("span", f"{confusion.number:,} of {confusion.examples:,}", class_="count"),
     )  # fmt: skip
-    if not images:  # all of its drawings are taken for something else
+    images = [bitmaps[index] for index in confusion.indices]
+    if not images:  # none of its drawings is predicted as the other, and none is recognized
         return element("div", heading)
-    alt = f"{len(images)} drawings of {mistake.label}"
-    return element("div", heading, drawings_image(images, alt, inks=inks))
+    alt = f"{len(images)} drawings of {confusion.label}"
+    return element("div", heading, drawings_image(images, alt, inks=confusion.inks))
 
 
-def _gallery(answers: Answers, dataset: str, lines: Sequence[int], guesses: int) -> Element:
-    """A tile for each of some answers."""
-    bitmaps = read_drawings(answers, dataset, lines)
-    labels, predictions = answers.labels, answers.predictions
+def _gallery(
+    predictions: SplitPredictions, dataset: str, indices: Sequence[int], guesses: int
+) -> Element:
+    """Return a tile for each of some predictions."""
+    bitmaps = predictions.read_drawings(dataset, indices)
     tiles = []
-    for line in lines:
-        truth = int(predictions.labels[line])
-        above = element(
-            "p", element("strong", labels[truth]), " ",
-            element("span", _probability(predictions.label_probabilities[line])),
-        )  # fmt: skip
-        below = []
-        for label, probability in zip(
-            predictions.top_labels[line, :guesses],
-            predictions.top_probabilities[line, :guesses],
-            strict=True,
-        ):
-            mark = "\u00a0✓" if label == truth else ""
-            name = element("span", labels[label] + mark)
-            below.append(element("p", name, " ", element("span", _probability(probability))))
-        image = drawings_image([bitmaps[line]], f"A drawing of {labels[truth]}")
+    for index in indices:
+        (truth, probability), guessed = captions(predictions, index, guesses)
+        above = element("p", element("strong", truth), " ", element("span", probability))
+        below = [
+            element("p", element("span", label), " ", element("span", text))
+            for label, text in guessed
+        ]
+        image = drawings_image([bitmaps[index]], f"A drawing of {truth}")
         tiles.append(element("li", above, image, element("div", *below)))
     return element("ul", *tiles, class_="gallery")
-
-
-def _probability(probability: float) -> str:
-    return "<0.01" if probability < 0.005 else f"{probability:.2f}"

@@ -1,26 +1,27 @@
-"""The sections of the report about how a run was trained, and what came of it as a whole."""
+"""Sections of the report about the training of a run and its scores."""
 
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from analysis.comparison import study_histories
+from analysis.comparison.cost_scatter import plot_costs
 from analysis.plot_histories import plot_histories
-from analysis.reading.evaluations import ShownEvaluation
-from analysis.reading.runs import Run, Scores, mean_speed, read_evaluation, read_speeds
-from analysis.sections.page import Cell, Column, element, facts, number_cell, picture, table
-from analysis.style import study_histories
-from analysis.style.cost_scatter import plot_costs
-from analysis.style.uncertainty import standard_error
-from analysis.summary import chance, duration
+from analysis.reading.evaluations import Evaluation
+from analysis.reading.runs import Run, read_speeds, read_training_time
+from analysis.reading.scores import Scores, read_validation
+from analysis.sections.page import Column, TableCell, element, facts, number_cell, picture, table
+from analysis.statistics.uncertainty import chance, standard_error
+from analysis.style.texts import duration
 from analysis.throughput import plot_throughput
 from pipeline.cli import UserError
 from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
 from trainer.runs import run_directory
 
-# Settings of config.json beside batch, learning rate and seed, and what they are in the study's
-# recipe: only others are told.
+# Settings of config.json beside batch, learning rate and seed, with their values in the study's
+# recipe: only others are shown.
 STUDY_SETTINGS = {
     "warmup_epochs": 0,
     "weight_decay": 0,
@@ -33,17 +34,17 @@ STUDY_SETTINGS = {
 }
 
 
-class Subject(NamedTuple):
-    """A run and how to look at it."""
+class RunView(NamedTuple):
+    """A run and the evaluation and data sets to show with it."""
 
     run: Run
     name: str
-    evaluation: ShownEvaluation  # of the run: whose answers are shown
-    dataset: str | UserError  # the directory that it learned from, or why there is none
-    evaluated: str | UserError  # the directory with the drawings of the evaluation, or the same
+    evaluation: Evaluation  # whose predictions are shown
+    dataset: str | UserError  # its data set, or why there is none
+    evaluated: str | UserError  # the data set of the evaluation, or why there is none
 
     def require_drawings(self) -> str:
-        """The directory with the drawings of the evaluation.
+        """Return the directory with the drawings of the evaluation.
 
         Raises:
           UserError: there is none.
@@ -53,9 +54,9 @@ class Subject(NamedTuple):
         return self.evaluated
 
 
-def setup(subject: Subject) -> list[Element]:
-    """What was trained on what, and how."""
-    run, config = subject.run, subject.run.config
+def setup(view: RunView) -> list[Element]:
+    """Return the settings and the data of the run."""
+    run, config = view.run, view.run.config
     experiment = EXPERIMENTS.get(run.experiment)
     precision, xla, versions = (
         run_directory.latest(config, name) for name in ("precision", "xla", "versions")
@@ -74,45 +75,45 @@ def setup(subject: Subject) -> list[Element]:
     return [facts(pairs.items())]
 
 
-def scores(subject: Subject) -> list[Element]:
-    """Top-1, top-3, MAP@3 and loss of the best and the last epoch, and of guessing.
+def scores(view: RunView) -> list[Element]:
+    """Return top-1, top-3, MAP@3 and loss of the best and the last epoch, and of guessing.
 
-    Where a saved evaluation is shown, its scores are those of the first row.
+    The first row is the evaluation of a file, if that is shown.
     """
-    evaluation = read_evaluation(subject.run.directory)
+    validation = read_validation(view.run.directory)
     headers = ("epoch", "top-1", "standard error", "top-3", "MAP@3", "loss")
     columns = [Column("scores of", is_number=False), *map(Column, headers)]
     rows, notes = [], []
-    classes = {len(subject.run.labels): "chance"}
-    if subject.evaluation.path:
-        found = subject.evaluation.read_scores()
-        rows.append(_score_row(f"{subject.evaluation.name}, the evaluation", found))
-        count = len(subject.evaluation.labels)
+    classes = {len(view.run.labels): "chance"}
+    if view.evaluation.path:
+        found = view.evaluation.read_scores()
+        rows.append(_score_row(f"{view.evaluation.name}, the evaluation", found))
+        count = len(view.evaluation.labels)
         classes.setdefault(count, f"chance, {count} categories")
-        title = subject.evaluation.title(found.epoch, found.examples)
-        notes = [element("p", f"The evaluation, {subject.evaluation.path}: {title}.")]
-    rows += [_score_row("best epoch", evaluation.best), _score_row("last epoch", evaluation.last)]
-    rows += _study_rows(subject.run.experiment)
+        title = view.evaluation.title(found.epoch, found.examples)
+        notes = [element("p", f"The evaluation, {view.evaluation.path}: {title}.")]
+    rows += [_score_row("best epoch", validation.best), _score_row("last epoch", validation.last)]
+    rows += _study_rows(view.run.experiment)
     for count, name in classes.items():
         top1, top3, map3 = chance(count)
         rows.append(_row(name, None, top1, None, top3, map3, math.log(count)))
     text = (
-        f"Best and last epoch: on {evaluation.last.examples:,} {evaluation.split} drawings. Top-1 "
-        "and top-3: the share of drawings whose category is the first answer, or among the first "
-        "three. MAP@3: the mean of 1, 1/2 or 1/3 for a right answer in first, second or third "
-        "place. The best epoch is the one with the highest top-1 on these very drawings, which "
-        "flatters it a little."
+        f"Best and last epoch: on {validation.last.examples:,} {validation.split} drawings. Top-1 "
+        "and top-3: the share of drawings whose category is the first prediction, or one of the "
+        "first three. MAP@3: the mean of 1, 1/2 or 1/3 for a correct first, second or third "
+        "prediction. The best epoch is chosen by top-1 on the same drawings, so its scores are "
+        "slightly optimistic."
     )
     return [*notes, table("Scores", columns, rows), element("p", text, class_="note")]
 
 
-def histories(subject: Subject) -> list[Element]:
-    """Accuracy and loss over the epochs, drawn and as numbers."""
-    run = subject.run
+def histories(view: RunView) -> list[Element]:
+    """Return accuracy and loss over the epochs, as a picture and a table."""
+    run = view.run
     figure = plot_histories([run])
     best = max(run.history["val_accuracy"])
     alt = (
-        f"Line charts of accuracy and loss in training and validation of {subject.name} over "
+        f"Line charts of accuracy and loss in training and validation of {view.name} over "
         f"{run.epochs} epochs; the best validation accuracy is {best:.3f}"
     )
     columns = [
@@ -129,41 +130,40 @@ def histories(subject: Subject) -> list[Element]:
     )
     text = (
         "Training: the mean over an epoch, with dropout. Validation: after the epoch. Equal "
-        "steps on the axes are equal ratios of the errors and of the losses."
+        "steps on the axes are equal ratios of 1 − accuracy and of the losses."
     )
     return [element("p", text), picture(figure, alt), numbers]
 
 
-def speed(subject: Subject) -> list[Element]:
-    """Images a second, waiting for input and learning rate."""
-    figure = plot_throughput([subject.run])
-    speeds = read_speeds(subject.run.directory)
-    mean = mean_speed(speeds)
+def speed(view: RunView) -> list[Element]:
+    """Return images/s, input wait and learning rate."""
+    figure = plot_throughput([view.run])
     text = "Pauses for validation and checkpoints are left out."
-    if mean:
-        seconds = len(speeds) * subject.run.drawings["train"] / mean
+    if found := read_training_time(view.run):
+        seconds, images_per_second = found
+        epochs = len(read_speeds(view.run.directory))
         text = (
-            f"{duration(seconds)} of training in {len(speeds)} epochs, {mean:,.0f} images/s on "
-            f"average. {text}"
+            f"{duration(seconds)} of training in {epochs} epochs, "
+            f"{images_per_second:,.0f} images/s on average. {text}"
         )
-    alt = f"Charts of the speed, the input wait and the learning rate of {subject.name}"
+    alt = f"Charts of the speed, the input wait and the learning rate of {view.name}"
     return [element("p", text), picture(figure, alt)]
 
 
-def cost(subject: Subject) -> list[Element]:
-    """Accuracy against cost, beside the study's runs."""
-    figure = plot_costs([subject.run], subject.evaluation.checkpoint)
-    alt = f"Accuracy of {subject.name} and of the study's 20 runs against their costs"
+def cost(view: RunView) -> list[Element]:
+    """Return accuracy against cost, beside the study's runs."""
+    figure = plot_costs([view.run], view.evaluation.checkpoint)
+    alt = f"Accuracy of {view.name} and of the study's 20 runs against their costs"
     text = (
-        "Beside the 20 runs of the study, which had drawings and categories of their own: 20 or 53 "
-        "categories, 2,000 training drawings of each."
+        "Beside the 20 runs of the study on its own data: 20 or 53 categories, 2,000 training "
+        "drawings of each."
     )
     return [element("p", text), picture(figure, alt)]
 
 
-def choose(is_alone: bool) -> dict[str, Callable[[Subject], list[Element]]]:
-    """What makes the sections, by title; `is_alone`: on a page without a comparison of runs."""
-    sections: dict[str, Callable[[Subject], list[Element]]]
+def choose(is_alone: bool) -> dict[str, Callable[[RunView], list[Element]]]:
+    """Return what makes the sections, by title; `is_alone`: on a page without a comparison."""
+    sections: dict[str, Callable[[RunView], list[Element]]]
     sections = {"Scores": scores, "Setup": setup, "Histories": histories, "Speed": speed}
     return sections | ({"Accuracy and cost": cost} if is_alone else {})
 
@@ -183,13 +183,13 @@ def _recipe(run: Run) -> Iterator[str]:
             yield f"{name.replace('_', ' ')} {text}"
 
 
-def _score_row(name: str, found: Scores) -> list[Cell]:
+def _score_row(name: str, found: Scores) -> list[TableCell]:
     error = standard_error(found.top1, found.examples)
     return _row(name, found.epoch, found.top1, error, found.top3, found.map3, found.loss)
 
 
-def _study_rows(name: str) -> list[list[Cell]]:
-    """What the study's own run of the experiment achieved, if it has one."""
+def _study_rows(name: str) -> list[list[TableCell]]:
+    """Return the scores of the study's own run of the experiment, if it has one."""
     experiment = EXPERIMENTS.get(name)
     if experiment is None or experiment.categories is None:
         return []
@@ -200,5 +200,5 @@ def _study_rows(name: str) -> list[list[Cell]]:
     return [_row(text, len(history["val_accuracy"]), top1, error, None, None, loss)]
 
 
-def _row(name: str, epoch: int | None, *values: float | None) -> list[Cell]:
-    return [Cell(name), number_cell(epoch, "d"), *map(number_cell, values)]
+def _row(name: str, epoch: int | None, *values: float | None) -> list[TableCell]:
+    return [TableCell(name), number_cell(epoch, "d"), *map(number_cell, values)]

@@ -1,15 +1,3 @@
-"""How pictures look: axes, scales, labels, grids, saving."""
+"""Style of pictures: colours, axes, scales, labels, image grids, files."""
 
-__all__ = [
-    "category_rows",
-    "cost_scatter",
-    "curves",
-    "figures",
-    "run_table",
-    "scales",
-    "similar_order",
-    "study_histories",
-    "text_lines",
-    "tiles",
-    "uncertainty",
-]
+__all__ = ["category_rows", "figures", "image_grid", "labels", "scales", "texts"]

@@ -1,7 +1,4 @@
-"""Charts with a row for each category, cut into as many columns as look best: from 2 rows to 345.
-
-`lay_out` makes the empty chart; what stands in its rows is up to the caller.
-"""
+"""Charts with a row for each category in as many columns as fit best: from 2 rows to 345."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.style import figures
+from analysis.style import figures, texts
 
 MANY = 60  # categories; more are set smaller: several hundred fit on a page of A4
-TITLE_SIZE = 10  # points
-KEY_SIZE = 8
 KEY_LENGTH = 1.3  # of a handle, in font sizes
 
 # Inches.
@@ -31,7 +26,7 @@ NAME_GAP = 0.12
 
 
 class Density(NamedTuple):
-    """How large everything is."""
+    """Sizes of a chart of few or of many rows."""
 
     font_size: float  # points
     pitch: float  # inches from row to row, as the next
@@ -43,8 +38,8 @@ FEW_ROWS = Density(font_size=8, pitch=0.2, panel_width=2.3, gap=0.2)
 MANY_ROWS = Density(font_size=6, pitch=0.105, panel_width=1.25, gap=0.12)
 
 
-class Column(NamedTuple):
-    """One of the columns into which the rows were cut. Row i is at y = i in its axes."""
+class Block(NamedTuple):
+    """One of the columns into which the rows are cut. Row i is at y = i in its axes."""
 
     labels: Sequence[str]
     panels: list[Axes]
@@ -52,64 +47,56 @@ class Column(NamedTuple):
 
 def lay_out(
     labels: Sequence[str], axis_labels: Sequence[str], title: str, key: Sequence[Artist]
-) -> tuple[Figure, list[Column]]:
-    """An empty chart.
+) -> tuple[Figure, list[Block]]:
+    """Return an empty chart; the caller draws into the rows of its blocks.
 
     Args:
       labels: the categories, from top to bottom and then to the right.
-      axis_labels: what each of the panels that stand side by side shows. All panels of one kind
-        have one scale.
+      axis_labels: of the panels side by side. All panels of one kind have one scale.
       title: one line.
-      key: artists that say what the marks mean, labelled; they stand below the title.
+      key: labelled artists that explain the marks, drawn below the title.
     """
     density = MANY_ROWS if len(labels) > MANY else FEW_ROWS
-    name_width = figures.text_width(labels, density.font_size) + NAME_GAP
-    column_width = name_width + len(axis_labels) * (density.panel_width + density.gap)
-    columns = figures.best_columns(len(labels), column_width, density.pitch)
+    name_width = texts.text_width(labels, density.font_size) + NAME_GAP
+    block_width = name_width + len(axis_labels) * (density.panel_width + density.gap)
+    columns = figures.best_columns(len(labels), block_width, density.pitch)
     rows = math.ceil(len(labels) / columns)
     columns = math.ceil(len(labels) / rows)  # the last ones may be left without any
     is_tall = rows * density.pitch > TALL
     top = MARGIN + TITLE_HEIGHT + KEY_HEIGHT + (TOP_AXIS_HEIGHT if is_tall else 0)
-    width = 2 * MARGIN + max(columns * column_width, _heading_width(title, key))
+    width = 2 * MARGIN + max(columns * block_width, _heading_width(title, key))
     height = top + rows * density.pitch + AXIS_HEIGHT
-    grid: list[Column] = []
+    blocks: list[Block] = []
     with figures.style():
         figure = Figure(figsize=(width, height))
-        _draw_heading(figure, title, key)
+        figures.add_text(figure, MARGIN, MARGIN, title)
+        figures.add_legend(
+            figure, MARGIN, MARGIN + TITLE_HEIGHT, key,
+            ncols=len(key), handlelength=KEY_LENGTH, columnspacing=1.4,
+        )  # fmt: skip
         for start in range(0, len(labels), rows):
-            column = Column(labels[start : start + rows], [])
-            left = MARGIN + len(grid) * column_width + name_width
-            panel_height = len(column.labels) * density.pitch
+            block = Block(labels[start : start + rows], [])
+            left = MARGIN + len(blocks) * block_width + name_width
             for i, axis_label in enumerate(axis_labels):
-                x = left + i * (density.panel_width + density.gap)
-                box = (
-                    x / width, 1 - (top + panel_height) / height,
-                    density.panel_width / width, panel_height / height,
+                axes = figures.add_axes(
+                    figure, left + i * (density.panel_width + density.gap), top,
+                    density.panel_width, len(block.labels) * density.pitch,
+                    sharex=blocks[0].panels[i] if blocks else None,
                 )  # fmt: skip
-                axes = figure.add_axes(box, sharex=grid[0].panels[i] if grid else None)
-                names = column.labels if i == 0 else [""] * len(column.labels)
+                names = block.labels if i == 0 else [""] * len(block.labels)
                 _dress(axes, names, axis_label, density)
                 axes.tick_params(axis="x", top=is_tall, labeltop=is_tall)
-                column.panels.append(axes)
-            grid.append(column)
-    return figure, grid
+                block.panels.append(axes)
+            blocks.append(block)
+    return figure, blocks
 
 
 def _heading_width(title: str, key: Sequence[Artist]) -> float:
     key_widths = [
-        figures.text_width([str(artist.get_label())], KEY_SIZE) + KEY_HANDLE for artist in key
+        texts.text_width([str(artist.get_label())], figures.LABEL_SIZE) + KEY_HANDLE
+        for artist in key
     ]
-    return max(figures.text_width([title], TITLE_SIZE), sum(key_widths))
-
-
-def _draw_heading(figure: Figure, title: str, key: Sequence[Artist]) -> None:
-    width, height = figure.get_size_inches()
-    figure.text(MARGIN / width, 1 - MARGIN / height, title, fontsize=TITLE_SIZE, va="top")
-    figure.legend(
-        handles=key, ncols=len(key), loc="upper left", fontsize=KEY_SIZE, frameon=False,
-        bbox_to_anchor=(MARGIN / width, 1 - (MARGIN + TITLE_HEIGHT) / height),
-        borderpad=0, borderaxespad=0, handlelength=KEY_LENGTH, columnspacing=1.4,
-    )  # fmt: skip
+    return max(texts.text_width([title], figures.TITLE_SIZE), sum(key_widths))
 
 
 def _dress(axes: Axes, names: Sequence[str], axis_label: str, density: Density) -> None:

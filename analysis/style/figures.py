@@ -1,4 +1,4 @@
-"""The look that all pictures share, and writing them to files."""
+"""Shared style of all pictures, placement of their parts, and picture files."""
 
 import contextlib
 import io
@@ -6,19 +6,18 @@ import logging
 import math
 import os
 import re
-import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
 import numpy as np
-from absl import flags
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline import cli
 from pipeline.cli import UserError, check_output_file
 
 FORMATS = ("png", "svg", "pdf", "eps")
@@ -32,13 +31,14 @@ GRID = "#e4e4e4"
 # Okabe and Ito's colours, made for colour-blind readers, without the yellow: too faint for lines.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
-SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # in sentences
+FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
+TITLE_SIZE = 10  # points
+LABEL_SIZE = 8
 
-logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every table of every font
-flags.disclaim_key_flags()  # --output belongs to the command that asks for it
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every table of every font
 
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.family": FONT,
     "font.size": 9,
     "figure.dpi": DPI,
     "text.color": TEXT,
@@ -64,28 +64,51 @@ _STYLE: dict[Any, Any] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """The shared look, for the block in which a figure is made."""
+    """Return the shared style, a context in which to make a figure."""
     return matplotlib.rc_context(_STYLE)
 
 
-def text_width(texts: Sequence[str], font_size: float) -> float:
-    """The width of the widest of `texts` in inches; `font_size` in points."""
+def new_axes(ax: Axes | None) -> Axes:
+    """Return `ax`, or the axes of a new figure if it is None."""
+    if ax is not None:
+        return ax
     with style():
-        figure = Figure()
-        renderer = FigureCanvasAgg(figure).get_renderer()
-        drawn = [figure.text(0, 0, text, fontsize=font_size) for text in texts]
-        return max(text.get_window_extent(renderer).width for text in drawn) / DPI
+        return Figure().add_subplot()
 
 
-def wrap(text: str, characters: int, lines: int) -> str:
-    """The text in at most so many lines, of so many characters where that is enough for it."""
-    while len(wrapped := textwrap.wrap(text, characters)) > lines:
-        characters += 1
-    return "\n".join(wrapped)
+def add_axes(
+    figure: Figure, left: float, top: float, width: float, height: float, **options: Any
+) -> Axes:
+    """Add axes to a figure, placed in inches from its upper left corner."""
+    full_width, full_height = figure.get_size_inches()
+    bottom = full_height - top - height
+    box = (left / full_width, bottom / full_height, width / full_width, height / full_height)
+    return figure.add_axes(box, **options)
+
+
+def add_text(
+    figure: Figure, left: float, top: float, text: str, size: float = TITLE_SIZE, **options: Any
+) -> None:
+    """Add text below a point in inches from the upper left corner; `size` in points."""
+    width, height = figure.get_size_inches()
+    options = {"va": "top"} | options
+    figure.text(left / width, 1 - top / height, text, fontsize=size, **options)
+
+
+def add_legend(
+    figure: Figure, left: float, top: float, handles: Sequence[Artist], **options: Any
+) -> None:
+    """Add a legend without a frame at a point in inches from the upper left corner."""
+    width, height = figure.get_size_inches()
+    look = {"fontsize": LABEL_SIZE, "frameon": False, "borderpad": 0, "borderaxespad": 0}
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(left / width, 1 - top / height),
+        **look | options,
+    )  # fmt: skip
 
 
 def best_columns(count: int, width: float, height: float) -> int:
-    """In how many columns `count` blocks of that size come nearest to ASPECT."""
+    """Return in how many columns `count` blocks of that size come nearest to ASPECT."""
 
     def distance(columns: int) -> float:
         return abs(math.log(columns * width / (math.ceil(count / columns) * height) / ASPECT))
@@ -93,30 +116,8 @@ def best_columns(count: int, width: float, height: float) -> int:
     return min(range(1, count + 1), key=distance)
 
 
-def number_range(numbers: Sequence[int]) -> str:
-    """1,500, or 20 to 1,500 where they differ."""
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def of_each_category(count: int) -> str:
-    """The end of "8 drawings of …"."""
-    return "one category" if count == 1 else f"each of {count:,} categories"
-
-
-def define_output_flag() -> None:
-    """--output, for a command that calls `check_outputs` and `write` with it."""
-    cli.define_paths(
-        "output",
-        None,
-        "Pictures to write, with commas between: .png, .svg, .pdf or .eps.",
-        kind="FILE",
-        required=True,
-    )
-
-
 def check_outputs(paths: Sequence[str]) -> None:
-    """To be called before the work.
+    """Check the paths of pictures, to be called before the work.
 
     Raises:
       UserError: the extension of a path is not one of FORMATS, or no file can be written there.
@@ -129,24 +130,39 @@ def check_outputs(paths: Sequence[str]) -> None:
 
 
 def write(figure: Figure, paths: Sequence[str]) -> None:
-    """Writes a figure to each path, as one of FORMATS by its extension; makes missing directories.
+    """Write a figure to each path, as one of FORMATS by its extension; see `write_file`.
 
-    The same figure gives the same bytes. A file is complete or not there.
+    The same figure gives the same bytes.
 
     Raises:
       UserError: an unknown extension, a PNG file of too many pixels, or one that cannot be written.
     """
     check_outputs(paths)
     for path in paths:
-        picture = render(figure, _format(path))
-        try:
-            _write_whole(path, picture)
-        except OSError as error:
-            raise UserError(f"{path}: cannot write it: {error.strerror}") from None
+        write_file(path, render(figure, _format(path)))
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a file that is complete or not there; makes missing directories.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
+    try:
+        os.makedirs(directory or ".", exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise UserError(f"{path}: cannot write it: {error.strerror}") from None
 
 
 def render(figure: Figure, file_format: str) -> bytes:
-    """The figure as the bytes of a file of one of FORMATS, without the time of writing."""
+    """Return the bytes of a file of one of FORMATS, without the time of writing."""
     with style():
         if file_format == "png":
             return _render_png(figure)
@@ -160,7 +176,7 @@ def render(figure: Figure, file_format: str) -> bytes:
 
 
 def _render_png(figure: Figure) -> bytes:
-    """Opaque, and without colours where there are none: two thirds of the bytes."""
+    """Return an opaque PNG, gray where there are no colours: two thirds of the bytes."""
     width, height = (round(inches * DPI) for inches in figure.get_size_inches())
     if max(width, height) > MAX_PIXELS:
         raise UserError(
@@ -179,17 +195,3 @@ def _render_png(figure: Figure) -> bytes:
 
 def _format(path: str) -> str:
     return os.path.splitext(path)[1].lstrip(".").lower()
-
-
-def _write_whole(path: str, content: bytes) -> None:
-    directory, name = os.path.split(path)
-    os.makedirs(directory or ".", exist_ok=True)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise

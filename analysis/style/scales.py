@@ -1,13 +1,13 @@
-"""Vertical axes for accuracies near 1 and losses near 0, where equal steps are equal ratios."""
+"""Axes of epochs, and of accuracies near 1 and losses near 0: equal steps are equal ratios."""
 
 import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-LEAST_ERROR = 1e-4  # 1 - accuracy: what is nearer to 1 is drawn there
+LEAST_ERROR = 1e-4  # 1 - accuracy: smaller errors are drawn there
 LEAST_LOSS = 1e-6
 MIN_RATIO = 1.25  # of the ends of an axis: smaller differences are noise and need not fill it
 MARGIN = 0.05  # beyond the data, and
@@ -32,8 +32,15 @@ _LOSSES = tuple(
 )
 
 
+def scale_epochs(axes: Axes, epochs: int) -> None:
+    """Scale and label a horizontal axis of whole epochs from 1."""
+    axes.set_xlim((1, epochs) if epochs > 1 else (0.5, 1.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+
+
 def scale_metric(axes: Axes, metric: str) -> None:
-    """Scales and labels the axis for a metric of a history. To be called when all is drawn.
+    """Scale and label the axis for a metric of a history, to be called when all is drawn.
 
     Accuracies are spaced by log(1 - accuracy): halving the error is the same distance everywhere.
     Losses, which are above 0, are spaced by their logarithm.
@@ -70,7 +77,7 @@ def _fit(
     transform: Callable[[np.ndarray], np.ndarray],
     inverse: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """Limits around the data, and as many of the `wanted` ticks as there is room for."""
+    """Set limits around the data, and as many of the `wanted` ticks as there is room for."""
     low, high = transform(axes.dataLim.intervaly)
     room = MARGIN * (high - low) + max(0, np.log(MIN_RATIO) - (high - low)) / 2
     low, high = low - room, high + room

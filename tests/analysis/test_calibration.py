@@ -1,11 +1,10 @@
-"""The reliability diagram: the right answers in the right bins, the published error."""
+"""The reliability diagram: the right predictions in the right bins, the published error."""
 
 import numpy as np
 import pytest
 
 from analysis.calibration import BINS, calibrate, plot_calibration
-from analysis.reading.evaluations import validation_of
-from analysis.reading.predictions import Answers
+from analysis.reading.evaluations import SplitPredictions, validation_of
 from analysis.reading.runs import Run, read_run
 from analysis.style import figures
 from pipeline.cli import UserError
@@ -13,7 +12,7 @@ from tests.support.analysis_data import (
     HISTORY,
     check_texts,
     run_command,
-    write_answers,
+    write_predictions,
     write_run,
 )
 from trainer.runs.predictions import Predictions
@@ -32,21 +31,20 @@ def make_predictions(confidences, right):
 
 def calibration_of(confidences, right):
     config = {"experiment": "E1", "labels": LABELS, "dataset": "", "dataset_fingerprint": ""}
-    return calibrate(
-        Answers(validation_of(Run("r", config, HISTORY)), 3, make_predictions(confidences, right))
-    )
+    evaluation = validation_of(Run("r", config, HISTORY))
+    return calibrate(SplitPredictions(evaluation, 3, make_predictions(confidences, right)))
 
 
 def test_bins_hold_the_answers_of_their_confidence():
     result = calibration_of([0.5, 0.51, 0.52, 0.99], [True, False, True, True])
-    assert [(each.count, each.right) for each in result.bins] == [(3, 2), (1, 1)]
+    assert [(each.count, each.correct) for each in result.bins] == [(3, 2), (1, 1)]
     assert result.bins[0].accuracy == 2 / 3
     assert result.bins[0].confidence == pytest.approx(0.51)
     assert (result.accuracy, result.confidence) == (0.75, pytest.approx(0.63))
 
 
 def test_the_expected_error_is_the_mean_gap_of_the_answers():
-    # Two bins: |2/3 - 0.51| for three answers, |1 - 0.99| for one.
+    # Two bins: |2/3 - 0.51| for three predictions, |1 - 0.99| for one.
     result = calibration_of([0.5, 0.51, 0.52, 0.99], [True, False, True, True])
     assert result.expected_error == pytest.approx(3 / 4 * (2 / 3 - 0.51) + 1 / 4 * 0.01)
 
@@ -71,7 +69,7 @@ def run_dir(tmp_path):
     rng = np.random.default_rng(0)
     confidences = rng.uniform(0.35, 1, 500)
     directory = write_run(tmp_path / "run", labels=LABELS, drawings={"train": 6, "validation": 500})
-    write_answers(directory, make_predictions(confidences, rng.random(500) < confidences))
+    write_predictions(directory, make_predictions(confidences, rng.random(500) < confidences))
     return directory
 
 
@@ -83,14 +81,14 @@ def test_the_diagram_shows_bins_and_counts(run_dir):
     heights = [patch.get_height() for patch in counts.patches]
     assert sum(heights[:BINS]) == 500
     assert counts.get_xlabel() == "confidence: probability of the predicted category (n = 500)"
-    assert diagram.get_ylabel() == "accuracy (share of right answers)"
+    assert diagram.get_ylabel() == "accuracy (share of correct predictions)"
     assert any("expected calibration error 0.0" in text.get_text() for text in figure.texts)
     check_texts(figure)
 
 
 def test_one_answer_makes_a_diagram(tmp_path):
     directory = write_run(tmp_path, labels=LABELS, drawings={"train": 6, "validation": 1})
-    write_answers(directory, make_predictions([0.9], [True]))
+    write_predictions(directory, make_predictions([0.9], [True]))
     check_texts(plot_calibration(validation_of(read_run(directory))))
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from analysis.class_scores import draw_class_scores, plot_class_scores
 from analysis.reading.evaluations import validation_of
-from analysis.reading.runs import ClassScore, read_run
+from analysis.reading.runs import read_run
+from analysis.reading.scores import ClassScore
+from analysis.statistics.uncertainty import standard_error, wilson_interval
 from analysis.style import figures
-from analysis.style.uncertainty import standard_error, wilson_interval
 from pipeline.cli import UserError
 from tests.support.analysis_data import check_texts, run_command, write_evaluation, write_run
 
@@ -89,7 +90,7 @@ def test_the_same_scores_give_the_same_bytes():
 
 
 def test_a_run_without_an_evaluation_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"evaluation\.json: not there"):
+    with pytest.raises(UserError, match=r"evaluation\.json: missing"):
         plot_class_scores(validation_of(read_run(write_run(tmp_path))))
 
 

@@ -6,10 +6,11 @@ import io
 import numpy as np
 import pytest
 
+from analysis.comparison.cost_scatter import plot_costs
+from analysis.comparison.run_table import make_table
 from analysis.reading.runs import Run, read_run, read_runs
 from analysis.sections import run_sections
-from analysis.style import figures, run_table
-from analysis.style.cost_scatter import plot_costs
+from analysis.style import figures
 from pipeline.cli import UserError
 from tests.support.analysis_data import (
     HISTORY,
@@ -53,22 +54,22 @@ def sweep(tmp_path):
 
 
 def test_a_row_holds_what_a_run_costs_and_achieves(sweep):
-    (row,) = run_table.make_rows([read_run(str(sweep / "E3"))], "last")
+    (row,) = make_table([read_run(str(sweep / "E3"))], "last").rows
     assert (row["parameters"], row["multiply_adds"], row["categories"]) == (10**6, 6 * 10**8, 2)
     assert (row["epoch"], row["top1"], row["top3"], row["map3"]) == (4, 0.6, 0.9, 0.8)
     assert row["top1_standard_error"] == pytest.approx((0.6 * 0.4 / 20) ** 0.5)
     assert (row["best_top1"], row["best_epoch"]) == (0.662, 3)
     assert (row["images_per_second"], row["training_seconds"]) == (10, 120)
     assert row["study_top1"] == study.history("E3")["val_accuracy"][-1]
-    (best,) = run_table.make_rows([read_run(str(sweep / "E3"))], "best")
+    (best,) = make_table([read_run(str(sweep / "E3"))], "best").rows
     assert (best["epoch"], best["top1"]) == (3, 0.662)
     assert best["study_top1"] == max(study.history("E3")["val_accuracy"])
 
 
 def test_the_table_for_people(sweep):
-    rows = run_table.make_rows(read_runs([str(sweep)]), "last")
+    table = make_table(read_runs([str(sweep)]), "last")
     text = "top-1 ± s.e."
-    assert run_table.to_text(rows).splitlines() == [
+    assert table.to_text().splitlines() == [
         "2 runs on 2 categories, 600 training and 20 validation drawings; scores of the last epoch",
         "",
         f"run   parameters  mult-adds  epochs   {text}  top-3  MAP@3   loss  best top-1  "
@@ -85,8 +86,8 @@ def test_the_table_for_people(sweep):
 
 
 def test_only_settings_in_which_runs_differ_are_shown(sweep):
-    rows = run_table.make_rows(read_runs([str(sweep)]), "last")
-    headers = [column.header for column in run_table.make_columns(rows)]
+    table = make_table(read_runs([str(sweep)]), "last")
+    headers = [column.header for column in table.fields]
     assert "learning_rate" in headers
     assert "batch_norm" in headers
     assert "seed" not in headers
@@ -96,28 +97,27 @@ def test_only_settings_in_which_runs_differ_are_shown(sweep):
 def test_a_run_that_started_from_trained_weights_is_shown_with_their_source(sweep):
     source = {"path": "/runs/A", "weights_sha256": "0" * 64, "epoch": 7}
     tuned = write_run(sweep / "tuned", NO_HISTORY, init_from=source, freeze="head")
-    rows = run_table.make_rows(read_runs([tuned, str(sweep / "E3")]), "last")
-    assert [row["init_from"] for row in rows] == ["/runs/A", None]
-    assert [row["freeze"] for row in rows] == ["head", None]
-    assert "/runs/A" in run_table.to_text(rows)
+    table = make_table(read_runs([tuned, str(sweep / "E3")]), "last")
+    assert [row["init_from"] for row in table.rows] == ["/runs/A", None]
+    assert [row["freeze"] for row in table.rows] == ["head", None]
+    assert "/runs/A" in table.to_text()
     assert "from the weights of /runs/A" in list(run_sections._recipe(read_run(tuned)))
 
 
 def test_markdown_has_a_cell_for_every_column_and_escapes_what_it_must(sweep):
-    rows = run_table.make_rows(read_runs([str(sweep)]), "last")
-    rows[1]["run"] = "a|b"
-    lines = run_table.to_markdown(rows).splitlines()
-    table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 4
-    assert len({line.replace(r"\|", "").count("|") for line in table}) == 1
-    assert table[2].startswith(r"| E3\* | E3 | 1,000,000 |")
-    assert table[3].startswith(r"| a\|b | demo |")
-    assert table[1].startswith("| --- | --- | ---: |")
+    table = make_table(read_runs([str(sweep)]), "last")
+    table.rows[1]["run"] = "a|b"
+    lines = [line for line in table.to_markdown().splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+    assert lines[2].startswith(r"| E3\* | E3 | 1,000,000 |")
+    assert lines[3].startswith(r"| a\|b | demo |")
+    assert lines[1].startswith("| --- | --- | ---: |")
 
 
 def test_csv_holds_all_values_and_nothing_where_there_is_none(sweep):
-    rows = run_table.make_rows(read_runs([str(sweep)]), "last")
-    finished, begun = csv.DictReader(io.StringIO(run_table.to_csv(rows)))
+    table = make_table(read_runs([str(sweep)]), "last")
+    finished, begun = csv.DictReader(io.StringIO(table.to_csv()))
     assert float(finished["top1"]) == 0.6
     assert finished["learning_rate"] == "0.001"
     assert begun["top1"] == begun["images_per_second"] == begun["study_top1"] == ""
@@ -209,18 +209,18 @@ def test_the_command_prints_the_table_and_writes_tables_and_picture(sweep):
         f"--output={outputs[2]}",
     )
     assert (result.returncode, result.stderr) == (0, "")
-    rows = run_table.make_rows(read_runs([str(sweep)]), "last")
+    table = make_table(read_runs([str(sweep)]), "last")
     wrote = f"\nwrote {', '.join(map(str, outputs))}\n"
-    assert result.stdout == f"{run_table.to_text(rows)}\n{wrote}"
-    assert outputs[0].read_text() == run_table.to_markdown(rows)
-    assert outputs[1].read_text() == run_table.to_csv(rows)
+    assert result.stdout == f"{table.to_text()}\n{wrote}"
+    assert outputs[0].read_text() == table.to_markdown()
+    assert outputs[1].read_text() == table.to_csv()
 
 
 def test_a_run_whose_evaluation_is_missing_is_named(sweep):
     (sweep / "E3" / "evaluation.json").unlink()
     result = run_command("analysis.compare", f"--run_dir={sweep}")
     assert result.returncode == 2
-    assert result.stderr.startswith(f"error: {sweep}/E3/evaluation.json: not there")
+    assert result.stderr.startswith(f"error: {sweep}/E3/evaluation.json: missing")
 
 
 def test_a_table_of_an_unknown_kind_is_refused_before_the_work(tmp_path):

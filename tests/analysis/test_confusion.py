@@ -6,8 +6,8 @@ import pytest
 from analysis.confusion import STEPS, draw_confusion, plot_confusion
 from analysis.reading.evaluations import validation_of
 from analysis.reading.runs import read_run
+from analysis.statistics.similar_order import cut_groups, similar_order, similarity
 from analysis.style import figures
-from analysis.style.similar_order import cut_groups, similar_order, similarity
 from pipeline.cli import UserError
 from tests.support.analysis_data import check_texts, run_command, write_evaluation, write_run
 
@@ -133,7 +133,7 @@ def test_the_same_matrix_gives_the_same_bytes():
 
 
 def test_a_run_without_an_evaluation_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"evaluation\.json: not there"):
+    with pytest.raises(UserError, match=r"evaluation\.json: missing"):
         plot_confusion(validation_of(read_run(write_run(tmp_path))))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.counts import draw_counts, make_counts
+from analysis.counts import draw_counts, plot_counts
 from analysis.style import figures
 from pipeline.cli import UserError
 from tests.support.analysis_data import run_command, write_dataset
@@ -27,7 +27,7 @@ def test_every_category_and_split_is_at_its_number(tmp_path):
     write_dataset(tmp_path, COUNTS)
     for shard in tmp_path.glob("*.tfrecord-*"):
         shard.unlink()  # the manifest is enough
-    numbers = shown(make_counts(str(tmp_path)))
+    numbers = shown(plot_counts(str(tmp_path)))
     expected = {("train", label): count for label, count in COUNTS.items()}
     expected |= {("validation", label): 1 for label in COUNTS}
     assert numbers == expected  # no test split: it is empty
@@ -35,7 +35,7 @@ def test_every_category_and_split_is_at_its_number(tmp_path):
 
 def test_the_largest_categories_are_on_top_and_equal_ones_in_the_given_order(tmp_path):
     write_dataset(tmp_path, COUNTS)
-    (axes,) = make_counts(str(tmp_path)).axes
+    (axes,) = plot_counts(str(tmp_path)).axes
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["The Great Wall of China", "cat", "ant", "car"]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # row 0 is the highest
@@ -94,7 +94,7 @@ def test_the_same_counts_give_the_same_picture():
 def test_a_data_set_without_drawings_has_nothing_to_show(tmp_path):
     write_dataset(tmp_path, {})
     with pytest.raises(UserError, match="no drawings in any split"):
-        make_counts(str(tmp_path))
+        plot_counts(str(tmp_path))
 
 
 def test_the_command_writes_the_pictures(tmp_path):

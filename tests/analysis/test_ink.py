@@ -39,7 +39,7 @@ def test_the_marks_are_percentiles_of_the_bitmaps_ink(tmp_path):
     for example in manifests.DataSet(str(tmp_path), manifest).examples("train"):
         bitmap = records.unpack_bitmap(example.image)
         shares[manifest.labels[example.label]].append(100 * bitmap.mean())
-    (axes,) = ink.make_ink(str(tmp_path), "train").axes
+    (axes,) = ink.plot_ink(str(tmp_path), "train").axes
     assert sorted(names(axes)) == sorted(COUNTS)
     for label, shown in zip(names(axes), marks(axes), strict=True):
         expected = np.percentile(shares[label], (5, 25, 50, 75, 95))
@@ -53,7 +53,7 @@ def test_strokes_and_points_are_those_of_the_files(write_lines):
     strokes = [[[0, 9, 9], [0, 5, 255]], [[3, 4], [7, 7]], [[255], [1]]]
     lines = [line("cat", 5), line("cat", 6, drawing=strokes), line("ant", 7)]
     path = write_lines("mixed.ndjson", lines)
-    statistics = ink.read_statistics(read_drawings([path], pytest.fail))
+    statistics = ink.read_statistics(read_drawings([path], warn=pytest.fail))
     drawings = {"cat": [json.loads(text)["drawing"] for text in lines[:2]]}
     drawings["ant"] = [json.loads(lines[2])["drawing"]]
     for label, each in drawings.items():
@@ -68,13 +68,14 @@ def test_strokes_and_points_are_those_of_the_files(write_lines):
 def test_more_drawings_than_are_rasterized_at_once_are_all_counted(write_lines, monkeypatch):
     monkeypatch.setattr(ink, "BATCH", 3)
     path = write_lines("cat.ndjson", [line("cat", i) for i in range(8)])
-    statistics = ink.read_statistics(read_drawings([path], pytest.fail))
+    statistics = ink.read_statistics(read_drawings([path], warn=pytest.fail))
     assert [len(values["cat"]) for values in statistics.values()] == [8, 8, 8]
 
 
 def test_all_statistics_of_a_drawing_stand_in_its_category_s_row(write_lines):
     path = write_lines("mixed.ndjson", [line("cat", 5), line("ant", 6, drawing=[[[0], [0]]])])
-    figure = ink.make_stroke_statistics([path], pytest.fail)
+    statistics = ink.read_statistics(read_drawings([path], warn=pytest.fail))
+    figure = ink.draw_statistics(statistics, "drawings")
     panels = figure.axes
     assert [axes.get_xlabel() for axes in panels] == [ink.INK, ink.STROKES, ink.POINTS]
     assert names(panels[0]) == ["cat", "ant"]
@@ -97,7 +98,7 @@ def test_n_and_the_order_are_told(tmp_path):
     write_dataset(tmp_path, COUNTS)
 
     def title(**options):
-        return text_boxes(ink.make_ink(str(tmp_path), "train", **options))[0][0]
+        return text_boxes(ink.plot_ink(str(tmp_path), "train", **options))[0][0]
 
     assert title() == "2 to 9 training drawings of each of 3 categories, by median ink"
     assert title(categories=["cat"]) == "9 training drawings of one category, by median ink"
@@ -109,7 +110,7 @@ def test_a_damaged_shard_is_named(tmp_path):
     path = tmp_path / manifest.splits["train"].shards[0].file
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(UserError, match=r"00000-of-00002: truncated at byte \d+"):
-        ink.make_ink(str(tmp_path), "train")
+        ink.plot_ink(str(tmp_path), "train")
 
 
 def test_the_command_tells_what_it_left_out(write_lines, tmp_path):
@@ -117,7 +118,7 @@ def test_the_command_tells_what_it_left_out(write_lines, tmp_path):
     output = tmp_path / "ink.svg"
     result = run_command("analysis.ink", f"--input={path}", f"--output={output}")
     assert (result.returncode, result.stdout) == (0, f"wrote {output}\n")
-    assert result.stderr.startswith(f"warning: {path}: left out what is no drawing, 1 time")
+    assert result.stderr.startswith(f"warning: {path}: skipped invalid drawings: 1, the first at")
     assert len(result.stderr.splitlines()) == 1
     assert output.read_bytes().startswith(b"<?xml")
 
@@ -125,8 +126,8 @@ def test_the_command_tells_what_it_left_out(write_lines, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "either --dataset or --input is needed"),
-        (("--dataset=a", "--input=b"), "either --dataset or --input is needed"),
+        ((), "either one data set directory or --input is needed"),
+        (("--dataset=a", "--input=b"), "either one data set directory or --input is needed"),
         (("--dataset=nowhere",), "nowhere: no such directory"),
         (("--input=nowhere.ndjson",), "--input: no file matches nowhere.ndjson"),
     ],
@@ -138,7 +139,7 @@ def test_wrong_use_is_one_line_and_status_2(flags, message):
 
 def test_real_drawings_have_the_ink_that_they_look_like(sample):
     files = [f"{sample}/categories345/{label}.ndjson" for label in ("blackberry", "cat", "line")]
-    statistics = ink.read_statistics(read_drawings(files, pytest.fail, per_file=100))
+    statistics = ink.read_statistics(read_drawings(files, 100, pytest.fail))
     medians = {label: np.median(values) for label, values in statistics[ink.INK].items()}
     assert medians["line"] < 5 < medians["cat"] < 15 < medians["blackberry"] < 40
     assert np.median(statistics[ink.STROKES]["line"]) == 1

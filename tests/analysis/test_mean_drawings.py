@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.mean_drawings import Mean, draw_mean_drawings, make_mean_drawings, read_means
+from analysis.mean_drawings import Mean, draw_mean_drawings, plot_mean_drawings, read_means
 from analysis.style import figures
 from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
@@ -98,12 +98,12 @@ def test_texts_are_apart_and_off_the_drawings(count, numbers):
 
 def test_n_stands_in_the_title_and_below_each_name_where_it_differs(tmp_path):
     write_dataset(tmp_path, {"cat": 9, "ant": 0, "car": 2})
-    figure = make_mean_drawings(str(tmp_path), "train")
+    figure = plot_mean_drawings(str(tmp_path), "train")
     texts = [text for text, _ in text_boxes(figure)]
     assert "Mean of 0 to 9 training drawings of each of 3 categories" in texts
     assert [text for text in texts if text.startswith("n =")] == ["n = 9", "n = 0", "n = 2"]
     assert len(figure.axes[0].images) == 2  # none of no drawings
-    same = make_mean_drawings(str(tmp_path), "train", per_category=2, categories=["cat", "car"])
+    same = plot_mean_drawings(str(tmp_path), "train", per_category=2, categories=["cat", "car"])
     texts = [text for text, _ in text_boxes(same)]
     assert "Mean of 2 training drawings of each of 2 categories" in texts
     assert not [text for text in texts if text.startswith("n =")]
@@ -113,7 +113,7 @@ def test_a_missing_shard_is_named(tmp_path):
     manifest = write_dataset(tmp_path, COUNTS)
     (tmp_path / manifest.splits["train"].shards[1].file).unlink()
     with pytest.raises(UserError, match="00001-of-00002: No such file"):
-        make_mean_drawings(str(tmp_path), "train")
+        plot_mean_drawings(str(tmp_path), "train")
 
 
 def test_the_command_writes_the_same_picture_again(tmp_path):

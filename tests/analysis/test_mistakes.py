@@ -1,4 +1,4 @@
-"""The wrongest and least certain drawings, and the most confused pairs: the right ones."""
+"""The worst_mistakes and least certain drawings, and the most confused pairs: the right ones."""
 
 import dataclasses
 import pathlib
@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from analysis.confused_pairs import most_confused, plot_confused_pairs
-from analysis.mistakes import least_certain, plot_errors, wrongest
+from analysis.mistakes import least_certain, plot_mistakes, worst_mistakes
 from analysis.reading.evaluations import validation_of
-from analysis.reading.predictions import read_answers, read_drawings
 from analysis.reading.runs import read_run
-from analysis.style import tiles
-from analysis.style.text_lines import wrap_to_width
+from analysis.style import image_grid
+from analysis.style.texts import wrap_to_width
 from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from tests.support.analysis_data import (
     check_texts,
+    image_bitmaps,
     run_command,
-    write_answers,
     write_dataset,
+    write_predictions,
     write_run,
 )
 from trainer.runs import run_directory
@@ -57,7 +57,7 @@ def made(tmp_path):
         dataset=str(tmp_path / "data"),
         dataset_fingerprint=manifest.fingerprint,
     )
-    write_answers(
+    write_predictions(
         run_dir,
         Predictions(
             truth.astype(np.int16),
@@ -70,63 +70,59 @@ def made(tmp_path):
 
 
 def shown(figure):
-    """The bitmaps of a page of tiles, from gray levels back to 0 and 1."""
-    return [
-        (np.asarray(image.get_array()) < tiles.PAPER).astype(np.uint8)
-        for image in figure.axes[0].images
-    ]
+    return image_bitmaps(figure.axes[0].images)
 
 
 def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_the_wrongest_are_wrong_and_the_true_category_has_the_lowest_probability(made):
-    answers = read_answers(validation_of(read_run(made[0])))
-    truth = answers.predictions.labels
-    lines = wrongest(answers, 10)
+def test_the_worst_mistakes_are_wrong_and_the_true_category_has_the_lowest_probability(made):
+    predictions = validation_of(read_run(made[0])).read_predictions()
+    truth = predictions.arrays.labels
+    lines = worst_mistakes(predictions, 10)
     assert lines[0] == np.flatnonzero(truth == 1)[0]
     assert sorted(lines[1:]) == np.flatnonzero(truth == 0)[:3].tolist()
-    probabilities = answers.predictions.label_probabilities[lines]
+    probabilities = predictions.arrays.label_probabilities[lines]
     assert (np.diff(probabilities) >= 0).all()
-    assert wrongest(answers, 2) == lines[:2]
+    assert worst_mistakes(predictions, 2) == lines[:2]
 
 
 def test_of_equal_probabilities_the_more_certain_answer_is_the_wronger(made):
-    answers = read_answers(validation_of(read_run(made[0])))
-    cats = np.flatnonzero(answers.predictions.labels == 0)[:3]
-    assert wrongest(answers, 10)[1:] == cats.tolist()  # all 0.06; confidence falls line by line
+    predictions = validation_of(read_run(made[0])).read_predictions()
+    cats = np.flatnonzero(predictions.arrays.labels == 0)[:3]
+    assert worst_mistakes(predictions, 10)[1:] == cats.tolist()  # all 0.06, confidence falling
 
 
 def test_the_least_certain_have_the_lowest_probability_of_what_was_predicted(made):
-    answers = read_answers(validation_of(read_run(made[0])))
-    assert least_certain(answers, 3) == [23, 22, 21]
+    predictions = validation_of(read_run(made[0])).read_predictions()
+    assert least_certain(predictions, 3) == [23, 22, 21]
 
 
 def test_drawings_are_those_of_the_answers_lines(made):
     run_dir, data = made
-    answers = read_answers(validation_of(read_run(run_dir)))
-    found = read_drawings(answers, data, [3, 17, 0])
+    predictions = validation_of(read_run(run_dir)).read_predictions()
+    found = predictions.read_drawings(data, [3, 17, 0])
     assert sorted(found) == [0, 3, 17]
     for line, bitmap in found.items():
         np.testing.assert_array_equal(bitmap, records.unpack_bitmap(examples(data)[line].image))
-    assert read_drawings(answers, data, []) == {}
+    assert predictions.read_drawings(data, []) == {}
 
 
 def test_the_picture_shows_the_drawings_with_label_prediction_and_probability(made):
     run_dir, data = made
-    figure = plot_errors(validation_of(read_run(run_dir)), data, count=4)
-    lines = [
-        *wrongest(answers := read_answers(validation_of(read_run(run_dir))), 4),
-        *least_certain(answers, 4),
+    figure = plot_mistakes(validation_of(read_run(run_dir)), data, count=4)
+    indices = [
+        *worst_mistakes(predictions := validation_of(read_run(run_dir)).read_predictions(), 4),
+        *least_certain(predictions, 4),
     ]
-    expected = [records.unpack_bitmap(examples(data)[line].image) for line in lines]
+    expected = [records.unpack_bitmap(examples(data)[index].image) for index in indices]
     for bitmap, image in zip(expected, shown(figure), strict=True):
         np.testing.assert_array_equal(image, bitmap)
     written = " ".join(texts(figure))
     assert "demo" not in written
-    assert written.startswith("E3_8 after epoch 3, 24 validation drawings of 4 categories The ")
-    assert "4 of 4 wrong answers" in written
+    assert written.startswith("E3_8 after epoch 3, 24 validation drawings of 4 categories Worst ")
+    assert "4 of 4 mistakes" in written
     assert "The Great Wall of China <0.01" in written  # the true category
     assert "sun 0.8" in written  # what it was taken for
     assert "✓" in written  # of the uncertain ones those that are right
@@ -135,51 +131,51 @@ def test_the_picture_shows_the_drawings_with_label_prediction_and_probability(ma
 
 def test_a_model_without_errors_has_the_least_certain_only(made):
     run_dir, data = made
-    answers = read_answers(validation_of(read_run(run_dir))).predictions
-    top = answers.top_labels.copy()
-    top[:, 0] = answers.labels
-    write_answers(run_dir, dataclasses.replace(answers, top_labels=top))
-    figure = plot_errors(validation_of(read_run(run_dir)), data, count=4)
+    predictions = validation_of(read_run(run_dir)).read_predictions().arrays
+    top = predictions.top_labels.copy()
+    top[:, 0] = predictions.labels
+    write_predictions(run_dir, dataclasses.replace(predictions, top_labels=top))
+    figure = plot_mistakes(validation_of(read_run(run_dir)), data, count=4)
     assert len(shown(figure)) == 4
-    with pytest.raises(UserError, match="its best checkpoint confuses nothing"):
+    with pytest.raises(UserError, match="its best checkpoint makes no mistakes"):
         plot_confused_pairs(validation_of(read_run(run_dir)), data)
 
 
 def test_the_most_confused_pairs_come_first_and_name_both_ways(made):
-    answers = read_answers(validation_of(read_run(made[0])))
-    (cat, car), (wall, sun) = most_confused(answers, pairs=5, drawings=4)
-    assert (cat.label, cat.taken_for, cat.number, cat.examples) == ("cat", "car", 3, 6)
-    assert (car.label, car.taken_for, car.number) == ("car", "cat", 0)
-    assert (wall.label, wall.taken_for, wall.number) == ("The Great Wall of China", "sun", 1)
+    predictions = validation_of(read_run(made[0])).read_predictions()
+    (cat, car), (wall, sun) = most_confused(predictions, pairs=5, drawings=4)
+    assert (cat.label, cat.predicted, cat.number, cat.examples) == ("cat", "car", 3, 6)
+    assert (car.label, car.predicted, car.number) == ("car", "cat", 0)
+    assert (wall.label, wall.predicted, wall.number) == ("The Great Wall of China", "sun", 1)
     assert sun.label == "sun"
-    assert len(most_confused(answers, pairs=1, drawings=4)) == 1
+    assert len(most_confused(predictions, pairs=1, drawings=4)) == 1
 
 
 def test_pairs_show_mistaken_drawings_and_fill_up_with_recognized_ones(made):
     run_dir, data = made
-    answers = read_answers(validation_of(read_run(run_dir)))
-    truth = answers.predictions.labels
-    figure = plot_confused_pairs(validation_of(read_run(run_dir)), data, pairs=1, drawings=4)
+    predictions = validation_of(read_run(run_dir)).read_predictions()
+    truth = predictions.arrays.labels
+    figure = plot_confused_pairs(validation_of(read_run(run_dir)), data, pairs=1, per_category=4)
     cats, cars = np.flatnonzero(truth == 0), np.flatnonzero(truth == 2)
     expected = [*cats[:4], *cars[:4]]
     for line, image in zip(expected, shown(figure), strict=True):
         np.testing.assert_array_equal(image, records.unpack_bitmap(examples(data)[line].image))
-    inks = [int(image.get_array().min()) for image in figure.axes[0].images]
-    assert inks == [tiles.INK] * 3 + [tiles.FAINT_INK] * 5
+    cat_inks, car_inks = (
+        [int(image.get_array()[:, start : start + 85].min()) for start in range(0, 4 * 96, 96)]
+        for image in figure.axes[0].images
+    )
+    assert cat_inks == [image_grid.INK] * 3 + [image_grid.FAINT_INK]
+    assert car_inks == [image_grid.FAINT_INK] * 4
     assert texts(figure)[1:] == [
-        "cat",
-        "taken for car:",
-        "3 of 6",
-        "car",
-        "taken for cat:",
-        "0 of 6",
+        *("cat", "taken for car:", "3 of 6"),
+        *("car", "taken for cat:", "0 of 6"),
     ]
     check_texts(figure)
 
 
 def test_long_names_lie_on_nothing(made):
     run_dir, data = made
-    check_texts(plot_errors(validation_of(read_run(run_dir)), data, count=18))
+    check_texts(plot_mistakes(validation_of(read_run(run_dir)), data, count=18))
     check_texts(plot_confused_pairs(validation_of(read_run(run_dir)), data))
 
 
@@ -193,8 +189,8 @@ def test_a_line_is_broken_where_it_gets_too_wide():
 
 
 def change_predictions(run_dir, **fields):
-    answers = read_answers(validation_of(read_run(run_dir))).predictions
-    write_answers(run_dir, dataclasses.replace(answers, **fields))
+    predictions = validation_of(read_run(run_dir)).read_predictions().arrays
+    write_predictions(run_dir, dataclasses.replace(predictions, **fields))
 
 
 def test_missing_or_damaged_answers_are_named(made):
@@ -202,38 +198,38 @@ def test_missing_or_damaged_answers_are_named(made):
     run = read_run(run_dir)
     path = pathlib.Path(run_dir, "checkpoints", "step-00000009.predictions.npz")
     change_predictions(run_dir, top_labels=np.full((24, 3), 7, np.int16))
-    with pytest.raises(UserError, match="npz: damaged: a class that the run does not have"):
-        read_answers(validation_of(run))
+    with pytest.raises(UserError, match="npz: damaged: a class index that the run does not have"):
+        validation_of(run).read_predictions()
     path.write_bytes(b"no archive")
     with pytest.raises(UserError, match="npz: cannot be read"):
-        read_answers(validation_of(run))
+        validation_of(run).read_predictions()
     path.unlink()
     with pytest.raises(UserError, match=r"npz: cannot be read: .*No such file"):
-        read_answers(validation_of(run))
+        validation_of(run).read_predictions()
     pathlib.Path(run_dir, run_directory.STATE).unlink()
     with pytest.raises(UserError, match="no epoch is finished yet"):
-        read_answers(validation_of(run))
+        validation_of(run).read_predictions()
 
 
 def test_answers_of_another_number_of_drawings_are_damaged(made):
     run_dir, _ = made
     change_predictions(run_dir, label_probabilities=np.zeros(23, np.float32))
     with pytest.raises(UserError, match="damaged: label_probabilities does not fit the run"):
-        read_answers(validation_of(read_run(run_dir)))
+        validation_of(read_run(run_dir)).read_predictions()
 
 
 def test_another_data_set_is_refused(made, tmp_path):
     run_dir, data = made
-    answers = read_answers(validation_of(read_run(run_dir)))
+    predictions = validation_of(read_run(run_dir)).read_predictions()
     write_dataset(tmp_path / "other", dict.fromkeys(LABELS, 3), validation=PER_LABEL)
-    with pytest.raises(UserError, match="learned from another data set than"):
-        read_drawings(answers, str(tmp_path / "other"), [0])
-    change_predictions(run_dir, labels=answers.predictions.labels[::-1])
+    with pytest.raises(UserError, match="trained on a different data set than"):
+        predictions.read_drawings(str(tmp_path / "other"), [0])
+    change_predictions(run_dir, labels=predictions.arrays.labels[::-1])
     with pytest.raises(UserError, match="not in the order in which it was evaluated"):
-        read_drawings(read_answers(validation_of(read_run(run_dir))), data, range(24))
+        validation_of(read_run(run_dir)).read_predictions().read_drawings(data, range(24))
 
 
-@pytest.mark.parametrize("command", ["errors", "confused_pairs"])
+@pytest.mark.parametrize("command", ["mistakes", "confused_pairs"])
 def test_the_command_finds_the_data_set_where_the_run_did(made, tmp_path, command):
     run_dir, data = made
     output = tmp_path / "picture.png"

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analysis.plot_histories import best_epoch, plot_histories
-from analysis.reading.runs import Run, read_run
+from analysis.plot_histories import plot_histories
+from analysis.reading.runs import Run, best_epoch, read_run
 from analysis.style import figures
-from analysis.style.curves import looks, spread
+from analysis.style.labels import line_styles, spread
 from pipeline.cli import UserError
 from tests.support.analysis_data import (
     HISTORY,
@@ -119,12 +119,12 @@ def test_no_text_lies_on_another_or_on_a_panel_or_outside(count, name):
 
 
 def test_curves_differ_in_more_than_their_colours():
-    assert len({(look.colour, look.marker) for look in looks(28)}) == 28
-    first, *_, eighth = looks(len(figures.COLOURS) + 1)
+    assert len({(style.colour, style.marker) for style in line_styles(28)}) == 28
+    first, *_, eighth = line_styles(len(figures.COLOURS) + 1)
     assert first.colour == eighth.colour
     assert first.marker != eighth.marker
     assert first.dashes != eighth.dashes
-    assert len({look.marker for look in looks(7)}) == 7
+    assert len({style.marker for style in line_styles(7)}) == 7
 
 
 def test_many_runs_get_panels_for_training_and_for_validation():
@@ -235,10 +235,10 @@ def test_a_damaged_run_is_one_line_and_status_2(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--run_dir is needed, or --group (--help lists the flags)"),
+        ([], "a run directory or --group is needed (--help lists the flags)"),
         (["--reference"], "--reference needs --group"),
         (["--separate"], "--separate needs --group"),
-        (["--group=width20"], "--group=width20 needs --run_dir or --reference, or both"),
+        (["--group=width20"], "--group=width20 needs a run directory or --reference, or both"),
     ],
 )
 def test_flags_that_give_nothing_to_draw_are_one_line_and_status_2(arguments, message):

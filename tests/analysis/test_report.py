@@ -1,6 +1,7 @@
 """The report: in a browser, and what it says of runs that are finished, going on or damaged."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import json
@@ -15,18 +16,18 @@ from PIL import Image
 from analysis import report
 from analysis.report import make_report
 from analysis.sections.comparison_sections import sort_value
+from analysis.sections.page import drawings_image, mean_image
 from analysis.sections.page_heading import short_number
-from analysis.sections.thumbnails import drawings_image, mean_image
 from pipeline.cli import UserError
 from pipeline.dataset import manifests
 from tests.support.analysis_data import (
     HISTORY,
     NO_HISTORY,
     run_command,
-    write_answers,
     write_dataset,
     write_evaluation,
     write_metrics,
+    write_predictions,
     write_run,
 )
 from trainer.runs.predictions import Predictions
@@ -61,7 +62,7 @@ def write_whole_run(directory, data, name="E3_8", **config):
     shares = np.tile(np.array([0.7, 0.2, 0.1], np.float32), (count, 1))
     shares[:, 0] -= np.arange(count) / 100
     of_truth = np.where(top == truth[:, None], shares, 0).sum(axis=1).astype(np.float32)
-    write_answers(run_dir, Predictions(truth.astype(np.int16), of_truth, top, shares))
+    write_predictions(run_dir, Predictions(truth.astype(np.int16), of_truth, top, shares))
     return run_dir
 
 
@@ -340,7 +341,7 @@ def test_a_page_of_one_run_has_every_section(made):
     titles = re.findall(r"<h[23]>(.*?)</h", make_report([made[0]])[0].decode())
     assert titles == [
         "The run", "Scores", "Setup", "Histories", "Speed", "Accuracy and cost", "Categories",
-        "Confusion matrix", "Most confused pairs", "Wrongest answers", "Least certain answers",
+        "Confusion matrix", "Most confused pairs", "Worst mistakes", "Least certain predictions",
         "Calibration", "The data", "Drawings", "Counts", "Ink", "Origin",
     ]  # fmt: skip
 
@@ -395,7 +396,7 @@ def test_a_run_without_a_finished_epoch_says_so_in_every_section_that_needs_one(
     )  # fmt: skip
     page, missing = make_report([run_dir])
     assert missing == [
-        f"{run_dir}/evaluation.json: not there; it is written when an epoch is finished",
+        f"{run_dir}/evaluation.json: missing; it is written when an epoch is finished",
         f"{run_dir}: no epoch is finished yet",
         f"{run_dir}: no step of training in metrics.jsonl yet",
     ]
@@ -443,11 +444,11 @@ def test_a_category_that_is_never_recognized_has_no_drawings_beside_its_mistakes
     run_dir, _ = made
     path = next(pathlib.Path(run_dir, "checkpoints").glob("*.npz"))
     with np.load(path) as arrays:
-        answers = Predictions(**arrays)
-    top = np.stack([(answers.labels + i) % 4 for i in (1, 2, 3)], axis=1).astype(np.int16)
-    write_answers(
+        predictions = Predictions(**arrays)
+    top = np.stack([(predictions.labels + i) % 4 for i in (1, 2, 3)], axis=1).astype(np.int16)
+    write_predictions(
         run_dir,
-        Predictions(answers.labels, answers.label_probabilities, top, answers.top_probabilities),
+        dataclasses.replace(predictions, top_labels=top),
     )
     page, missing = make_report([run_dir])
     assert missing == []
@@ -458,10 +459,10 @@ def test_a_run_that_is_always_right_has_no_wrong_answers(made):
     run_dir, _ = made
     path = next(pathlib.Path(run_dir, "checkpoints").glob("*.npz"))
     with np.load(path) as arrays:
-        answers = Predictions(**arrays)
-    top = np.stack([(answers.labels + i) % 4 for i in range(3)], axis=1).astype(np.int16)
-    shares = answers.top_probabilities
-    write_answers(run_dir, Predictions(answers.labels, shares[:, 0], top, shares))
+        predictions = Predictions(**arrays)
+    top = np.stack([(predictions.labels + i) % 4 for i in range(3)], axis=1).astype(np.int16)
+    shares = predictions.top_probabilities
+    write_predictions(run_dir, Predictions(predictions.labels, shares[:, 0], top, shares))
     page, missing = make_report([run_dir])
     assert missing == []
     assert texts(page).count("every drawing is recognized") == 2
@@ -493,7 +494,7 @@ def test_a_data_set_that_was_moved_is_found_with_dataset(made, tmp_path):
 
 def test_another_data_set_is_refused(made, tmp_path):
     write_data(tmp_path / "other", drawings=3)
-    with pytest.raises(UserError, match="learned from another data set"):
+    with pytest.raises(UserError, match="trained on a different data set"):
         make_report([made[0]], str(tmp_path / "other"))
 
 

@@ -112,21 +112,21 @@ def test_the_first_drawings_of_each_file_or_those_of_some_keys_are_shown(write_l
         write_lines(f"{name}.ndjson", [line(name, start + i) for i in range(5)])
 
     def shown(**options):
-        figure = strokes.make_strokes([f"{tmp_path}/*.ndjson"], pytest.fail, **options)
+        figure = strokes.plot_strokes([f"{tmp_path}/*.ndjson"], **options)
         return [text.get_text()[-2:] for text in figure.texts[1:]]
 
     assert shown() == ["10", "20"]
-    assert shown(per_file=2) == ["10", "11", "20", "21"]
-    assert shown(key_ids=[str(10**15 + 23), str(10**15 + 12)]) == ["23", "12"]
+    assert shown(drawings=2) == ["10", "11", "20", "21"]
+    assert shown(key_id=[str(10**15 + 23), str(10**15 + 12)]) == ["23", "12"]
 
 
 def test_too_many_drawings_and_unknown_keys_are_refused(write_lines):
     path = write_lines("cat.ndjson", [line("cat", i) for i in range(31)])
-    assert len(strokes.make_strokes([path], pytest.fail, per_file=30).axes) == 60
+    assert len(strokes.plot_strokes([path], drawings=30).axes) == 60
     with pytest.raises(UserError, match="more than 30 drawings to show; fewer --drawings or files"):
-        strokes.make_strokes([path], pytest.fail, per_file=31)
+        strokes.plot_strokes([path], drawings=31)
     with pytest.raises(UserError, match="--key_id: no drawing has the key '7'"):
-        strokes.make_strokes([path], pytest.fail, key_ids=["7"])
+        strokes.plot_strokes([path], key_id=["7"])
 
 
 def test_the_command_writes_the_same_pictures_again(write_lines, tmp_path):
@@ -154,7 +154,7 @@ def test_a_file_that_ends_early_is_one_line_and_status_1(tmp_path):
 
 def test_strokes_of_real_drawings_are_those_of_the_file(sample):
     path = f"{sample}/categories345/The Great Wall of China.ndjson"
-    found = list(read_drawings([path], pytest.fail, per_file=4))
+    found = list(read_drawings([path], drawings=4))
     with open(path, encoding="utf-8") as file:
         expected = [json.loads(next(file))["drawing"] for _ in range(4)]
     left = strokes.draw_strokes(found).axes[::2]

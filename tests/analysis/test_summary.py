@@ -4,7 +4,9 @@ import itertools
 
 import pytest
 
-from analysis.summary import chance, duration, summarize
+from analysis.statistics.uncertainty import chance
+from analysis.style.texts import duration
+from analysis.summary import summarize
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from tests.support.analysis_data import (
@@ -38,10 +40,10 @@ def made(tmp_path):
 
 def test_it_tells_what_was_made_how_good_it_is_and_where_it_lies(made):
     data, run_dir = made
-    assert summarize(data, run_dir).splitlines() == [
+    assert summarize(run_dir, data).splitlines() == [
         f"data set  {data}",
         "          5 categories, 100 train, 5 validation drawings",
-        "          manifest.json tells what it holds and how it was made",
+        "          manifest.json lists its content and settings",
         "",
         f"run       {run_dir}",
         "          E3_8, 1,234,567 parameters, 4 epochs in 8 min 20 s of training (1 images/s)",
@@ -67,14 +69,14 @@ def test_a_run_still_going_on_tells_how_far_it_is(made, tmp_path):
         tmp_path / "half", history, list(COUNTS), epochs=12, dataset_fingerprint=fingerprint
     )
     write_evaluation(run_dir, CORRECT, examples=10)
-    assert "          E3_8, 1,000,000 parameters, 3 of 12 epochs\n" in summarize(data, run_dir)
+    assert "          E3_8, 1,000,000 parameters, 3 of 12 epochs\n" in summarize(run_dir, data)
 
 
 def test_a_run_on_another_data_set_is_refused(made, tmp_path):
     _, run_dir = made
     write_dataset(tmp_path / "other", {"cat": 3, "car": 3})
-    with pytest.raises(UserError, match="learned from another data set than"):
-        summarize(str(tmp_path / "other"), run_dir)
+    with pytest.raises(UserError, match="trained on a different data set than"):
+        summarize(run_dir, str(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])
@@ -105,7 +107,7 @@ def test_the_command_prints_one_screen(made):
     data, run_dir = made
     result = run_command("analysis.summary", f"--dataset={data}", f"--run_dir={run_dir}")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == summarize(data, run_dir) + "\n"
+    assert result.stdout == summarize(run_dir, data) + "\n"
 
 
 def test_a_run_without_an_evaluation_is_one_line_and_status_2(made, tmp_path):
@@ -114,5 +116,5 @@ def test_a_run_without_an_evaluation_is_one_line_and_status_2(made, tmp_path):
     result = run_command("analysis.summary", f"--dataset={data}", f"--run_dir={run_dir}")
     assert result.returncode == 2
     assert result.stderr == (
-        f"error: {run_dir}/evaluation.json: not there; it is written when an epoch is finished\n"
+        f"error: {run_dir}/evaluation.json: missing; it is written when an epoch is finished\n"
     )

@@ -7,16 +7,18 @@ import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from analysis.style import image_grid
 from pipeline.dataset import manifests, records
 from trainer.runs import predictions, run_directory
 from trainer.runs.predictions import Predictions
@@ -157,26 +159,39 @@ def write_metrics(
     pathlib.Path(run_dir, "metrics.jsonl").write_text(text, encoding="utf-8")
 
 
-def write_answers(run_dir: str, answers: Predictions) -> str:
-    """The state of a run after epoch 3, and what its one checkpoint answers; its path."""
+def write_predictions(run_dir: str, arrays: Predictions) -> str:
+    """The state of a run after epoch 3, and the predictions of its one checkpoint; their path."""
     directory = pathlib.Path(run_dir, run_directory.CHECKPOINTS)
     directory.mkdir(exist_ok=True)
     classes = len(run_directory.read_config(run_dir)["labels"])
-    saved = Checkpoint("step-00000009", 3, {"confusion": count_answers(answers, classes)})
+    saved = Checkpoint("step-00000009", 3, {"confusion": count_predictions(arrays, classes)})
     state = State(epoch=3, step=9, last=saved, best=saved)
     run_directory.write_json(
         str(pathlib.Path(run_dir, run_directory.STATE)), dataclasses.asdict(state)
     )
     path = predictions.path_of(str(directory), saved.name)
-    predictions.save(path, answers)
+    predictions.save(path, arrays)
     return path
 
 
-def count_answers(answers: Predictions, classes: int) -> list[list[int]]:
-    """The confusion matrix of predictions; a class that there is not counts as the last one."""
+def count_predictions(arrays: Predictions, classes: int) -> list[list[int]]:
+    """The confusion matrix of predictions; a class index that is too large counts as the last."""
     confusion = np.zeros((classes, classes), int)
-    np.add.at(confusion, (answers.labels, answers.top_labels[:, 0].clip(max=classes - 1)), 1)
+    np.add.at(confusion, (arrays.labels, arrays.top_labels[:, 0].clip(max=classes - 1)), 1)
     return confusion.tolist()
+
+
+def image_bitmaps(images: Iterable[AxesImage]) -> list[np.ndarray]:
+    """The bitmaps of an image grid, [85, 85] of 0 and 1, from images of one or more in a row."""
+    side = records.IMAGE_SIZE
+    starts = range(0, 10**4, side + image_grid.IMAGE_GAP)
+    arrays = [np.asarray(image.get_array()) for image in images]
+    return [
+        (array[:, start : start + side] < image_grid.PAPER).astype(np.uint8)
+        for array in arrays
+        for start in starts
+        if start < array.shape[1]
+    ]
 
 
 def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:

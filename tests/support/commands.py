@@ -11,11 +11,12 @@ import analysis
 import pipeline
 import trainer
 
+DECLARATIONS = ("\ndef define_flags(", "\nCOMMAND = ")
 MODULES = sorted(
     f"{package.__name__}.{path.stem}"
     for package in (pipeline, trainer, analysis)
     for path in pathlib.Path(next(iter(package.__path__))).glob("*.py")
-    if "\ndef define_flags(" in path.read_text(encoding="utf-8")
+    if any(line in path.read_text(encoding="utf-8") for line in DECLARATIONS)
 )
 
 
@@ -23,7 +24,8 @@ MODULES = sorted(
 def flags_of(module: str) -> Iterator[list[flags.Flag]]:
     """Inside, the flags of a command are defined, as when it is run; its own, by name."""
     before = set(flags.FLAGS)
-    importlib.import_module(module).define_flags()
+    imported = importlib.import_module(module)
+    getattr(imported, "COMMAND", imported).define_flags()
     names = set(flags.FLAGS) - before
     try:
         yield [flags.FLAGS[name] for name in sorted(names)]

@@ -12,7 +12,7 @@ from tests.support.ndjson import line
 
 def read(patterns, **options):
     warnings = []
-    found = list(read_drawings(patterns, warnings.append, **options))
+    found = list(read_drawings(patterns, warn=warnings.append, **options))
     return [(each.label, each.drawing.key_id) for each in found], warnings
 
 
@@ -39,15 +39,13 @@ def test_what_is_no_drawing_is_left_out_and_told_in_a_line(write_lines):
     assert len(found) == 2
     (warning,) = warnings
     offset = len(line("cat", 1)) + 1
-    assert warning == (
-        f"{path}: left out what is no drawing, 2 times, first at byte {offset}: not JSON"
-    )
+    assert warning == (f"{path}: skipped invalid drawings: 2, the first at byte {offset}: not JSON")
 
 
 def test_raw_drawings_are_simplified(write_lines):
     raw = '{"word": "cat", "drawing": [[[0, 500, 1000], [0, 250, 500], [0, 1, 2]]]}'
     path = write_lines("raw.ndjson", [raw])
-    (found,) = read_drawings([path], pytest.fail)
+    (found,) = read_drawings([path], warn=pytest.fail)
     assert found.drawing == parse_drawing(raw.encode())
 
 
@@ -55,9 +53,9 @@ def test_raw_drawings_are_simplified(write_lines):
 def test_files_without_a_drawing_are_named(write_lines, lines, message):
     path = write_lines("cat.ndjson", lines)
     with pytest.raises(UserError, match=f"--input: {message}{path}"):
-        list(read_drawings([path], lambda _: None))
+        list(read_drawings([path], warn=lambda _: None))
 
 
 def test_a_glob_that_matches_nothing_is_named(tmp_path):
     with pytest.raises(UserError, match=r"--input: no file matches .*/\*\.ndjson"):
-        list(read_drawings([f"{tmp_path}/*.ndjson"], pytest.fail))
+        list(read_drawings([f"{tmp_path}/*.ndjson"], warn=pytest.fail))

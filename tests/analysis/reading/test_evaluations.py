@@ -13,12 +13,11 @@ from absl import flags
 
 from analysis import calibration, class_scores, confused_pairs, confusion, mistakes, report, summary
 from analysis.reading.evaluations import read_saved, validation_of
-from analysis.reading.predictions import read_answers
 from analysis.reading.runs import read_run
-from analysis.style import figures, tiles
+from analysis.style import figures
 from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
-from tests.support.analysis_data import check_texts, run_command
+from tests.support.analysis_data import check_texts, image_bitmaps, run_command
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import write_dataset
 from trainer import train
@@ -56,10 +55,10 @@ def run_main(module: Any, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> A
     written = []
     monkeypatch.setattr(figures, "write", lambda figure, paths: written.append(figure))
     before = set(flags.FLAGS)
-    module.define_flags()
+    command = getattr(module, "COMMAND", module)
+    command.define_flags()
     try:
-        flags.FLAGS(["command", *arguments])
-        module.main([])
+        command.main(flags.FLAGS(["command", *arguments]))
     finally:
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)
@@ -78,9 +77,7 @@ def texts(figure):
 
 
 def drawings(figure):
-    """The bitmaps of a page of tiles."""
-    images = figure.axes[0].images
-    return [(np.asarray(image.get_array()) < tiles.PAPER).astype(np.uint8) for image in images]
+    return image_bitmaps(figure.axes[0].images)
 
 
 def read_split(directory, split):
@@ -122,10 +119,10 @@ def test_the_matrix_and_the_scores_are_those_of_the_file(made, monkeypatch, name
 @pytest.mark.parametrize("name", ["test", "some"])
 def test_the_drawings_are_those_of_the_split_and_its_labels(made, monkeypatch, name):
     evaluation = read_saved(f"{made}/{name}.json")
-    answers = read_answers(evaluation)
+    predictions = evaluation.read_predictions()
     split = [each for each in read_split(made / "data", "test") if each[0] in evaluation.labels]
-    assert [evaluation.labels[i] for i in answers.predictions.labels] == [each[0] for each in split]
-    lines = [*mistakes.wrongest(answers, 5), *mistakes.least_certain(answers, 5)]
+    assert [evaluation.labels[i] for i in predictions.arrays.labels] == [each[0] for each in split]
+    lines = [*mistakes.worst_mistakes(predictions, 5), *mistakes.least_certain(predictions, 5)]
     figure = show(mistakes, monkeypatch, f"--evaluation={made}/{name}.json", "--count=5")
     for line, shown in zip(lines, drawings(figure), strict=True):
         np.testing.assert_array_equal(shown, split[line][1])
@@ -160,13 +157,13 @@ def test_the_report_shows_the_evaluation(made, monkeypatch, tmp_path, capsys, na
     assert f"{found['examples']} test drawings" in html
     assert "Top-1, test" in html
     assert f">{found['top1']:.3f}<" in html
-    assert "wrong answers to test drawings" in html
+    assert "mistakes on test drawings" in html
     assert "share of test drawings" in html
     assert (">chance, 2 categories<" in html) == (name == "some")
     assert f"Confusion matrix of {len(found['labels'])} categories" in html
     run_main(report, monkeypatch, run_dir, f"--output={page}")
     own = page.read_text(encoding="utf-8")
-    assert "wrong answers to validation drawings" in own
+    assert "mistakes on validation drawings" in own
     assert "test drawings" not in own
 
 
@@ -179,7 +176,7 @@ def test_a_data_set_that_was_moved_is_found_and_another_one_refused(made, copied
     moved = drawings(show(mistakes, monkeypatch, evaluation, f"--dataset={copied}/moved"))
     for before, after in zip(first, moved, strict=True):
         np.testing.assert_array_equal(before, after)
-    with pytest.raises(UserError, match=r"test\.json: is of another data set than .*/other$"):
+    with pytest.raises(UserError, match=r"test\.json: of a different data set than .*/other$"):
         show(mistakes, monkeypatch, evaluation, f"--dataset={copied}/other")
 
 
@@ -188,13 +185,13 @@ def test_a_data_set_of_labels_in_another_order_is_shown_by_name(made, tmp_path):
     found = evaluate_run(f"{made}/run", f"{tmp_path}/data", "test", "best", 8)
     evaluation_files.write(f"{tmp_path}/test.json", *found)
     evaluation = read_saved(f"{tmp_path}/test.json")
-    answers = read_answers(evaluation)
-    figure = mistakes.plot_errors(evaluation, evaluation.dataset, count=5)
-    lines = [*mistakes.wrongest(answers, 5), *mistakes.least_certain(answers, 5)]
+    predictions = evaluation.read_predictions()
+    figure = mistakes.plot_mistakes(evaluation, evaluation.dataset, count=5)
+    lines = [*mistakes.worst_mistakes(predictions, 5), *mistakes.least_certain(predictions, 5)]
     split = read_split(tmp_path / "data", "test")
     for line, shown in zip(lines, drawings(figure), strict=True):
         np.testing.assert_array_equal(shown, split[line][1])
-        assert evaluation.labels[answers.predictions.labels[line]] == split[line][0]
+        assert evaluation.labels[predictions.arrays.labels[line]] == split[line][0]
 
 
 def change(path, **fields):
@@ -204,7 +201,7 @@ def change(path, **fields):
 def test_predictions_of_another_evaluation_are_refused(copied):
     os.replace(copied / "some.predictions.npz", copied / "test.predictions.npz")
     with pytest.raises(UserError, match=r"test\.predictions\.npz: damaged, or not of .*test\.json"):
-        read_answers(read_saved(f"{copied}/test.json"))
+        read_saved(f"{copied}/test.json").read_predictions()
 
 
 def test_predictions_of_another_checkpoint_are_refused(made, tmp_path):
@@ -214,8 +211,8 @@ def test_predictions_of_another_checkpoint_are_refused(made, tmp_path):
         columns = dict(arrays)
     columns["top_labels"] = np.roll(columns["top_labels"], 1, axis=1)
     np.savez(path, **columns)
-    with pytest.raises(UserError, match=r"npz: does not belong to the scores, which count other"):
-        read_answers(validation_of(read_run(f"{tmp_path}/run")))
+    with pytest.raises(UserError, match=r"npz: does not fit the scores, which count different"):
+        validation_of(read_run(f"{tmp_path}/run")).read_predictions()
 
 
 @pytest.mark.parametrize(
@@ -242,7 +239,7 @@ def test_an_evaluation_of_another_run_is_refused(made, copied, monkeypatch, tmp_
     change(path, run=json.loads(path.read_text())["run"] | {"seed": 6})
     page = f"--output={tmp_path}/page.html"
     for module, other in ((summary, f"--dataset={made}/data"), (report, page)):
-        with pytest.raises(UserError, match=r"of another run than .*/run, which differs in seed$"):
+        with pytest.raises(UserError, match=r"of a different run than .*/run, .* differs in seed$"):
             run_main(module, monkeypatch, f"--run_dir={made}/run", other, f"--evaluation={path}")
 
 
@@ -252,11 +249,11 @@ BOTH = ("--run_dir={made}/run", "--evaluation={made}/test.json")
 @pytest.mark.parametrize(
     ("module", "arguments", "message"),
     [
-        ("confusion", (), "either --run_dir or --evaluation is needed"),
-        ("confusion", BOTH, "either --run_dir or --evaluation is needed"),
-        ("errors", (BOTH[1], "--checkpoint=best"), "--checkpoint chooses from a run; --evaluation"),
+        ("confusion", (), "either a run directory or --evaluation is needed"),
+        ("confusion", BOTH, "either a run directory or --evaluation is needed"),
+        ("mistakes", (BOTH[1], "--checkpoint=best"), "--checkpoint chooses from a run; --eval"),
         ("report", (*BOTH, "--checkpoint=last"), "--checkpoint chooses from a run; --evaluation"),
-        ("report", ("--run_dir={made}/runs", BOTH[1]), "of one run; --run_dir names 2"),
+        ("report", ("--run_dir={made}/runs", BOTH[1]), "needs one run, not 2"),
         (
             "confusion",
             ("--evaluation={made}/run/evaluation.json",),

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from analysis.reading import runs
+from analysis.reading import runs, scores
 from pipeline.cli import UserError
 from tests.support.analysis_data import (
     HISTORY,
@@ -34,8 +34,8 @@ def test_a_run_before_its_first_epochs_end_is_read_too(tmp_path):
     run_dir = write_run(tmp_path, NO_HISTORY)
     assert runs.read_run(run_dir).epochs == 0
     assert runs.read_speeds(run_dir) == runs.read_intervals(run_dir) == []
-    with pytest.raises(UserError, match=r"evaluation\.json: not there; it is written when an"):
-        runs.read_evaluation(run_dir)
+    with pytest.raises(UserError, match=r"evaluation\.json: missing; it is written when an"):
+        scores.read_validation(run_dir)
 
 
 CONFIG = '{"experiment": "E1", "labels": ["a"], "drawings": {}, "parameters": 1, '
@@ -103,18 +103,18 @@ def test_a_directory_without_runs_is_named(tmp_path):
 def test_an_evaluation_has_the_scores_of_the_last_and_the_best_epoch(tmp_path):
     run_dir = write_run(tmp_path)
     write_evaluation(run_dir, {"cat": 8, "cake": 4}, examples=10)
-    evaluation = runs.read_evaluation(run_dir)
-    assert (evaluation.split, evaluation.last.epoch, evaluation.best.epoch) == ("validation", 4, 3)
-    assert (evaluation.of("last").top1, evaluation.of("best").top1) == (0.6, 0.662)
-    assert [score.recall for score in evaluation.last.per_class] == [0.8, 0.4]
-    assert [score.precision for score in evaluation.last.per_class] == [8 / 14, 4 / 6]
-    assert evaluation.last.confusion.tolist() == [[8, 2], [6, 4]]
+    validation = scores.read_validation(run_dir)
+    assert (validation.split, validation.last.epoch, validation.best.epoch) == ("validation", 4, 3)
+    assert (validation.at("last").top1, validation.at("best").top1) == (0.6, 0.662)
+    assert [score.recall for score in validation.last.per_class] == [0.8, 0.4]
+    assert [score.precision for score in validation.last.per_class] == [8 / 14, 4 / 6]
+    assert validation.last.confusion.tolist() == [[8, 2], [6, 4]]
 
 
 def test_a_share_of_nothing_is_not_a_number(tmp_path):
     run_dir = write_run(tmp_path)
     write_evaluation(run_dir, {"cat": 0, "cake": 0, "car": 10}, examples=10)
-    cat, *_ = runs.read_evaluation(run_dir).last.per_class
+    cat, *_ = scores.read_validation(run_dir).last.per_class
     assert math.isnan(cat.precision)
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_evaluation_is_named(tmp_path, change, message):
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=f"evaluation.json: .*{message}"):
-        runs.read_evaluation(run_dir)
+        scores.read_validation(run_dir)
 
 
 def test_speeds_are_of_epochs_intervals_of_steps_and_half_a_line_does_not_count(tmp_path):
@@ -166,7 +166,7 @@ def test_a_run_knows_its_data_set_by_its_content(tmp_path):
     run = runs.read_run(write_run(tmp_path / "run", dataset_fingerprint=manifest.fingerprint))
     os.rename(tmp_path / "data", tmp_path / "moved")
     assert run.check_dataset(str(tmp_path / "moved")) == manifest
-    with pytest.raises(UserError, match="learned from another data set than"):
+    with pytest.raises(UserError, match="trained on a different data set than"):
         run.check_dataset(str(tmp_path / "other"))
 
 

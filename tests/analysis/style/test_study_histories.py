@@ -2,9 +2,9 @@
 
 import pytest
 
+from analysis.comparison.study_histories import PANELS, plot_group
 from analysis.reading.runs import Run, read_run
 from analysis.style import figures
-from analysis.style.study_histories import PANELS, plot_group
 from pipeline.cli import UserError
 from tests.support.analysis_data import HISTORY, NO_HISTORY, check_texts, run_command, write_run
 from trainer.models import study
@@ -90,7 +90,7 @@ def test_runs_of_other_experiments_and_without_an_epoch_are_left_out():
     waiting = make_run("E3_9", NO_HISTORY)
     figure = plot_group("depth53", [make_run("E1"), waiting, make_run("E3_7")], False)
     assert set(curves(figure.axes[0])) == {"E3_7"}
-    with pytest.raises(UserError, match="--group=depth53: none of the runs is of it"):
+    with pytest.raises(UserError, match="--group=depth53: no run of the group has"):
         plot_group("depth53", [make_run("E1"), waiting], False)
 
 
@@ -139,7 +139,7 @@ def test_a_directory_of_runs_gives_those_of_the_group(tmp_path):
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        "left out, not in --group=depth53: E1",
-        "left out, no finished epoch yet: E2_7",
+        "skipped, not in --group=depth53: E1",
+        "skipped, no finished epoch yet: E2_7",
         f"wrote {output}",
     ]

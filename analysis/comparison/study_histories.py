@@ -1,4 +1,4 @@
-"""The study's figures: the histories of a group of its experiments, of runs and as it had them."""
+"""Figures of the study: histories of a group of its experiments, of runs and its own."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.comparison.run_table import describe_data
 from analysis.reading.runs import Run
-from analysis.style import curves, figures, scales
-from analysis.style.curves import Look
-from analysis.style.text_lines import wrap_to_width
+from analysis.statistics.uncertainty import standard_error
+from analysis.style import figures, scales, texts
+from analysis.style.labels import LineStyle
 from pipeline.cli import UserError
 from trainer.models import study
 from trainer.models.costs import widths
@@ -30,7 +31,7 @@ TITLES = {
     "mod": "Modifications of E2_7",
 }
 
-# What the comparison that a group makes does not say by itself, and the mark that leads there.
+# Footnotes on differences that a group does not show, and their marks.
 NOTES = {
     **dict.fromkeys(study.STRIDE_2, ("*", study.STRIDE_NOTE)),
     "E2_8": ("†", "half the filters also inside of blocks B and C and in the stem's third layer"),
@@ -62,19 +63,19 @@ RUN_LINE: dict[str, Any] = {"linestyle": "-", "linewidth": 1.2}
 STUDY_LINE: dict[str, Any] = {"linestyle": (0, (3, 1.6)), "linewidth": 0.9}
 
 
-class Series(NamedTuple):
-    """An experiment of the group, its runs and how to draw them."""
+class Member(NamedTuple):
+    """An experiment of the group, its runs and their line style."""
 
     experiment: Experiment
     runs: list[Run]
-    look: Look
+    style: LineStyle
     label: str
 
 
 def plot_group(
     group: str, runs: Sequence[Run], reference: bool, panel: str | None = None
 ) -> Figure:
-    """The histories of one of study.GROUPS.
+    """Plot the histories of one of study.GROUPS.
 
     Args:
       group: its name.
@@ -84,14 +85,14 @@ def plot_group(
       panel: one of PANELS, for a picture of its own; all four by default.
 
     Raises:
-      UserError: there is nothing to draw.
+      UserError: there are no histories to draw.
     """
-    series = _series(group, runs, reference)
-    if not any(each.runs for each in series) and not reference:
-        raise UserError(f"--group={group}: none of the runs is of it and has a finished epoch")
+    members = _members(group, runs, reference)
+    if not any(each.runs for each in members) and not reference:
+        raise UserError(f"--group={group}: no run of the group has a finished epoch")
     keys = [panel] if panel else list(PANELS)
     width = SEPARATE_WIDTH if panel else WIDTH
-    key, footer = _key(series, width), _footer(series, reference, width)
+    key, footer = _key(members, width), _footer(members, reference, width)
     columns = min(2, len(keys))
     rows = len(keys) // columns
     top = MARGIN + TITLE_HEIGHT + key.height
@@ -101,49 +102,39 @@ def plot_group(
     with figures.style():
         figure = Figure(figsize=(width, height))
         title = next(text for name, text in TITLES.items() if group.startswith(name))
-        figure.text(MARGIN / width, 1 - MARGIN / height, title, fontsize=10, va="top")
-        _draw_key(figure, key, series)
+        figures.add_text(figure, MARGIN, MARGIN, title)
+        _draw_key(figure, key, members)
         for i, name in enumerate(keys):
             row, column = divmod(i, columns)
             left = column * width / columns + LEFT
-            bottom = height - top - row * row_height - PANEL_TOP - PANEL_HEIGHT
-            box = (left / width, bottom / height, panel_width / width, PANEL_HEIGHT / height)
-            _draw_panel(figure.add_axes(box), name, series, reference)
+            panel_top = top + row * row_height + PANEL_TOP
+            axes = figures.add_axes(figure, left, panel_top, panel_width, PANEL_HEIGHT)
+            history_lines(members, name, reference, axes)
         _draw_footer(figure, footer, top + rows * row_height)
     return figure
 
 
 def has_runs(group: str, runs: Sequence[Run]) -> bool:
-    """Whether any of the runs is of the group and has a finished epoch."""
+    """Return whether any run of the group has a finished epoch."""
     return any(run.epochs and run.experiment in study.GROUPS[group] for run in runs)
 
 
-def data_of(runs: Sequence[Run]) -> str:
-    """What runs learned from."""
-    categories = figures.number_range([len(run.labels) for run in runs])
-    training, validation = (
-        figures.number_range([run.drawings[split] for run in runs])
-        for split in ("train", "validation")
-    )
-    return f"{categories} categories, {training} training and {validation} validation drawings"
-
-
-def _series(group: str, runs: Sequence[Run], reference: bool) -> list[Series]:
-    """Those that have something to draw, in the study's order; a look belongs to the place."""
-    series = []
+def _members(group: str, runs: Sequence[Run], reference: bool) -> list[Member]:
+    """Return members with histories, in the study's order; a line style belongs to the place."""
+    members = []
     for i, name in enumerate(study.GROUPS[group]):
         own = [run for run in runs if run.experiment == name and run.epochs]
         if own or reference:
             mark, _ = NOTES.get(name, ("", ""))
-            look = Look(figures.COLOURS[i], "*" if mark == "*" else MARKERS[i])
+            style = LineStyle(figures.COLOURS[i], "*" if mark == "*" else MARKERS[i])
             experiment = EXPERIMENTS[name]
             label = f"{name}: {_difference(group, experiment)}{mark}"
-            series.append(Series(experiment, own, look, label))
-    return series
+            members.append(Member(experiment, own, style, label))
+    return members
 
 
 def _difference(group: str, experiment: Experiment) -> str:
-    """What tells an experiment from the others of its group."""
+    """Return what tells an experiment from the others of its group."""
     if group.startswith("width"):
         return ", ".join(map(str, widths(experiment.architecture)))
     if group.startswith("depth"):
@@ -151,85 +142,90 @@ def _difference(group: str, experiment: Experiment) -> str:
     return experiment.modification or "unmodified"
 
 
-def _draw_panel(axes: Axes, key: str, series: Sequence[Series], reference: bool) -> None:
-    alone = not any(each.runs for each in series)
+def history_lines(
+    members: Sequence[Member], key: str, reference: bool, ax: Axes | None = None
+) -> Axes:
+    """Draw one of PANELS of the members' runs and, with `reference`, of the study."""
+    axes = figures.new_axes(ax)
+    alone = not any(each.runs for each in members)
     epochs = 1
-    for each in series:
+    for each in members:
         histories = [(run.history[key], False) for run in each.runs]
         if reference:
             histories.append((study.history(each.experiment.name)[key], True))
         for values, is_study in histories:
             epochs = max(epochs, len(values))
             line = STUDY_LINE if is_study and not alone else RUN_LINE
-            mark = each.look.mark | line
+            mark = each.style.mark | line
             if is_study and not alone:
-                mark |= {"mfc": "white", "mec": each.look.colour, "ms": 0.75 * mark["ms"]}
+                mark |= {"mfc": "white", "mec": each.style.colour, "ms": 0.75 * mark["ms"]}
             name = f"{each.experiment.name}{' of the study' if is_study else ''}"
             axes.plot(
                 range(1, len(values) + 1), values, label=name, clip_on=False,
                 zorder=2 if is_study else 3, **mark,
             )  # fmt: skip
-    curves.scale_epochs(axes, epochs)
+    scales.scale_epochs(axes, epochs)
     scales.scale_metric(axes, key.removeprefix("val_"))
     axes.set_title(PANELS[key], fontsize=9)
     axes.yaxis.label.set_fontsize(8)
     axes.tick_params(labelsize=8)
     axes.xaxis.label.set_fontsize(8)
+    return axes
 
 
 class Key(NamedTuple):
-    """The legend of the series."""
+    """Sizes of the legend."""
 
     columns: int
     column_width: float  # inches, as the next
     height: float
 
 
-def _key(series: Sequence[Series], width: float) -> Key:
-    column = HANDLE + figures.text_width([each.label for each in series], KEY_SIZE) + KEY_GAP
+def _key(members: Sequence[Member], width: float) -> Key:
+    column = HANDLE + texts.text_width([each.label for each in members], KEY_SIZE) + KEY_GAP
     fitting = max(1, int((width - 2 * MARGIN + KEY_GAP) / column))
-    rows = math.ceil(len(series) / fitting)
-    return Key(math.ceil(len(series) / rows), column, rows * KEY_LINE)
+    rows = math.ceil(len(members) / fitting)
+    return Key(math.ceil(len(members) / rows), column, rows * KEY_LINE)
 
 
-def _draw_key(figure: Figure, key: Key, series: Sequence[Series]) -> None:
-    """Line by line, in the study's order."""
+def _draw_key(figure: Figure, key: Key, members: Sequence[Member]) -> None:
+    """Draw the legend line by line, in the study's order."""
     width, height = figure.get_size_inches()
-    for i, each in enumerate(series):
+    for i, each in enumerate(members):
         row, column = divmod(i, key.columns)
         left = MARGIN + column * key.column_width
         y = 1 - (MARGIN + TITLE_HEIGHT + (row + 0.5) * KEY_LINE) / height
         ends = [(left + share * HANDLE_LENGTH) / width for share in (0, 0.5, 1)]
-        line = each.look.mark | RUN_LINE
+        line = each.style.mark | RUN_LINE
         figure.add_artist(
             Line2D(ends, [y] * 3, markevery=[1], transform=figure.transFigure, **line)
         )
         figure.text((left + HANDLE) / width, y, each.label, fontsize=KEY_SIZE, va="center_baseline")
 
 
-def _footer(series: Sequence[Series], reference: bool, width: float) -> list[tuple[str, str]]:
-    """What stands below the panels: (a mark or how a line looks, its text in lines)."""
-    runs = [run for each in series for run in each.runs]
-    texts: list[tuple[str, str]] = []
+def _footer(members: Sequence[Member], reference: bool, width: float) -> list[tuple[str, str]]:
+    """Return the lines below the panels: (mark or line style, text)."""
+    runs = [run for each in members for run in each.runs]
+    notes: list[tuple[str, str]] = []
     if runs:
-        texts.append(("-", f"runs on {data_of(runs)}"))
+        notes.append(("-", f"runs on {describe_data(runs)}"))
     if reference:
-        texts.append(("--" if runs else "-", _study_note(series)))
-    for each in series:
+        notes.append(("--" if runs else "-", _study_note(members)))
+    for each in members:
         note = NOTES.get(each.experiment.name)
         if note:
-            texts.append(note)
+            notes.append(note)
     room = width - 2 * MARGIN - HANDLE
-    return [(mark, "\n".join(wrap_to_width(text, room, NOTE_SIZE))) for mark, text in texts]
+    return [(mark, "\n".join(texts.wrap_to_width(text, room, NOTE_SIZE))) for mark, text in notes]
 
 
-def _study_note(series: Sequence[Series]) -> str:
-    """The study's data, and how much its accuracies vary by the number of drawings alone."""
-    categories = series[0].experiment.categories or 0  # the same in a group
+def _study_note(members: Sequence[Member]) -> str:
+    """Return the study's data and the standard error of its accuracies."""
+    categories = members[0].experiment.categories or 0  # the same in a group
     training, validation = (each * categories for each in STUDY_DRAWINGS)
-    accuracies = [study.history(each.experiment.name)["val_accuracy"][-1] for each in series]
+    accuracies = [study.history(each.experiment.name)["val_accuracy"][-1] for each in members]
     mean = sum(accuracies) / len(accuracies)
-    error = math.sqrt(mean * (1 - mean) / validation)
+    error = standard_error(mean, validation)
     return (
         f"the study on {categories} categories, {training:,} training and {validation:,} "
         f"validation drawings (standard error of an accuracy: {error:.4f})"
@@ -239,17 +235,12 @@ def _study_note(series: Sequence[Series]) -> str:
 def _draw_footer(figure: Figure, footer: Sequence[tuple[str, str]], top: float) -> None:
     width, height = figure.get_size_inches()
     for mark, text in footer:
-        y = 1 - top / height
         if mark in ("-", "--"):
             line = RUN_LINE if mark == "-" else STUDY_LINE
-            middle = y - 0.055 / height
+            middle = 1 - (top + 0.055) / height
             ends = (MARGIN / width, (MARGIN + HANDLE_LENGTH) / width)
-            sample = Line2D(ends, (middle, middle), color=figures.TEXT, **line)
-            figure.add_artist(sample)
+            figure.add_artist(Line2D(ends, (middle, middle), color=figures.TEXT, **line))
         else:
-            x = (MARGIN + HANDLE_LENGTH) / width
-            figure.text(x, y, mark, fontsize=NOTE_SIZE, va="top", ha="right")
-        figure.text(
-            (MARGIN + HANDLE) / width, y, text, fontsize=NOTE_SIZE, va="top", linespacing=1.25
-        )
+            figures.add_text(figure, MARGIN + HANDLE_LENGTH, top, mark, NOTE_SIZE, ha="right")
+        figures.add_text(figure, MARGIN + HANDLE, top, text, NOTE_SIZE, linespacing=1.25)
         top += KEY_LINE * (1 + text.count("\n"))

@@ -1,4 +1,4 @@
-"""Puts classes that a model takes for each other next to each other, and cuts them into groups."""
+"""Orders of classes in which those that a model confuses are neighbours, and groups of them."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ Order = list[int]
 
 
 def similarity(confusion: np.ndarray) -> np.ndarray:
-    """How much any two classes are taken for each other.
+    """Return how much any two classes are confused.
 
     Args:
-      confusion: [classes, classes] drawings of the row's class taken for the column's.
+      confusion: [classes, classes] drawings of the row's class by predicted class.
 
     Returns:
-      [classes, classes], symmetric, 0 on the diagonal: the share of the one's drawings taken for
+      [classes, classes], symmetric, 0 on the diagonal: the share of the one's drawings predicted as
       the other, both ways added.
     """
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -22,7 +22,7 @@ def similarity(confusion: np.ndarray) -> np.ndarray:
 
 
 def similar_order(similarities: np.ndarray) -> Order:
-    """An order of the classes in which similar ones are neighbours.
+    """Return an order of the classes in which similar ones are neighbours.
 
     Hierarchical clustering with average linkage; where two clusters are joined each is turned
     around so that the sum of similarity over distance is the largest.
@@ -45,7 +45,7 @@ def similar_order(similarities: np.ndarray) -> Order:
 
 
 def cut_groups(similarities: np.ndarray, least: int, most: int) -> list[range]:
-    """Cuts classes that are in a similar order into runs of neighbours, similar among themselves.
+    """Cut classes that are in a similar order into groups of neighbours, similar among themselves.
 
     Of all ways to cut the one with the highest modularity, the similarity within groups beyond
     what chance would give (M. E. J. Newman, "Modularity and community structure in networks", PNAS

@@ -1,4 +1,4 @@
-"""Accuracy against parameters and against multiply-adds, of runs and of the study's 20 runs."""
+"""Accuracy against parameters and multiply-adds, of runs and of the study's 20 runs."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.reading.runs import Run, run_names
-from analysis.style import figures, point_labels, scales
-from analysis.style.uncertainty import standard_error
+from analysis.statistics.uncertainty import standard_error
+from analysis.style import figures, labels, scales, texts
 from pipeline.cli import UserError
 from trainer.models import costs, study
 from trainer.models.experiments import EXPERIMENTS
@@ -36,7 +36,7 @@ RUN_MARK: dict[str, Any] = {"marker": "D", "color": figures.COLOURS[1], "ms": 4.
 
 
 class Point(NamedTuple):
-    """A model and how good it is."""
+    """A model's costs and accuracy."""
 
     name: str
     parameters: int
@@ -47,15 +47,15 @@ class Point(NamedTuple):
 
 
 def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = True) -> Figure:
-    """Validation accuracy against what an image's prediction costs.
+    """Plot validation accuracy against the costs of predicting an image.
 
     Args:
-      runs: those without a finished epoch are left out.
+      runs: those without a finished epoch are skipped.
       checkpoint: "last", or "best" for the best epoch of runs and study.
       reference: whether to draw the study's 20 runs.
 
     Raises:
-      UserError: there is nothing to draw.
+      UserError: there are no points to draw.
     """
     begun = [run for run in runs if run.epochs]
     points = [_run_point(*each, checkpoint) for each in zip(begun, run_names(begun), strict=True)]
@@ -68,20 +68,13 @@ def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = 
     with figures.style():
         figure = Figure(figsize=(width, height))
         for i, cost in enumerate(("parameters", "multiply_adds")):
-            left = (LEFT + i * (LEFT + PANEL_WIDTH + RIGHT)) / width
-            axes = figure.add_axes(
-                (left, BOTTOM / height, PANEL_WIDTH / width, PANEL_HEIGHT / height)
-            )
-            _draw_points(axes, points, cost)
+            left = LEFT + i * (LEFT + PANEL_WIDTH + RIGHT)
+            axes = figures.add_axes(figure, left, TOP, PANEL_WIDTH, PANEL_HEIGHT)
+            accuracy_scatter(points, cost, axes)
         _draw_heading(figure, begun, checkpoint, reference)
         if any(point.name.endswith("*") for point in points):
-            figure.text(
-                LEFT / width,
-                0.12 / height,
-                f"* {study.STRIDE_NOTE}",
-                fontsize=LABEL_SIZE,
-                va="bottom",
-            )
+            note = f"* {study.STRIDE_NOTE}"
+            figures.add_text(figure, LEFT, height - 0.12, note, LABEL_SIZE, va="bottom")
     return figure
 
 
@@ -116,7 +109,9 @@ def _name(name: str, experiment: str) -> str:
     return name + ("*" if experiment in study.STRIDE_2 else "")
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], cost: str) -> None:
+def accuracy_scatter(points: Sequence[Point], cost: str, ax: Axes | None = None) -> Axes:
+    """Draw accuracies with standard errors against "parameters" or "multiply_adds"."""
+    axes = figures.new_axes(ax)
     places = [(getattr(point, cost), point.accuracy) for point in points]
     for point, place in zip(points, places, strict=True):
         is_run = point.mark is RUN_MARK
@@ -138,24 +133,20 @@ def _draw_points(axes: Axes, points: Sequence[Point], cost: str) -> None:
     bars = [(point.accuracy - point.error, point.accuracy + point.error) for point in points]
     names = [point.name for point in points]
     weights = ["bold" if point.mark is RUN_MARK else "normal" for point in points]
-    point_labels.label_points(axes, places, bars, names, weights, LABEL_SIZE)
+    labels.label_points(axes, places, bars, names, weights, LABEL_SIZE)
+    return axes
 
 
 def _draw_heading(figure: Figure, runs: Sequence[Run], checkpoint: str, reference: bool) -> None:
-    width, height = figure.get_size_inches()
     title = f"Accuracy after the {checkpoint} epoch on n validation drawings, ± standard error"
-    figure.text(LEFT / width, 1 - 0.13 / height, title, fontsize=10, va="top")
+    figures.add_text(figure, LEFT, 0.13, title)
     handles = []
     if runs:
-        categories = figures.number_range([len(run.labels) for run in runs])
-        drawings = figures.number_range([run.drawings["validation"] for run in runs])
+        categories = texts.number_range([len(run.labels) for run in runs])
+        drawings = texts.number_range([run.drawings["validation"] for run in runs])
         label = f"runs on {categories} categories (n = {drawings})"
         handles.append(Line2D([], [], linestyle="none", label=label, **RUN_MARK))
     for categories_, mark in STUDY_MARKS.items() if reference else ():
         label = f"the study on {categories_} categories (n = {1000 * categories_:,})"
         handles.append(Line2D([], [], linestyle="none", label=label, **mark))
-    figure.legend(
-        handles=handles, ncols=3, loc="upper left", fontsize=8, frameon=False,
-        bbox_to_anchor=(LEFT / width, 1 - 0.4 / height), borderpad=0, borderaxespad=0,
-        handlelength=1.2, columnspacing=1.6,
-    )  # fmt: skip
+    figures.add_legend(figure, LEFT, 0.4, handles, ncols=3, handlelength=1.2, columnspacing=1.6)

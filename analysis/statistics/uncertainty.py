@@ -1,4 +1,4 @@
-"""How far a share of some drawings is from what it would be of all drawings of their kind."""
+"""Standard errors and confidence intervals of shares, and the scores of guessing."""
 
 import math
 from statistics import NormalDist
@@ -7,12 +7,18 @@ CONFIDENCE = 0.95
 
 
 def standard_error(share: float, examples: int) -> float:
-    """Of a share of independent examples, at least one: the square root of p (1 - p) / n."""
+    """Return √(p (1 - p) / n) of a share of independent examples, at least one."""
     return math.sqrt(share * (1 - share) / examples)
 
 
+def chance(classes: int) -> tuple[float, float, float]:
+    """Return top-1, top-3 and MAP@3 expected of guesses in a random order of all classes."""
+    ranks = range(1, min(3, classes) + 1)
+    return 1 / classes, len(ranks) / classes, sum(1 / rank for rank in ranks) / classes
+
+
 def wilson_interval(hits: int, examples: int) -> tuple[float, float]:
-    """The interval that holds the true share with CONFIDENCE, by Wilson's score.
+    """Return the interval that holds the true share with CONFIDENCE, by Wilson's score.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22
     (1927): of n examples with a share p of hits, with z of the normal distribution,
