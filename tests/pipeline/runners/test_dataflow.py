@@ -1,4 +1,4 @@
-"""The README's command for Dataflow, as far as it goes without an account.
+"""The documented command for Dataflow, as far as it goes without an account.
 
 Storage is an emulator, and what would be Dataflow keeps the request that starts the job. Where a
 test says so it does the job as well, with Beam's local runner and from what was uploaded alone.
@@ -106,9 +106,9 @@ def copy(names: tuple[str, ...], directory: pathlib.Path) -> None:
             shutil.copy(ROOT / name, directory)
 
 
-def readme_flags(bucket: Bucket) -> list[str]:
-    """The flags of the README's one command for Dataflow, with a bucket of ours."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+def documented_flags(bucket: Bucket) -> list[str]:
+    """The flags of the one command in docs/clusters.md for Dataflow, with a bucket of ours."""
+    text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (command,) = [line for line in text.splitlines() if "--runner=DataflowRunner" in line]
     words = [
         word.replace("PROJECT", "my-project").replace("REGION", "europe-west1")
@@ -139,9 +139,9 @@ def submit(
     without: str = "nothing",
     program: tuple[str, ...] = ("-m", "pipeline.main"),
 ) -> Submission:
-    """Runs the README's command against `service`; `more_flags` win over its own."""
+    """Runs the documented command against `service`; `more_flags` win over its own."""
     bucket = Bucket()
-    flags = [flag for flag in readme_flags(bucket) if not flag.startswith(without)]
+    flags = [flag for flag in documented_flags(bucket) if not flag.startswith(without)]
     flags += [f"--dataflow_endpoint={service.endpoint}", *more_flags]
     command = run_command(directory, flags, program)
     assert service.requests, command.stderr
@@ -171,7 +171,7 @@ def do_the_job(request: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def submission(emulator: None, checkout: pathlib.Path) -> Submission:
-    """The README's command, whose job is done."""
+    """The documented command, whose job is done."""
     with dataflow_service.running_dataflow() as service:
         service.run = do_the_job
         submission = submit(service, checkout, "--validation_per_category=100")
@@ -391,7 +391,7 @@ def test_a_dry_run_sends_nothing_and_says_so(
 ) -> None:
     bucket = Bucket()
     endpoint = f"--dataflow_endpoint={service.endpoint}"
-    command = run_command(checkout, [*readme_flags(bucket), endpoint, "--dry_run=True"])
+    command = run_command(checkout, [*documented_flags(bucket), endpoint, "--dry_run=True"])
     assert command.returncode == 0, command.stderr
     assert command.stdout == (
         "Dry run: the job was built but not sent, and no data set was written.\n"
@@ -411,7 +411,7 @@ def test_a_dry_run_sends_nothing_and_says_so(
     ],
 )
 def test_a_missing_flag_is_one_line(without: str, expected: str, checkout: pathlib.Path) -> None:
-    flags = [flag for flag in readme_flags(Bucket()) if not flag.startswith(without)]
+    flags = [flag for flag in documented_flags(Bucket()) if not flag.startswith(without)]
     command = run_command(checkout, flags)
     assert (command.returncode, command.stdout) == (2, "")
     assert last_line(command).startswith(f"error: {expected}")
