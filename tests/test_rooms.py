@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pathlib
+import re
 from collections.abc import Iterator
 
 from tests.support.ndjson import ROOT
@@ -94,3 +95,10 @@ def test_no_folder_holds_more_than_about_a_dozen_files():
         for folder in [ROOT / package, *(ROOT / package).glob("**/")]
     }
     assert not {folder: count for folder, count in counts.items() if count > 16}
+
+
+def test_the_map_names_every_module():
+    text = (ROOT / "WORKSPACE.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", text))
+    modules = {path.stem for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py")}
+    assert not modules - words - {"__init__"}

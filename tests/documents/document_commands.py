@@ -109,7 +109,9 @@ COMMANDS: dict[str, Action] = {
     "python -m pipeline.main --input='gs://quickdraw_dataset/full/simplified/*.ndjson' "
     "--output=gs://BUCKET/quickdraw --train_per_category=all --runner=DataflowRunner "
     "--project=PROJECT --region=REGION --temp_location=gs://BUCKET/temp "
-    "--setup_file=./setup.py": RunBy("tests/pipeline/runners/test_dataflow.py", "def documented_flags"),
+    "--setup_file=./setup.py": RunBy(
+        "tests/pipeline/runners/test_dataflow.py", "def documented_flags"
+    ),
     "docker build -f pipeline/worker.Dockerfile -t IMAGE .": _NO_DOCKER,
     "docker push IMAGE": _NO_DOCKER,
     "python -m pipeline.main --finish --output=gs://BUCKET/quickdraw": RunBy(
