@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from absl import flags
 
 from pipeline import synthetic
 from pipeline.dataset.manifests import read_labels
@@ -27,7 +26,7 @@ from tests.documents.documents import (
     read_examples,
     read_names,
 )
-from tests.pipeline.cli.test_path_flags import MODULES
+from tests.support.commands import MODULES, flags_of
 from tests.support.download_server import serving
 from tests.support.warm_process import run_module
 
@@ -195,13 +194,9 @@ def test_commands_and_the_outputs_after_them_are_found(tmp_path: pathlib.Path) -
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_in_a_commands_docstring_use_flags_that_it_has(module: str) -> None:
-    command = importlib.import_module(module)
-    before = set(flags.FLAGS)
-    command.define_flags()
-    names = set(flags.FLAGS) - before
-    for name in names:
-        delattr(flags.FLAGS, name)
-    text = (command.__doc__ or "").replace("\\\n", " ")
+    with flags_of(module) as defined:
+        names = {flag.name for flag in defined}
+    text = (importlib.import_module(module).__doc__ or "").replace("\\\n", " ")
     used = re.findall(r"--(\w+)", " ".join(re.findall(rf"python -m {module}\b(.*)", text)))
     assert set(used) <= names
 
