@@ -5,11 +5,11 @@
 
 Every category becomes `<category>.ndjson` (of the binary format `.bin`), whole or, with
 --drawings_per_category, its head, cut after that drawing. A file has that name only when it is
-complete; until then it is `<name>.<version>.part`. The same command, run again, leaves complete
-files alone and takes the others up where they broke off. Files that begin with
---drawings_per_category drawings, by their looks, are complete without asking the server; others
-when they have the server's length and checksum. Damaged files are replaced when their replacement
-is complete. Raw and simplified files share their names: each format takes a directory of its own.
+complete; until then it is `<name>.<version>.part`. Rerun the command to resume interrupted
+downloads; complete files are left alone. A file is complete if it begins with
+--drawings_per_category drawings, by their looks, or has the server's length and checksum. A damaged
+file is replaced once its replacement is complete. Raw and simplified files have the same names:
+each format needs its own directory.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ def _fetch(file: _File) -> bool:
                 if failures == FAILURES:
                     raise RunError(
                         f"cannot download {file.url}: {error} ({failures} tries); "
-                        "the same command carries on from here"
+                        "rerun the command to resume"
                     ) from error
                 delay = FIRST_DELAY_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1)
                 file.note(f"{error}; next try in {delay:.1f} s")
@@ -194,25 +194,25 @@ def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
                 break
     if goes_by_looks and not part.drawings.is_sound:
         part.discard()
-        raise AnswerError("what came are no drawings, or damaged ones")
+        raise AnswerError("the answer holds no drawings, or damaged ones")
     if part.drawings.is_enough:
         return True
     if part.size_bytes == (position if answer.total_bytes is None else answer.total_bytes):
         if part.size_bytes == 0:
-            raise AnswerError("the server sends an empty file")
+            raise AnswerError("the server sent an empty file")
         ends_well = part.drawings.finish()
         if not (ends_well if answer.crc32c is None else part.crc32c == answer.crc32c):
             part.discard()  # a length that is stated wrongly made it look whole
-            raise AnswerError("what came is not the whole file, or damaged")
+            raise AnswerError("the answer is not the whole file, or damaged")
         return True
     if part.size_bytes == size_before:
-        raise AnswerError("the answer brought nothing new")
+        raise AnswerError("the answer held nothing new")
     return False
 
 
 def define_flags() -> None:
     """Defines the flags of the command."""
-    flags.DEFINE_list("categories", [], "With commas between, or 'all' that the bucket has.")
+    flags.DEFINE_list("categories", [], "Comma-separated names, or 'all' of the bucket.")
     cli.define_path("labels", None, "File with the categories, one a line.", kind="FILE")
     cli.define_path("output", None, "Directory to download to.", required=True)
     text = "Of the files; the raw one has every point and its time, about seven times the bytes."

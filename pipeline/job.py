@@ -43,9 +43,9 @@ def run(
     overwrite: bool = False,
     options: PipelineOptions | None = None,
 ) -> tuple[Summary, Manifest]:
-    """Prepares a data set, from globs to the manifest.
+    """Prepare a data set, from globs to the manifest.
 
-    A job of an earlier run that was told the same and is done is not done again, but completed.
+    A finished job of an earlier run with the same settings is completed, not run again.
 
     Returns:
       What the job counted, and what is now in `output`.
@@ -97,7 +97,7 @@ def run(
 def finish(
     output: str, max_reject_fraction: float = 0.01, options: PipelineOptions | None = None
 ) -> tuple[Summary, Manifest]:
-    """Completes the data set of a job that is done, whose run ended before it could.
+    """Complete the data set of a finished job whose run was interrupted.
 
     Returns:
       What `run` does.
@@ -120,10 +120,10 @@ def finish(
             left.remove(job)
         is_complete = staging.read_manifest_file(f"{directory}/{MANIFEST}") is not None
     if left:
-        raise UserError(f"{output}: its job is not done yet, or failed")
+        raise UserError(f"{output}: its job is not finished yet, or failed")
     if is_complete:
-        raise UserError(f"{output}: the data set there is complete, --finish has nothing to do")
-    raise UserError(f"{output}: no job there that --finish could complete")
+        raise UserError(f"{output}: the data set is complete already; --finish has nothing to do")
+    raise UserError(f"{output}: no job for --finish to complete")
 
 
 @contextlib.contextmanager
@@ -149,22 +149,22 @@ def _is_done(job: Job) -> bool:
 
 
 def _run_job(job: Job, files: Sequence[InputFile], options: PipelineOptions) -> None:
-    """Runs the job; where it fails, nothing of it stays but the list of its rejects.
+    """Run the job; if it fails, only the list of its rejects is kept.
 
     Raises:
       ContactLost: nothing is known of how it ended, and all that it wrote is kept.
     """
-    told = job.settings
+    given = job.settings
     paths = [file.path for file in files]
     settings = PrepareSettings(
         files=tuple(files),
         staging=job.directory,
-        file_categories=tuple(file_categories(paths, told["labels"])),
-        labels=None if told["labels"] is None else tuple(told["labels"]),
-        quotas=Quotas(**told["quotas"]),
-        sampling=told["sampling"],
-        recognized_only=told["recognized_only"],
-        image_encoding=told["image_encoding"],
+        file_categories=tuple(file_categories(paths, given["labels"])),
+        labels=None if given["labels"] is None else tuple(given["labels"]),
+        quotas=Quotas(**given["quotas"]),
+        sampling=given["sampling"],
+        recognized_only=given["recognized_only"],
+        image_encoding=given["image_encoding"],
     )
     if note := report.folder_note(paths, settings.file_categories):
         print(note, file=sys.stderr)
@@ -206,29 +206,31 @@ def _run_locally(settings: PrepareSettings, options: PipelineOptions) -> None:
 def _complete(
     job: Job, max_reject_fraction: float, *, is_from_before: bool
 ) -> tuple[Summary, Manifest]:
-    """Makes a data set of a job that is done, if its result may be one; else it is deleted.
+    """Make a data set of a finished job if its result passes the checks; else delete it.
 
     Args:
       job: the job.
       max_reject_fraction: as of `run`.
       is_from_before: whether an earlier run did it, since when its files may have been damaged.
     """
-    told = job.settings
-    quotas = Quotas(**told["quotas"])
-    files = [InputFile(*file) for file in told["inputs"]]
+    given = job.settings
+    quotas = Quotas(**given["quotas"])
+    files = [InputFile(*file) for file in given["inputs"]]
     summary = publish.read_summary(job.directory)
     try:
-        acceptance.check_inputs(told["input_versions"], input_versions(told["patterns"]))
-        acceptance.check(summary, files, told["labels"], quotas, max_reject_fraction, job.directory)
+        acceptance.check_inputs(given["input_versions"], input_versions(given["patterns"]))
+        acceptance.check(
+            summary, files, given["labels"], quotas, max_reject_fraction, job.directory
+        )
         sampling_settings = {
-            "method": told["sampling"],
+            "method": given["sampling"],
             "hash": "blake2b",
             "hash_key": sampling.HASH_KEY.decode(),
             **quotas.as_settings(),
-            "recognized_only": told["recognized_only"],
+            "recognized_only": given["recognized_only"],
         }
         manifest = publish.make_manifest(
-            summary, files, sampling_settings, told["image_encoding"], told["versions"]
+            summary, files, sampling_settings, given["image_encoding"], given["versions"]
         )
         shard_paths = publish.shard_paths(summary, manifest, job.directory)
         if is_from_before:

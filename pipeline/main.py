@@ -40,27 +40,27 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "overwrite",
         False,
-        "Replace the data set in the output directory, once this one is done.",
+        "Replace the data set in the output directory once the new one is complete.",
         module_name=group,
     )
     flags.DEFINE_boolean(
         "finish",
         False,
-        "Complete the data set of a job in --output that is done, whose run ended before it could. "
-        "Flags that say what to read and what to choose are ignored: the job knows.",
+        "Complete the data set of a finished job in --output whose run was interrupted. Flags for "
+        "input and selection are ignored: the job has its own.",
         module_name=group,
     )
     flags.DEFINE_enum(
         "image_encoding",
         "packed",
         list(ENCODERS),
-        "Bitmaps as packed bits, 904 bytes, which the trainer reads, or as PNG of one bit a pixel.",
+        "packed: 904 bytes of bits, as the trainer reads them. png: PNG files of one bit a pixel.",
         module_name=group,
     )
     cli.define_float(
         "max_reject_fraction",
         0.01,
-        "Fail if more than this share of the lines, 0 to 1, holds no usable drawing.",
+        "Fail if more than this fraction of the lines, 0 to 1, is rejected.",
         lower_bound=0.0,
         upper_bound=1.0,
         module_name=group,
@@ -71,7 +71,7 @@ def define_flags() -> None:
         "labels",
         None,
         "File with one label a line; the line number from 0 is the class index, drawings of other "
-        "categories are left out. Without it: all categories of the input, sorted.",
+        "categories are dropped. Default: all categories of the input, sorted.",
         kind="FILE",
         module_name=group,
     )
@@ -79,7 +79,7 @@ def define_flags() -> None:
         "train_per_category",
         None,
         "Training drawings of each category, or 'all' that the other splits leave. Default: 2000, "
-        "with a share for another split all.",
+        "or all if another split is a share.",
         module_name=group,
     )
     cli.define_integer(
@@ -111,8 +111,8 @@ def define_flags() -> None:
         "sampling",
         "hash",
         list(PRIORITY),
-        "hash: an unbiased choice, the same in any order of the input. first: the first drawings "
-        "of each category train, the next validate, the next test, as in the study.",
+        "hash: random, independent of the order of the input. first: in the order of the input, "
+        "training first, then validation, then test, as in the study.",
         module_name=group,
     )
     flags.DEFINE_boolean(

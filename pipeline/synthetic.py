@@ -343,7 +343,7 @@ def define_flags() -> None:
     cli.define_integer(
         "drawings_per_category",
         None,
-        "Drawings to write of each category. A larger number begins with the same ones.",
+        "Drawings of each category; a larger number starts with the same drawings.",
         required=True,
         lower_bound=1,
         upper_bound=10**8,  # key_id has eight digits for the drawing and five for the seed
@@ -351,7 +351,7 @@ def define_flags() -> None:
     cli.define_integer(
         "seed",
         0,
-        "Another number makes other drawings.",
+        "Random seed.",
         lower_bound=0,
         upper_bound=10**5 - 1,
     )

@@ -31,7 +31,7 @@ def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[
     if len(data) != shard.bytes:
         faults.append(f"{path}: {len(data):,} bytes instead of {shard.bytes:,}")
     elif hashlib.sha256(data).hexdigest() != shard.sha256:
-        faults.append(f"{path}: the content is another, its SHA-256 differs")
+        faults.append(f"{path}: its SHA-256 does not match")
     try:
         for example in records.read_examples(data, path):
             label = example.label

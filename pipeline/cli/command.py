@@ -29,10 +29,9 @@ def define_path(
     *,
     kind: str = "DIR",
     is_for_tensorflow: bool = False,
-    required: bool = False,
-    module_name: str | None = None,
+    **options: Any,
 ) -> None:
-    """Defines a flag that is a path, as `flags.DEFINE_string` would, but see `paths.expand`.
+    """Define a flag that is a path, as `flags.DEFINE_string` would, but see `paths.expand`.
 
     Every flag of this project that is a path is defined here or by `define_paths`.
 
@@ -42,43 +41,20 @@ def define_path(
       help: for --help.
       kind: the value's placeholder in --help: DIR, FILE or PATH.
       is_for_tensorflow: whether to refuse names that are not UTF-8, which TensorFlow cannot open.
-      required: whether the command needs the flag.
-      module_name: the group in --help.
+      options: `required`, `module_name` (the group in --help), as of `flags.DEFINE`.
     """
-    flags.DEFINE(
-        _PathParser(kind, is_for_tensorflow),
-        name,
-        default,
-        help,
-        serializer=flags.ArgumentSerializer(),  # a sweep hands its runs the flags that it was given
-        module_name=module_name,
-        required=required,
-    )
+    _define(_PathParser(kind, is_for_tensorflow), name, default, help, **options)
 
 
 def define_paths(
-    name: str,
-    default: list[str] | None,
-    help: str,
-    *,
-    kind: str,
-    required: bool = False,
-    module_name: str | None = None,
+    name: str, default: list[str] | None, help: str, *, kind: str, **options: Any
 ) -> None:
-    """Define a flag that is a comma-separated list of paths or globs.
+    """Define a flag that is a comma-separated list of paths or globs; `options` as above.
 
-    If the whole text, with its commas, is the name of what exists, it is that one path.
+    If the whole text, with its commas, is the name of an existing file, it is that one path.
     """
-    parser, serializer = _PathsParser(kind), flags.CsvListSerializer(",")
-    flags.DEFINE(
-        parser,
-        name,
-        default,
-        help,
-        serializer=serializer,
-        module_name=module_name,
-        required=required,
-    )
+    serializer = flags.CsvListSerializer(",")
+    _define(_PathsParser(kind), name, default, help, serializer=serializer, **options)
 
 
 def define_float(
@@ -88,43 +64,26 @@ def define_float(
     *,
     lower_bound: float,
     upper_bound: float,
-    module_name: str | None = None,
+    **options: Any,
 ) -> None:
-    """Defines a flag that is a finite number between two bounds, which it may equal.
+    """Define a flag that is a finite number between two bounds, which it may equal.
 
     Every flag of this project that is a number is defined here or by `define_integer`:
     `flags.DEFINE_float` takes NaN for a number in any range, and infinity where one end is open.
     """
-    flags.DEFINE(
-        _FloatParser(lower_bound, upper_bound),
-        name,
-        default,
-        help,
-        serializer=flags.ArgumentSerializer(),
-        module_name=module_name,
-    )
+    _define(_FloatParser(lower_bound, upper_bound), name, default, help, **options)
 
 
 def define_integer(
-    name: str,
-    default: int | None,
-    help: str,
-    *,
-    lower_bound: int,
-    upper_bound: int,
-    required: bool = False,
-    module_name: str | None = None,
+    name: str, default: int | None, help: str, *, lower_bound: int, upper_bound: int, **options: Any
 ) -> None:
-    """Defines a flag that is a whole number between two bounds, which it may equal."""
-    flags.DEFINE(
-        flags.IntegerParser(lower_bound, upper_bound),
-        name,
-        default,
-        help,
-        serializer=flags.ArgumentSerializer(),
-        module_name=module_name,
-        required=required,
-    )
+    """Define a flag that is a whole number between two bounds, which it may equal."""
+    _define(flags.IntegerParser(lower_bound, upper_bound), name, default, help, **options)
+
+
+def _define(parser: Any, *arguments: Any, **options: Any) -> None:
+    # A sweep hands its runs the flags that it was given.
+    flags.DEFINE(parser, *arguments, **{"serializer": flags.ArgumentSerializer(), **options})
 
 
 def expand_arguments(arguments: Sequence[str]) -> list[str]:

@@ -208,6 +208,6 @@ def read_labels(path: str) -> tuple[str, ...]:
         except ValueError as error:
             raise UserError(f"{path}: label {line[:80]!r} is {error}") from None
         if label in labels:
-            raise UserError(f"{path}: label {label!r} stands there more than once")
+            raise UserError(f"{path}: duplicate label {label!r}")
         labels[label] = None
     return tuple(labels)

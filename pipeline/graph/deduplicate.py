@@ -57,7 +57,7 @@ class Deduplicate(beam.DoFn):
         shared = _shared_keys(keys, strokes)
         if len(shared):
             yield beam.pvalue.TaggedOutput("shared", shared)
-        identities = sampling.told_apart(keys, strokes, shared)
+        identities = sampling.distinguish(keys, strokes, shared)
         ranks = batches.ranks_of(table, identities)
 
         order = np.lexsort((categories, ranks, identities))

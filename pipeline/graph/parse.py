@@ -54,7 +54,7 @@ class Parse(beam.DoFn):
     def __init__(self, settings: PrepareSettings, num_buckets: int) -> None:
         self._labels = None if settings.labels is None else frozenset(settings.labels)
         self._recognized_only = settings.recognized_only
-        self._by_place = settings.sampling == "first"
+        self._by_position = settings.sampling == "first"
         self._file_categories = settings.file_categories
         self._num_buckets = num_buckets
         self._batches = Spill("batches", settings.spill_directory)
@@ -66,7 +66,7 @@ class Parse(beam.DoFn):
         counts: Counter[tuple[str, str]] = Counter()
         builder = BatchBuilder()
         file_category = self._file_categories[item.file_index]
-        first_rank = sampling.rank_by_place(item.file_index, 0)
+        first_rank = sampling.rank_by_position(item.file_index, 0)
         rejects: list[Rejected] = []
         max_rejects = math.ceil(_LISTED_REJECTS * item.bytes / max(item.file.bytes, 1))
         number_read = number_of_other_word = number_rejected = 0
@@ -92,7 +92,7 @@ class Parse(beam.DoFn):
                 counts["not_recognized", category] += 1
                 continue
             identity = sampling.identity_of(drawing.key_id, drawing.strokes)
-            rank = first_rank + byte_offset if self._by_place else None
+            rank = first_rank + byte_offset if self._by_position else None
             builder.add(category, identity, rank, drawing)
             if len(builder) >= BATCH_DRAWINGS or builder.bytes >= BATCH_BYTES:
                 yield from self._flush(builder)

@@ -150,7 +150,7 @@ def is_in(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     return np.asarray(ascending[places] == values)
 
 
-def told_apart(keys: np.ndarray, strokes: np.ndarray, shared_keys: np.ndarray) -> np.ndarray:
+def distinguish(keys: np.ndarray, strokes: np.ndarray, shared_keys: np.ndarray) -> np.ndarray:
     """Make identities of hashes of keys: where a key is shared, of key and strokes.
 
     Args:
@@ -165,7 +165,7 @@ def told_apart(keys: np.ndarray, strokes: np.ndarray, shared_keys: np.ndarray) -
     return np.where(is_in(keys, shared_keys), mixed.astype(np.int64), keys)
 
 
-def rank_by_place(file_index: int, byte_offset: int) -> int:
+def rank_by_position(file_index: int, byte_offset: int) -> int:
     """Return the rank of a drawing by its position in the input."""
     return file_index << _OFFSET_BITS | byte_offset
 

@@ -87,7 +87,7 @@ def _identities(batch: pa.RecordBatch, shared_keys: np.ndarray) -> np.ndarray:
         return keys
     identities = keys.copy()
     strokes = map(sampling.strokes_hash, batch["strokes"].take(pa.array(shared)).to_pylist())
-    identities[shared] = sampling.told_apart(keys[shared], np.array(list(strokes)), shared_keys)
+    identities[shared] = sampling.distinguish(keys[shared], np.array(list(strokes)), shared_keys)
     return identities
 
 

@@ -29,7 +29,7 @@ def check_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     if changed:
         raise RunError(
             f"the input changed while it was read: {report.some(changed)}; nothing was written, "
-            "run it again when the files are as they should be"
+            "rerun when the files are complete"
         )
 
 

@@ -77,8 +77,8 @@ def commit(
             _put_in_place(job, _locate(job, written), rejects, previous, manifest)
     except storage.ERRORS as error:
         raise RunError(
-            f"cannot complete the data set in {job.output}: {storage.reason(error)}; all that the "
-            "job wrote is kept: the same command, or --finish, tries again"
+            f"cannot complete the data set in {job.output}: {storage.reason(error)}; what the "
+            "job wrote is kept: rerun the command, or use --finish, to retry"
         ) from error
     try:
         if is_exchanged:

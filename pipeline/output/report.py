@@ -32,18 +32,18 @@ def table(summary: Summary, manifest: Manifest) -> str:
     lines = _category_lines(summary, manifest)
     lines.append("")
     if other := summary.total("other_category"):
-        lines.append(f"{other:,} drawings of categories that are not in --labels were left out.")
+        lines.append(f"{other:,} drawings of categories not in --labels dropped.")
     if not_recognized := summary.total("not_recognized"):
-        lines.append(f"{not_recognized:,} drawings that were not recognized were left out.")
+        lines.append(f"{not_recognized:,} unrecognized drawings dropped.")
     if repeated := summary.total("repeated"):
-        lines.append(f"{repeated:,} drawings stood there more than once and were kept once.")
+        lines.append(f"{repeated:,} duplicate drawings dropped.")
     if elsewhere := summary.drawings.get("kept_elsewhere"):
         of = some([f"{number:,} of {label}" for label, number in elsewhere.items()])
-        lines.append(f"Of these another category has and keeps {of}.")
+        lines.append(f"Of these, another category keeps {of}.")
     if other_strokes := summary.total("other_strokes"):
         lines.append(
-            f"Keys are not unique: {other_strokes:,} drawings have the key of another one; they "
-            "were told apart by their strokes, and kept."
+            f"{other_strokes:,} drawings have the key_id of a different drawing: all are kept, "
+            "distinguished by their strokes."
         )
     unit = _unit(summary)
     if displaced := summary.drawn("displaced"):
@@ -183,8 +183,8 @@ def _name_files(indices: Sequence[int], files: Sequence[InputFile], summary: Sum
 def missing_categories(indices: Sequence[int], files: Sequence[InputFile], summary: Summary) -> str:
     """Return the error for files that are named for their category and have no drawing of it."""
     return (
-        f"no drawing, and so no category, of {_name_files(indices, files, summary)}; mend these "
-        "files, leave them out of --input, or name the categories with --labels"
+        f"no drawing, hence no category, of {_name_files(indices, files, summary)}; repair these "
+        "files, remove them from --input, or name the categories with --labels"
     )
 
 

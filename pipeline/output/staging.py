@@ -1,7 +1,7 @@
 """Jobs in an output directory: whose files it holds, and what jobs that did not end have left.
 
 All that a job writes lies in a directory of its own, `<output>/_incomplete/<id>/`, from `job.json`,
-what it was told, to `summary.json`, with which it is finished. Its name is new each time: an engine
+its settings, to `summary.json`, with which it is finished. Its name is new each time: an engine
 may go on with the job of a run that was killed, and what that job writes must not be taken for the
 next one's. A directory without `job.json` holds what is left of a job that was being deleted, or
 what an engine wrote there later. What is not named here or by a manifest of ours is the user's, and

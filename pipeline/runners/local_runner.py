@@ -68,7 +68,7 @@ def run_locally(build: Callable[[beam.Pipeline], None], options: PipelineOptions
                 return run()
             return _run_with_workers(run)
         except (RunError, RuntimeError) as error:  # RuntimeError: a worker's traceback, as text
-            raise own_error(error) from error
+            raise worker_error(error) from error
 
 
 def _run_with_workers(run: Callable[[Environment], PipelineResult]) -> PipelineResult:
@@ -96,7 +96,7 @@ def _run_with_workers(run: Callable[[Environment], PipelineResult]) -> PipelineR
         end = news.get()
         if isinstance(end, _WorkerDeathError) and end.signal in _STOP_SIGNALS:
             time.sleep(_SECOND_NEWS_SECONDS)  # all of us were sent it: ours is on its way
-        elif isinstance(end, BaseException) and not isinstance(own_error(end), RunError):
+        elif isinstance(end, BaseException) and not isinstance(worker_error(end), RunError):
             with contextlib.suppress(queue.Empty):  # Beam stumbled over a worker that has died
                 end = news.get(timeout=_SECOND_NEWS_SECONDS)
         if isinstance(end, BaseException):
@@ -176,7 +176,7 @@ def _quiet_beam(on_death: Callable[[_WorkerDeathError], None] | None = None) -> 
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL + 1)
 
 
-def own_error(error: BaseException) -> BaseException:
+def worker_error(error: BaseException) -> BaseException:
     """Return the RunError that a worker raised, out of Beam's traceback; else `error` itself."""
     name = f"{RunError.__module__}.{RunError.__name__}: "
     text = name + str(error) if isinstance(error, RunError) else str(error)

@@ -24,7 +24,7 @@ from apache_beam.runners.worker.bundle_processor import BundleProcessor
 
 from pipeline.cli import ContactLost, DryRun, RunError, UserError
 from pipeline.runners.dataflow import is_dry_run
-from pipeline.runners.local_runner import own_error
+from pipeline.runners.local_runner import worker_error
 
 _LONGEST_REASON = 200  # characters: Go's panics show whole structures
 _WORKER_LOG = "apache_beam.runners.worker"  # of workers in this process
@@ -67,7 +67,7 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
     except _LostError as error:
         raise ContactLost(
             f"{error.what} {standard.runner}, which may go on ({_reason(error.cause)}); when it is "
-            "done, the same command, or --finish, completes the data set"
+            "done, rerun the command, or use --finish, to complete the data set"
         ) from error.cause
     except (ValueError, NotImplementedError) as error:
         raise UserError(f"--runner={standard.runner}: {_reason(error)}") from error
@@ -78,7 +78,7 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
         text = f"no answer from the job service of {standard.runner}: {_reason(error)}"
         raise RunError(text) from error
     except Exception as error:  # each runner has its own
-        own = own_error(error)
+        own = worker_error(error)
         if isinstance(own, RunError):
             raise RunError(f"on a worker of {standard.runner}: {own}") from error
         raise RunError(f"the job on {standard.runner} failed: {_reason(error)}") from error
@@ -189,7 +189,7 @@ def _readable_log() -> Iterator[None]:
 
 
 def _is_own(error: BaseException | None) -> bool:
-    return isinstance(error, Exception) and isinstance(own_error(error), RunError)
+    return isinstance(error, Exception) and isinstance(worker_error(error), RunError)
 
 
 def _reason(error: Exception) -> str:

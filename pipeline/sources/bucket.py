@@ -111,7 +111,7 @@ def _read_headers(response: requests.Response, asked_start: int) -> Answer:
     is_as_asked = encoding == "identity"  # else the length is of what is decompressed here
     start, total = 0, int(length) if length.isdecimal() and is_as_asked else None
     if response.status_code == 206 and not is_as_asked:
-        raise AnswerError(f"a part of the file came compressed ({encoding}), by a proxy perhaps")
+        raise AnswerError(f"a part of the file came compressed ({encoding}), perhaps by a proxy")
     if response.status_code == 206:
         sent = headers.get("Content-Range", "no range")
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", sent)

@@ -70,7 +70,7 @@ class WorkItem(NamedTuple):
         return (self.file.bytes if self.end is None else self.end) - self.start
 
 
-class Found(NamedTuple):
+class Parsed(NamedTuple):
     """A line or record of a file, parsed."""
 
     byte_offset: int  # after decompression
@@ -224,7 +224,7 @@ def _has_letter(name: str) -> bool:
     return re.fullmatch(r"[0-9 ().,_-]*", name) is None
 
 
-def read_drawings(item: WorkItem) -> Iterator[Found]:
+def read_drawings(item: WorkItem) -> Iterator[Parsed]:
     """Yield the drawings and rejects of a work item, in the order of the file, but no blank lines.
 
     Raises:
@@ -273,7 +273,7 @@ def read_lines(
             rest = b""
 
 
-def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
+def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Parsed]:
     """Yield the lines of an ndjson file, parsed.
 
     Raises:
@@ -294,7 +294,7 @@ def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
                 ) from None
             drawing = reject
         if not waiting and not isinstance(drawing, RawDrawing):
-            yield Found(offset, drawing, line)
+            yield Parsed(offset, drawing, line)
             continue
         waiting.append((offset, drawing, line))
         waiting_bytes += len(line)
@@ -304,15 +304,17 @@ def _read_ndjson(file: BinaryIO, item: WorkItem) -> Iterator[Found]:
     yield from _simplify_raw(waiting)
 
 
-def _simplify_raw(lines: list[tuple[int, Drawing | RawDrawing | Reject, bytes]]) -> Iterator[Found]:
+def _simplify_raw(
+    lines: list[tuple[int, Drawing | RawDrawing | Reject, bytes]],
+) -> Iterator[Parsed]:
     raw = [drawing for _, drawing, _ in lines if isinstance(drawing, RawDrawing)]
     simplified = iter(simplify_drawings(raw) if raw else [])
     for offset, drawing, line in lines:
         done = next(simplified) if isinstance(drawing, RawDrawing) else drawing
-        yield Found(offset, done, line)
+        yield Parsed(offset, done, line)
 
 
-def _read_binary(file: BinaryIO, path: str) -> Iterator[Found]:
+def _read_binary(file: BinaryIO, path: str) -> Iterator[Parsed]:
     """Yield the records of an upstream `.bin` file.
 
     A record that holds no usable drawing is a Reject, and passed over by its own lengths. What is
@@ -332,10 +334,10 @@ def _read_binary(file: BinaryIO, path: str) -> Iterator[Found]:
     while True:
         try:
             drawing, end = parse_binary(data, start)
-            yield Found(data_offset + start, drawing, data[start:end])
+            yield Parsed(data_offset + start, drawing, data[start:end])
             start = end
         except RecordReject as reject:
-            yield Found(data_offset + start, reject, data[start : reject.end])
+            yield Parsed(data_offset + start, reject, data[start : reject.end])
             start = reject.end
         except Reject:
             raise damage(start) from None
@@ -346,7 +348,7 @@ def _read_binary(file: BinaryIO, path: str) -> Iterator[Found]:
                 raise damage(0) from None
             if not chunk:
                 if data:
-                    yield Found(data_offset, Reject("the binary record ends early"), data)
+                    yield Parsed(data_offset, Reject("the binary record ends early"), data)
                 return
 
 

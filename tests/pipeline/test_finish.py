@@ -69,7 +69,7 @@ def test_completes_a_job_that_is_done_and_prints_its_table(
     assert finish(f"--output={done_job}") == (
         2,
         "",
-        f"error: {done_job}: the data set there is complete, --finish has nothing to do\n",
+        f"error: {done_job}: the data set is complete already; --finish has nothing to do\n",
     )
 
 
@@ -85,13 +85,13 @@ def test_what_cannot_be_finished_is_one_line_and_stays_as_it_is(tmp_path: pathli
     assert not none.exists()
     empty = tmp_path / "empty"
     empty.mkdir()
-    message = f"error: {empty}: no job there that --finish could complete\n"
+    message = f"error: {empty}: no job for --finish to complete\n"
     assert finish(f"--output={empty}") == (2, "", message)
     assert list(empty.iterdir()) == []
     begun = tmp_path / "begun"
     begun.mkdir()
     directory = pathlib.Path(staging.begin(str(begun), {"patterns": []}).directory)
-    message = f"error: {begun}: its job is not done yet, or failed\n"
+    message = f"error: {begun}: its job is not finished yet, or failed\n"
     assert finish(f"--output={begun}") == (2, "", message)
     assert [path.name for path in directory.iterdir()] == ["job.json"]
 

@@ -160,7 +160,7 @@ def test_no_drawing_is_in_two_splits_or_twice_in_one(
     assert totals == {"cat": 68, "sun": 40}
     assert manifest.splits["validation"].class_counts == {"cat": 10, "sun": 10}
     assert manifest.drawings["repeated"] == 60 + 8 + 30
-    assert "Of these another category has and keeps 30 of sun." in report.table(summary, manifest)
+    assert "Of these, another category keeps 30 of sun." in report.table(summary, manifest)
 
 
 @pytest.mark.parametrize("sampling_method", ["hash", "first"])
@@ -186,7 +186,10 @@ def test_drawings_that_share_a_key_are_told_apart_by_their_strokes(
         assert manifest.splits[split].class_counts == dict.fromkeys(["cat", "dog", "emu"], quota)
     shared = 100 if key == "counts in each file" else 149
     assert manifest.drawings["other_strokes"] == shared
-    assert f"Keys are not unique: {shared} drawings have the key" in report.table(summary, manifest)
+    assert (
+        f"{shared} drawings have the key_id of a different drawing: all are kept"
+        in report.table(summary, manifest)
+    )
 
 
 def test_quotas_are_exact_where_another_category_keeps_some_drawings(
@@ -317,7 +320,9 @@ def test_of_a_file_of_bad_lines_the_first_of_every_part_are_listed_and_all_are_c
         RunError, match=r"; all but \d+ of them are listed in .*_incomplete/\w+/rejects"
     ):
         run([bad, good], tmp_path / "other")
-    with pytest.raises(UserError, match=rf"no drawing, .* of {bad} \(1,000 lines rejected\); mend"):
+    with pytest.raises(
+        UserError, match=rf"no drawing, .* of {bad} \(1,000 lines rejected\); repair"
+    ):
         run([bad, good], tmp_path / "other", max_reject_fraction=0.95)
 
 

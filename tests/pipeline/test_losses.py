@@ -53,7 +53,7 @@ def lines_of(number: int) -> bytes:
     return "".join(line("cat", n) + "\n" for n in range(number)).encode()
 
 
-def read(path: pathlib.Path) -> list[input_files.Found]:
+def read(path: pathlib.Path) -> list[input_files.Parsed]:
     item = WorkItem(InputFile(str(path), path.stat().st_size))
     return list(input_files.read_drawings(item))
 
@@ -216,7 +216,9 @@ def test_a_file_without_a_drawing_is_named(
     (tmp_path / "dog.ndjson").write_bytes(content)
     patterns = [f"{tmp_path}/*.ndjson"]
     why = {b"": "0 bytes", b"\n\n": "no lines in it"}.get(content, "1 lines rejected")
-    with pytest.raises(UserError, match=rf"of {tmp_path}/dog\.ndjson \({why}\); mend these files"):
+    with pytest.raises(
+        UserError, match=rf"of {tmp_path}/dog\.ndjson \({why}\); repair these files"
+    ):
         run(patterns, tmp_path / "data")
     assert not (tmp_path / "data" / "manifest.json").exists()
     # With --labels it is known which categories are wanted.

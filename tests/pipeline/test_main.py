@@ -49,7 +49,7 @@ def test_prints_a_table_warnings_and_nothing_else(
         ["ice", "cream", "31", "30", "20", "10", "0"],
         ["total", "71", "70", "45", "20", "0"],
     ]
-    assert "1 drawings stood there more than once" in rest
+    assert "1 duplicate drawings dropped" in rest
     assert "1 lines rejected: not JSON." in rest
     assert [text for text in done.stderr.splitlines() if " s  read " not in text] == [
         "warning: ice cream: only 30 drawings; train has 20 of 25",
@@ -184,7 +184,7 @@ def test_help_shows_the_flags_by_group_with_choices_and_defaults() -> None:
     head, _, rest = done.stdout.partition("Input and output:\n")
     assert head.startswith("Prepares a data set")
     first, _, second = rest.partition("Which drawings:\n")
-    assert "  --image_encoding=packed|png\n      Bitmaps as" in first
+    assert "  --image_encoding=packed|png\n      packed: 904 bytes" in first
     assert "Default: 0.01." in first
     assert "--validation_per_category=N\n" in second
     assert "Default: 1000." in second

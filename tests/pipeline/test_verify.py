@@ -60,7 +60,7 @@ def test_a_flipped_bit_is_named_with_its_record(data: pathlib.Path, train: str) 
     content = bytearray((data / train).read_bytes())
     content[len(content) // 2] ^= 4
     (data / train).write_bytes(content)
-    assert f"{train}: the content is another" in faults(data)
+    assert f"{train}: its SHA-256 does not match" in faults(data)
     assert f"{train}: damaged at byte" in faults(data)
 
 
@@ -72,7 +72,7 @@ def test_records_that_are_sound_but_others_are_named(data: pathlib.Path, train: 
             records.frame_record(records.encode_example(example.image, 0, example.key_id))
         )
     (data / train).write_bytes(b"".join(framed))
-    assert f"{train}: the content is another" in faults(data)
+    assert f"{train}: its SHA-256 does not match" in faults(data)
     assert "train has 40 of 'cat' instead of 20" in faults(data)
     assert "train has 0 of 'sun' instead of 20" in faults(data)
 

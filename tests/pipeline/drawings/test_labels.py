@@ -23,7 +23,7 @@ def test_the_study_s_lists_are_in_its_order() -> None:
     ("content", "message"),
     [
         (b"", "no labels in it"),
-        (b"cat\nsun\ncat\n", "'cat' stands there more than once"),
+        (b"cat\nsun\ncat\n", "duplicate label 'cat'"),
         (b"\xff", "not UTF-8"),
     ],
 )

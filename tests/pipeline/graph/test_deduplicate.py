@@ -78,7 +78,7 @@ def test_drawings_of_one_key_and_other_strokes_are_others() -> None:
     }
     assert 6 in ranks_of(categories["cat"])  # a key that no other drawing has
     assert 5 not in ranks_of(categories["cat"])
-    one, two = sampling.told_apart(np.array([5, 5]), np.array([1, 2]), np.array([5])).tolist()
+    one, two = sampling.distinguish(np.array([5, 5]), np.array([1, 2]), np.array([5])).tolist()
     assert ranks_of(categories["cat"]) == sorted([6, one, two])
     assert excluded == {"sun": [one]}
     assert counts["repeated", ""] == 1

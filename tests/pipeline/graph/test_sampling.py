@@ -89,7 +89,7 @@ def test_by_place_the_first_train_the_next_validate_the_next_test() -> None:
 
 def test_ranks_by_place_ascend_with_the_file_and_the_offset_in_it() -> None:
     places = [(0, 0), (0, 1), (0, 10**12), (1, 0), (10**6, 5)]
-    ranks = [sampling.rank_by_place(*place) for place in places]
+    ranks = [sampling.rank_by_position(*place) for place in places]
     assert ranks == sorted(set(ranks))
     assert ranks[-1] < 1 << 62
 

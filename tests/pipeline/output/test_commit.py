@@ -127,7 +127,7 @@ def test_at_every_file_operation_the_old_or_the_new_data_set_is_there_whole(
         # The next run finishes, or has nothing left to do.
         with contextlib.suppress(UserError):
             job.finish(str(cut.output))
-        with pytest.raises(UserError, match="the data set there is complete"):
+        with pytest.raises(UserError, match="the data set is complete already"):
             job.finish(str(cut.output))
         assert contents(cut.output) == cut.new_contents
         assert {path.name for path in cut.output.parent.iterdir()} == {"data"}
@@ -170,7 +170,7 @@ def test_the_same_command_completes_a_job_that_was_done(
     monkeypatch.setattr(job, "_run_job", never)
     run(f"{tmp_path}/other.ndjson", cut.output, overwrite=True)
     assert contents(cut.output) == cut.new_contents
-    with pytest.raises(UserError, match="the data set there is complete"):
+    with pytest.raises(UserError, match="the data set is complete already"):
         job.finish(str(cut.output))
 
 
@@ -250,7 +250,7 @@ def test_a_shard_that_was_damaged_since_the_job_was_done_is_found(cut: Cut) -> N
         job.finish(str(cut.output))
     assert cut.old is not None
     assert read_manifest(str(cut.output)) == cut.old
-    with pytest.raises(UserError, match="not done yet, or failed"):
+    with pytest.raises(UserError, match="not finished yet, or failed"):
         job.finish(str(cut.output))
 
 

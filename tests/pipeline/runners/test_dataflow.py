@@ -373,13 +373,13 @@ runpy.run_module("pipeline.main", run_name="__main__")
         "error: lost sight of the job on DataflowRunner, which may go on ("
     )
     assert last_line(lost.command).endswith(
-        "); when it is done, the same command, or --finish, completes the data set"
+        "); when it is done, rerun the command, or use --finish, to complete the data set"
     )
 
     finish = ["--finish", f"--output={lost.bucket.url}/quickdraw"]
     early = run_command(checkout, finish)
     assert (early.returncode, early.stdout) == (2, "")
-    assert early.stderr.endswith("/quickdraw: its job is not done yet, or failed\n")
+    assert early.stderr.endswith("/quickdraw: its job is not finished yet, or failed\n")
     do_the_job(lost.request)
     done = run_command(checkout, finish)
     assert done.returncode == 0, done.stderr

@@ -262,7 +262,7 @@ def test_a_job_service_that_goes_away_leaves_the_files_of_its_job(
     assert list((directory / "data" / "_incomplete").glob("*/job.json"))
     status, output, errors = command(directory, "--finish", "--output=data")
     assert (status, output) == (2, "")
-    assert errors == "error: data: its job is not done yet, or failed\n"
+    assert errors == "error: data: its job is not finished yet, or failed\n"
 
 
 class StubRunner(PipelineRunner):

@@ -193,7 +193,7 @@ def test_a_server_may_send_less_than_it_was_asked_for(
     fetch(bucket, tmp_path, count)
     assert contents(tmp_path) == head(count)
     bucket.always = Fault(range_limit=1)
-    with pytest.raises(RunError, match="brought nothing new"):
+    with pytest.raises(RunError, match="held nothing new"):
         fetch(bucket, tmp_path / "another", count)
 
 
