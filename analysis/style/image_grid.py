@@ -90,7 +90,7 @@ class Row(NamedTuple):
         return self.above + 2 * self.overhang + self.image + below
 
 
-class Section(NamedTuple):
+class GridSection(NamedTuple):
     """Rows of cells below a heading, which may be empty."""
 
     heading: str
@@ -124,7 +124,7 @@ def arrange(
 
 
 def plot_image_grid(
-    sections: Sequence[Section],
+    sections: Sequence[GridSection],
     title: str,
     *,
     title_size: float = figures.TITLE_SIZE,
