@@ -14,7 +14,7 @@ from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
 from analysis.statistics.similar_order import similarity
 from analysis.style import image_grid, texts
-from analysis.style.image_grid import FAINT_INK, INK, Cell, Section, Text
+from analysis.style.image_grid import FAINT_INK, INK, Cell, GridSection, Text
 from pipeline.cli import UserError
 
 NAME_WIDTH = 1.2  # inches at most, of each of the two texts beside the drawings
@@ -71,7 +71,7 @@ def plot_confused_pairs(
         title += " (gray: recognized)"
     rows = [[_cell(each, drawings) for each in pair] for pair in found]
     return image_grid.plot_image_grid(
-        [Section("", rows)], title, column_gap=COLUMN_GAP, row_gap=ROW_GAP
+        [GridSection("", rows)], title, column_gap=COLUMN_GAP, row_gap=ROW_GAP
     )
 
 

@@ -16,7 +16,7 @@ from analysis.style.image_grid import (
     IMAGE_GAP,
     TEXT_GAP,
     Cell,
-    Section,
+    GridSection,
     Text,
     arrange,
     plot_image_grid,
@@ -107,7 +107,7 @@ def draw_contact_sheet(drawings: Mapping[str, Mapping[str, np.ndarray]], title: 
     columns = figures.best_columns(len(labels), width, sum(heights) + gap)
     rows = math.ceil(len(labels) / columns)
     sections = [
-        Section("", list(zip(*blocks[row::rows], strict=True)))  # a row of cells for each split
+        GridSection("", list(zip(*blocks[row::rows], strict=True)))  # a row of cells for each split
         for row in range(rows)
     ]
     inches = (columns * width - COLUMN_GAP) / figures.DPI

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis import commands
 from analysis.reading import bitmaps
 from analysis.style import figures, image_grid, texts
-from analysis.style.image_grid import Cell, Section, Text
+from analysis.style.image_grid import Cell, GridSection, Text
 from pipeline.dataset import manifests
 from pipeline.dataset.records import IMAGE_SIZE
 
@@ -106,7 +106,7 @@ def draw_mean_drawings(means: Mapping[str, Mean], title: str) -> Figure:
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     norm = Normalize(0, _scale_end([mean.image for mean in means.values() if mean.drawings]))
     figure = image_grid.plot_image_grid(
-        [Section("", rows)], title, scale=scale, column_gap=GAP, row_gap=GAP, head=BAR_AREA,
+        [GridSection("", rows)], title, scale=scale, column_gap=GAP, row_gap=GAP, head=BAR_AREA,
         is_centred=True, min_width=round(2 * BAR_WIDTH * figures.DPI),
         colours={"cmap": COLOUR_MAP, "norm": norm},
     )  # fmt: skip

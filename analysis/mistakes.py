@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
 from analysis.style import figures, image_grid, texts
-from analysis.style.image_grid import Cell, Section, Text
+from analysis.style.image_grid import Cell, GridSection, Text
 
 COLUMNS = 6
 GUESSES = 3  # shown of an uncertain prediction
@@ -51,7 +51,7 @@ def plot_mistakes(evaluation: Evaluation, dataset: str, count: int = 18) -> Figu
     }
     return image_grid.plot_image_grid(
         [
-            Section(heading, _rows(predictions, drawings, indices, guesses))
+            GridSection(heading, _rows(predictions, drawings, indices, guesses))
             for heading, (indices, guesses) in sections.items()
             if indices
         ],

@@ -53,7 +53,7 @@ class Text(NamedTuple):
 class Cell(NamedTuple):
     """An image and the texts around it."""
 
-    image: np.ndarray  # [H, W], gray levels if nothing else is said; empty for no image
+    image: np.ndarray  # [H, W], of gray levels by default; empty for none
     left: Sequence[Text] = ()  # side by side, right-aligned
     above: Sequence[Text] = ()
     below: Sequence[Text] = ()
@@ -90,7 +90,7 @@ class Row(NamedTuple):
         return self.above + 2 * self.overhang + self.image + below
 
 
-class Section(NamedTuple):
+class GridSection(NamedTuple):
     """Rows of cells below a heading, which may be empty."""
 
     heading: str
@@ -124,7 +124,7 @@ def arrange(
 
 
 def plot_image_grid(
-    sections: Sequence[Section],
+    sections: Sequence[GridSection],
     title: str,
     *,
     title_size: float = figures.TITLE_SIZE,
@@ -161,6 +161,7 @@ def plot_image_grid(
     widths = [cell.image.shape[1] * scale for cell in cells]
     widths += [text.width for cell in cells for text in (*cell.above, *cell.below)]
     cell_width = max(cell_width, sum(left) + max(widths))
+    room = cell_width - sum(left) if is_centred else 0
     heading = Text([title], title_size)
     heads = [Text([section.heading], HEADING_SIZE) for section in sections if section.heading]
     grid_width = columns * (cell_width + column_gap) - column_gap
@@ -180,16 +181,19 @@ def plot_image_grid(
             for row in rows:
                 for i, cell in enumerate(row.cells):
                     x = MARGIN + i * (cell_width + column_gap)
-                    for column_width, text in zip(left, cell.left, strict=False):
-                        x += column_width
-                        middle = top + row.above + row.overhang + row.image_height(cell) / 2
-                        text.write(axes, x - TEXT_GAP, middle - text.height / 2, ha="right")
-                    x = MARGIN + i * (cell_width + column_gap) + sum(left)
-                    room = cell_width - sum(left) if is_centred else 0
-                    _draw_cell(axes, x, top, cell, row, room, colours)
+                    _draw_left(axes, x, top, cell, row, left)
+                    _draw_cell(axes, x + sum(left), top, cell, row, room, colours)
                 top += row.height + row_gap
             top += section_gap
     return figure
+
+
+def _draw_left(axes: Axes, x: float, top: int, cell: Cell, row: Row, widths: Sequence[int]) -> None:
+    """Write the texts to the left of an image in columns, at half its height."""
+    middle = top + row.above + row.overhang + row.image_height(cell) / 2
+    for width, text in zip(widths, cell.left, strict=False):
+        x += width
+        text.write(axes, x - TEXT_GAP, middle - text.height / 2, ha="right")
 
 
 def _draw_cell(

@@ -154,7 +154,7 @@ def test_a_file_that_ends_early_is_one_line_and_status_1(tmp_path):
 
 def test_strokes_of_real_drawings_are_those_of_the_file(sample):
     path = f"{sample}/categories345/The Great Wall of China.ndjson"
-    found = list(read_drawings([path], drawings=4))
+    found = list(read_drawings([path], per_file=4))
     with open(path, encoding="utf-8") as file:
         expected = [json.loads(next(file))["drawing"] for _ in range(4)]
     left = strokes.draw_strokes(found).axes[::2]
