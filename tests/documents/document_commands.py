@@ -194,7 +194,6 @@ COMMANDS: dict[str, Action] = {
     "python -m analysis.report runs/doodles": Run(),
     "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(),
     "python -m analysis.confusion runs/doodles -o runs/confusion.png": Run(),
-    "python -m analysis.confused_pairs runs/doodles -o runs/pairs.png": Run(),
     "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
     "-o runs/runs.png": Run(),
     "python -m analysis.strokes --input=demo/drawings/sun.ndjson --drawings=4 "
