@@ -40,14 +40,14 @@ ifndef DATA
 endif
 	@quotas=$$(wc -l "$(DRAWINGS)"/*.ndjson 2>/dev/null | $(QUOTAS)); set -x; \
 	$(BIN)/python -m pipeline.main --input="$(DRAWINGS)/*.ndjson" --output=demo/data $$quotas
-	$(BIN)/python -m analysis.contact_sheet --dataset=demo/data --output=demo/drawings.png
+	$(BIN)/python -m analysis.contact_sheet demo/data -o demo/drawings.png
 	$(BIN)/python -m trainer.main --dataset=demo/data --run_dir=demo/run --experiment=demo \
 		--epochs=$(EPOCHS)
 	head -qn 1 "$(DRAWINGS)"/*.ndjson | head -n 6 | \
 		$(BIN)/python -m trainer.predict --run_dir=demo/run -
-	$(BIN)/python -m analysis.plot_histories --run_dir=demo/run --output=demo/history.png,demo/history.svg
-	$(BIN)/python -m analysis.summary --dataset=demo/data --run_dir=demo/run
-	$(BIN)/python -m analysis.report --run_dir=demo/run --output=demo/report.html
+	$(BIN)/python -m analysis.plot_histories demo/run -o demo/history.png,demo/history.svg
+	$(BIN)/python -m analysis.summary demo/run
+	$(BIN)/python -m analysis.report demo/run
 	@printf '\nreport    demo/report.html: open it in a browser\n'
 	@printf 'pictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
 

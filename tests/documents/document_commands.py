@@ -69,7 +69,7 @@ FIRST = ("make demo DATA=DIR", "make demo")
 COMMANDS: dict[str, Action] = {
     # README: the start
     "make demo DATA=DRAWINGS": Left("`make demo DATA=DIR`, with another directory"),
-    "python -m analysis.contact_sheet --dataset=demo/data --output=drawings.png": Run(),
+    "python -m analysis.contact_sheet demo/data -o drawings.png": Run(),
     "make demo": Run((("make demo", "make demo MADE_UP=35 EPOCHS=2"),), _BY_SCORE),
     "make demo DATA=DIR": Run(  # until there is a data set: the rest is that of `make demo`
         (("make demo DATA=DIR", "make -n demo DATA=DIR | sed '/contact_sheet/,$d' | bash -e"),)
@@ -196,8 +196,7 @@ COMMANDS: dict[str, Action] = {
     "python -m analysis.confusion runs/doodles -o runs/confusion.png": Run(),
     "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
     "-o runs/runs.png": Run(),
-    "python -m analysis.strokes --input=demo/drawings/sun.ndjson --drawings=4 "
-    "-o data/sun.png": Run(),
+    "python -m analysis.strokes demo/drawings/sun.ndjson --drawings=4 -o data/sun.png": Run(),
     "python -m analysis.plot_histories --group=width20 --reference -o runs/width20.pdf": Run(),
     "python -m analysis.plot_histories --group=all --reference --separate -o runs/study.pdf": Run(),
     # Results
