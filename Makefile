@@ -47,7 +47,7 @@ endif
 		$(BIN)/python -m trainer.predict --run_dir=demo/run -
 	$(BIN)/python -m analysis.plot_histories demo/run -o demo/history.png,demo/history.svg
 	$(BIN)/python -m analysis.summary demo/run
-	$(BIN)/python -m analysis.report demo/run
+	$(BIN)/python -m analysis.report demo/run -o demo/report.html
 	@printf '\nreport    demo/report.html: open it in a browser\n'
 	@printf 'pictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
 
