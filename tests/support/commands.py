@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from absl import flags
 
 import analysis
+import benchmarks
 import pipeline
 import trainer
 
 DECLARATIONS = ("\ndef define_flags(", "\nCOMMAND = ")
 MODULES = sorted(
     f"{package.__name__}.{path.stem}"
-    for package in (pipeline, trainer, analysis)
+    for package in (pipeline, trainer, analysis, benchmarks)
     for path in pathlib.Path(next(iter(package.__path__))).glob("*.py")
     if any(line in path.read_text(encoding="utf-8") for line in DECLARATIONS)
 )
