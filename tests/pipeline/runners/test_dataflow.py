@@ -239,7 +239,7 @@ def test_workers_get_this_project_and_no_tensorflow(submission: Submission) -> N
     assert "tensorflow" in extras
     assert set(re.findall(r"^[\w-]+", base, re.MULTILINE)) == {
         *("absl-py", "apache-beam", "google-crc32c", "numpy", "opencv-python-headless"),
-        *("orjson", "requests", "tqdm"),
+        *("orjson", "pyarrow", "requests", "tqdm"),
     }
 
 
