@@ -160,6 +160,14 @@ def test_the_modules_and_targets_that_a_document_names_exist(path: pathlib.Path)
     assert not [name for name in read_names(path) if not name_exists(name)]
 
 
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_the_paths_that_a_document_names_exist(path: pathlib.Path) -> None:
+    folders = "analysis|benchmarks|docs|pipeline|tests|trainer"
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(rf"(?<![\w/.])(?:{folders})/[\w./-]*", text)
+    assert not [name for name in named if not (ROOT / name.rstrip(".")).exists()]
+
+
 def test_figures_widths_and_repeated_rows_do_not_count_all_else_does() -> None:
     claimed = ["name    MB", "a      1.5", "b      2.5", "", "wrote it in 3 s, 22.6 MB", "…", "end"]
     printed = ["name  MB", "a   12", "b  -1e-5", "wrote it in 1,200 s, 1 kB", "x", "y", "end"]
