@@ -182,7 +182,7 @@ COMMANDS: dict[str, Action] = {
         replacements=_PREDICTIONS
     ),
     "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=demo,E3_8 "
-    "--epochs=1": Run(),
+    "--epochs=1": Run((("demo,E3_8", "demo"),)),
     "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/rates --experiments=demo "
     "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(
         (("1e-3,3e-4", "3e-4"),), is_warm=True

@@ -47,7 +47,7 @@ CONFIG += '"dataset_fingerprint": ""}'
     ("file", "text", "message"),
     [
         ("config.json", None, "no run directory (no config.json)"),
-        ("config.json", "{", "config.json: not JSON"),
+        ("config.json", "{", "config.json: damaged: not JSON"),
         ("config.json", '{"experiment": "E1"}', "config.json: no labels in it; damaged, or"),
         ("config.json", CONFIG, "config.json: damaged: no number of train drawings in it"),
         ("history.json", '{"accuracy": [0.', "history.json: damaged: not JSON"),

@@ -25,7 +25,7 @@ def test_each_word_names_a_module(module: str) -> None:
     ("arguments", "start"),
     [
         (("verify", "--help"), "Checks a data set"),
-        (("plot", "confusion", "--help"), "Which categories"),
+        (("plot", "confusion", "--help"), "Confusion matrix"),
         ((), "usage: quickdraw COMMAND"),
         (("--help",), "usage: quickdraw COMMAND"),
     ],
