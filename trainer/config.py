@@ -7,7 +7,7 @@ the identity of a run and the check follow from it. No TensorFlow here.
 import dataclasses
 import os
 import re
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -218,7 +218,7 @@ class TrainConfig:
     )
 
     @classmethod
-    def from_flags(cls, experiment: Experiment) -> Self:
+    def from_flags(cls, experiment: Experiment) -> "TrainConfig":
         """Return the configuration that the flags of `define_group` give.
 
         Raises:

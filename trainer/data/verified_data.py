@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import tensorflow as tf
 
@@ -93,7 +93,7 @@ class VerifiedData(DataSet):
                 f"{self.directory}, {split.records} drawings"
             )
 
-    def start(self, seen: Mapping[str, Sequence[Any]] | None = None) -> Self:
+    def start(self, seen: Mapping[str, Sequence[Any]] | None = None) -> "VerifiedData":
         """Start to compare the shards, in a thread; it takes a core about a second per GB.
 
         `seen`: of an earlier object; files that have not changed since are not read.

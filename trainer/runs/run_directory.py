@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from pipeline.cli import RunError, UserError, is_remote
@@ -159,7 +159,7 @@ def session(run_dir: str, description: dict[str, Any], state: State) -> Iterator
     _trim_metrics(run_dir, state.newest_step)
     _end_session(run_dir, state.newest_step)  # of one that was killed
     config = read_config(run_dir)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     steps = {"from_step": state.newest_step, "to_step": None}
     sessions = [*config.get("sessions", []), {"started": started, **steps, **description}]
     write_json(os.path.join(run_dir, CONFIG), config | {"sessions": sessions})
