@@ -155,7 +155,7 @@ COMMANDS: dict[str, Action] = {
     # What it costs
     "make bench-pipeline DATA=DIR": Run((("DATA=DIR", "DATA=DIR FLAGS=--drawings=3300"),)),
     "make bench-growth DATA=DIR": Run(
-        (("make bench-growth", 'TMPDIR="$ODD" make bench-growth FLAGS=--drawings=1000'),)
+        (("make bench-growth", 'TMPDIR="$ODD" make bench-growth FLAGS=--drawings=500,1000'),)
     ),
     # Train
     "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles --experiment=demo "
