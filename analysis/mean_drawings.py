@@ -35,7 +35,7 @@ NAME_CHARACTERS = 12  # a line, where NAME_LINES lines suffice
 
 
 class Mean(NamedTuple):
-    """The mean of some bitmaps."""
+    """Mean of some bitmaps."""
 
     image: np.ndarray  # [85, 85] float64 from 0 to 1; 0 of no drawings
     drawings: int

@@ -43,7 +43,7 @@ BESIDE_LINE: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.0}
 
 
 class Panel(NamedTuple):
-    """The series of a history that one panel shows."""
+    """Series of a history that one panel shows."""
 
     title: str
     metric: str  # accuracy or loss

@@ -1,4 +1,4 @@
-"""What several test modules need: the sample of real drawings, and small files of drawings."""
+"""Shared fixtures: the sample of real drawings, and small files of drawings."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def sample() -> pathlib.Path:
-    """The folder of real Quick, Draw! drawings; skips the test where there is none."""
+    """Folder of real Quick, Draw! drawings; skips the test where there is none."""
     directory = pathlib.Path(
         os.environ.get("QUICKDRAW_SAMPLE_DIR", ROOT.parent / "shared" / "quickdraw")
     )

@@ -1,4 +1,4 @@
-"""The rooms of the packages: who may import whom, and by which door."""
+"""Rooms of the packages: who may import whom, and by which door."""
 
 import ast
 import importlib

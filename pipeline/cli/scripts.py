@@ -1,4 +1,4 @@
-"""The console script `quickdraw`: `quickdraw train …` is `python -m trainer.main …`."""
+"""Console script `quickdraw`: `quickdraw train …` is `python -m trainer.main …`."""
 
 import importlib.util
 import runpy

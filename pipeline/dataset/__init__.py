@@ -1,4 +1,4 @@
-"""The data set directory: manifest, records, and the files that other libraries need."""
+"""Data set directory: manifest, records, and the files that other libraries need."""
 
 __all__ = [
     "manifests",

@@ -34,7 +34,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The shards of one split and how many drawings of each class they hold together."""
+    """Shards of one split and how many drawings of each class they hold together."""
 
     records: int
     class_counts: dict[str, int]  # by label, in the order of the labels

@@ -21,7 +21,7 @@ def pack_strokes(xs: Sequence[bytes], ys: Sequence[bytes]) -> bytes:
 
 
 class Unpacked(NamedTuple):
-    """The strokes of N drawings, one after the other."""
+    """Strokes of N drawings, one after the other."""
 
     stroke_counts: np.ndarray  # [N], strokes of each drawing
     lengths: np.ndarray  # [strokes], points of each

@@ -1,4 +1,4 @@
-"""The Beam graph: read drawings, select them, write shards."""
+"""Beam graph: read drawings, select them, write shards."""
 
 __all__ = [
     "progress",

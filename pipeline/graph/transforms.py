@@ -1,4 +1,4 @@
-"""The Beam graph: input files in, shards under temporary names and `summary.json` out.
+"""Beam graph: input files in, shards under temporary names and `summary.json` out.
 
 ReadDrawings → SelectDrawings → WriteShards; the comment after a stage says what its elements are.
 """

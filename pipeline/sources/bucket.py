@@ -28,7 +28,7 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """The bucket, or a copy of it with the same paths, and one of the data set's formats."""
+    """Bucket, or a copy of it with the same paths, and one of the data set's formats."""
 
     base_url: str = BUCKET
     format: str = "simplified"  # a key of SUFFIXES

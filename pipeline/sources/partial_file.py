@@ -113,7 +113,7 @@ def crc32c_of(path: Path) -> int:
 
 
 class PartialFile:
-    """The first bytes of a file, on disk as `<name>.<version>.part` until there are enough.
+    """First bytes of a file, on disk as `<name>.<version>.part` until there are enough.
 
     The version is in the name, and the file made after an answer has told it, so that a run killed
     at any moment leaves nothing that a later one could continue with another version's bytes.

@@ -1,4 +1,4 @@
-"""The reliability diagram: the right predictions in the right bins, the published error."""
+"""Reliability diagram: the right predictions in the right bins, the published error."""
 
 import numpy as np
 import pytest

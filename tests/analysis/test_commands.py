@@ -1,4 +1,4 @@
-"""The command line of pictures: words and flags, one-line errors, files."""
+"""Command line of pictures: words and flags, one-line errors, files."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The table of runs, and the scatter of accuracy and cost."""
+"""Table of runs, and the scatter of accuracy and cost."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The confusion matrix: the right shares in the right cells, legible from 2 categories to 345."""
+"""Confusion matrix: the right shares in the right cells, legible from 2 categories to 345."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The contact sheet: the pixels of the shards beside the right names, legible at any number."""
+"""Contact sheet: the pixels of the shards beside the right names, legible at any number."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""The worst_mistakes and least certain drawings, and the most confused pairs: the right ones."""
+"""Worst mistakes and least certain drawings, and the most confused pairs: the right ones."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""The plot of histories: the right numbers, all told, nothing on top of anything else."""
+"""Plot of histories: the right numbers, all told, nothing on top of anything else."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The report: in a browser, and what it says of runs that are finished, going on or damaged."""
+"""Report: in a browser, and what it says of runs that are finished, going on or damaged."""
 
 import base64
 import dataclasses
@@ -182,7 +182,7 @@ def test_pictures_are_on_paper_of_the_pages_colour_and_legible(driver, pages, sc
 
 
 def column(driver, table, name):
-    """The texts of a column, from the top."""
+    """Texts of a column, from the top."""
     return driver.execute_script(
         """
         const table = document.querySelector(`.table[aria-label="${arguments[0]}"] > table`);
@@ -247,7 +247,7 @@ def test_a_click_on_a_picture_shows_it_large_until_escape(driver, pages):
 
 
 class Outline(html.parser.HTMLParser):
-    """The elements of a page with their depths, and all attributes of one name."""
+    """Elements of a page with their depths, and all attributes of one name."""
 
     VOID = frozenset({"meta", "img", "br"})
 

@@ -1,4 +1,4 @@
-"""The summary of a data set and a run."""
+"""Summary of a data set and a run."""
 
 import itertools
 

@@ -234,7 +234,7 @@ def test_the_benchmark_measures_drawings_in_a_directory_whose_name_looks_like_a_
 
 
 def with_odd_temporary_directory(parent: pathlib.Path) -> dict[str, str]:
-    """The environment, with temporary files in a directory whose name looks like a pattern."""
+    """Environment, with temporary files in a directory whose name looks like a pattern."""
     directory = parent / "some [a] * ?"
     directory.mkdir()
     return {**os.environ, "TMPDIR": str(directory)}

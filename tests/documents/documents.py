@@ -1,4 +1,4 @@
-"""The commands that the documents show, what they claim to print, and whether that was printed."""
+"""Commands that the documents show, what they claim to print, and whether that was printed."""
 
 import difflib
 import pathlib
@@ -50,13 +50,13 @@ def read_examples(path: pathlib.Path) -> list[Example]:
 
 
 def read_names(path: pathlib.Path) -> set[str]:
-    """The commands of a document that it only names: `python -m trainer.main`, `make test`."""
+    """Commands of a document that it only names: `python -m trainer.main`, `make test`."""
     texts = (text for language, text in _parts(path.read_text("utf-8")) if language == "text")
     return {code for text in texts for code in _inline_code(text) if _NAME.fullmatch(code)}
 
 
 def name_exists(name: str) -> bool:
-    """Whether there is such a module with a command, or such a target of the Makefile."""
+    """Return whether there is such a module with a command, or such a target of the Makefile."""
     found = _NAME.fullmatch(name)
     assert found, name
     module, target = found.groups()
@@ -140,7 +140,7 @@ def _is_command(code: str) -> bool:
 
 
 def _block_commands(text: str) -> Iterator[str]:
-    """The lines of a block, continued ones as one, without comments."""
+    """Lines of a block, continued ones as one, without comments."""
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
         if command := re.sub(r"(^|\s+)#\s.*$", "", line).strip():
             yield " ".join(command.split())

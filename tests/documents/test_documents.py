@@ -66,7 +66,7 @@ EXAMPLES = all_examples()
 
 
 class Project(NamedTuple):
-    """The project as it is checked out and installed, where nothing was made yet."""
+    """Project as it is checked out and installed, where nothing was made yet."""
 
     directory: pathlib.Path
     variables: dict[str, str]

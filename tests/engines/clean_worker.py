@@ -15,7 +15,7 @@ from tests.support.ndjson import ROOT
 
 @functools.cache
 def clean_python() -> pathlib.Path:
-    """The interpreter of a new environment; skips the test where PyPI does not answer.
+    """Interpreter of a new environment; skips the test where PyPI does not answer.
 
     Raises:
       CalledProcessError: the source distribution cannot be built or installed.

@@ -1,4 +1,4 @@
-"""The drawings of the engines' tests, and the data set that they must become."""
+"""Drawings of the engines' tests, and the data set that they must become."""
 
 import pathlib
 
@@ -28,7 +28,7 @@ def drawings(
 
 @pytest.fixture(scope="session")
 def local(drawings: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The data set of a local run."""
+    """Data set of a local run."""
     output = tmp_path_factory.mktemp("local") / "data"
     prepare(drawings, output)
     return output

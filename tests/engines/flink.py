@@ -66,12 +66,12 @@ class FlinkCluster:
         self.task_managers: list[subprocess.Popen[bytes]] = []
 
     def ask(self, path: str) -> Any:
-        """The answer of the job manager's REST interface; raises OSError where there is none."""
+        """Answer of the job manager's REST interface; raises OSError where there is none."""
         with urllib.request.urlopen(f"http://{self.address}{path}") as answer:
             return json.load(answer)
 
     def last_job(self) -> str:
-        """The id of the job that was started last."""
+        """Id of the job that was started last."""
         jobs = self.ask("/jobs/overview")["jobs"]
         return str(max(jobs, key=lambda job: job["start-time"])["jid"])
 

@@ -136,5 +136,5 @@ def running_java(
 
 
 def temporary_files_in(directory: pathlib.Path) -> dict[str, str]:
-    """The environment in which programs, Java's too, leave in `directory` what they leave."""
+    """Environment in which programs, Java's too, leave in `directory` what they leave."""
     return {"TMPDIR": str(directory), "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={directory}"}

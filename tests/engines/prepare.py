@@ -36,11 +36,11 @@ class Run:
             time.sleep(0.01)
 
     def wait(self) -> int:
-        """The exit status, when it has ended."""
+        """Exit status, when it has ended."""
         return self._process.wait(_DEADLINE_SECONDS)
 
     def stderr(self) -> list[str]:
-        """The lines on standard error so far."""
+        """Lines on standard error so far."""
         return _stderr_file(self._output).read_text().splitlines()
 
 
@@ -69,7 +69,7 @@ def prepare(drawings: pathlib.Path, output: pathlib.Path, *flags: str) -> list[s
 
 
 def files_of(data_set: pathlib.Path) -> dict[str, str]:
-    """The checksum of every file, the manifest's too, by its path in the data set."""
+    """Checksum of every file, the manifest's too, by its path in the data set."""
     return {
         str(path.relative_to(data_set)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in data_set.rglob("*")

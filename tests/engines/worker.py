@@ -17,7 +17,7 @@ from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 
 
 def worker_flags(directory: pathlib.Path, python: pathlib.Path) -> list[str]:
-    """The flags with which engines start workers with the interpreter `python`.
+    """Flags with which engines start workers with the interpreter `python`.
 
     The command that they start, and what workers print, are files in `directory`.
     """

@@ -76,7 +76,7 @@ def tensorflow_proxy(
 
 @pytest.fixture(scope="module")
 def local_contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a data set that was made of the same drawings on this machine."""
+    """Files of a data set that was made of the same drawings on this machine."""
     directory = tmp_path_factory.mktemp("local")
     for name, data in DRAWINGS.items():
         (directory / name).write_bytes(data)

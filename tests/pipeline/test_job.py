@@ -1,4 +1,4 @@
-"""The pipeline end to end, from ndjson files to a data set directory."""
+"""Pipeline end to end, from ndjson files to a data set directory."""
 
 import bz2
 import gzip
@@ -38,7 +38,7 @@ def run(patterns: list[str], output: Any, **settings: Any) -> Manifest:
 
 
 def contents(directory: pathlib.Path) -> dict[str, str]:
-    """The checksum of every file of a data set that does not name its inputs."""
+    """Checksum of every file of a data set that does not name its inputs."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in directory.iterdir()

@@ -30,7 +30,7 @@ def data(write_lines: Callable[[str, Sequence[str]], str], tmp_path: pathlib.Pat
 
 @pytest.fixture
 def train(data: pathlib.Path) -> str:
-    """The name of the training shard."""
+    """Name of the training shard."""
     return read_manifest(str(data)).splits["train"].shards[0].file
 
 

@@ -1,4 +1,4 @@
-"""What the analysis tests share: tiny data sets and run directories, and where texts stand."""
+"""Shared code of the analysis tests: tiny data sets and run directories, and where texts stand."""
 
 import dataclasses
 import hashlib
@@ -160,7 +160,7 @@ def write_metrics(
 
 
 def write_predictions(run_dir: str, arrays: Predictions) -> str:
-    """The state of a run after epoch 3, and the predictions of its one checkpoint; their path."""
+    """State of a run after epoch 3, and the predictions of its one checkpoint; their path."""
     directory = pathlib.Path(run_dir, run_directory.CHECKPOINTS)
     directory.mkdir(exist_ok=True)
     classes = len(run_directory.read_config(run_dir)["labels"])
@@ -175,14 +175,14 @@ def write_predictions(run_dir: str, arrays: Predictions) -> str:
 
 
 def count_predictions(arrays: Predictions, classes: int) -> list[list[int]]:
-    """The confusion matrix of predictions; a class index that is too large counts as the last."""
+    """Confusion matrix of predictions; a class index that is too large counts as the last."""
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (arrays.labels, arrays.top_labels[:, 0].clip(max=classes - 1)), 1)
     return confusion.tolist()
 
 
 def image_bitmaps(images: Iterable[AxesImage]) -> list[np.ndarray]:
-    """The bitmaps of an image grid, [85, 85] of 0 and 1, from images of one or more in a row."""
+    """Bitmaps of an image grid, [85, 85] of 0 and 1, from images of one or more in a row."""
     side = records.IMAGE_SIZE
     starts = range(0, 10**4, side + image_grid.IMAGE_GAP)
     arrays = [np.asarray(image.get_array()) for image in images]

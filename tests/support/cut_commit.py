@@ -19,7 +19,7 @@ from pipeline.files import storage
 
 
 class CommitCutter:
-    """The waiting process, as the tests see it."""
+    """Waiting process, as the tests see it."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The part of Dataflow's service that a launching command talks to, on the loopback."""
+"""Part of Dataflow's service that a launching command talks to, on the loopback."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The public bucket on the loopback, for tests: ranges, checksums, a listing, faults on demand."""
+"""Public bucket on the loopback, for tests: ranges, checksums, a listing, faults on demand."""
 
 import base64
 import gzip

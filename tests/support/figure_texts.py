@@ -1,4 +1,4 @@
-"""What the tests of pictures share: where the texts of a figure are."""
+"""Shared code of the tests of pictures: where the texts of a figure are."""
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg

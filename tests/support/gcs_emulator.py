@@ -182,7 +182,7 @@ def one_client() -> Iterator[None]:
 
 @contextmanager
 def counting_downloads() -> Iterator[list[int]]:
-    """The bytes of every body of a file that the emulator sends meanwhile, by request.
+    """Bytes of every body of a file that the emulator sends meanwhile, by request.
 
     What it says about files is not counted: less than 1 kB each time that one is opened.
     """
@@ -202,7 +202,7 @@ def counting_downloads() -> Iterator[list[int]]:
 
 @contextmanager
 def running_proxy(emulator_port: int, directory: pathlib.Path) -> Iterator[dict[str, str]]:
-    """The proxy; yields the environment in which TensorFlow's gs:// goes through it."""
+    """Proxy; yields the environment in which TensorFlow's gs:// goes through it."""
     certificate, key = _write_certificate(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

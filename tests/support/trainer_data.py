@@ -1,4 +1,4 @@
-"""What the trainer's tests share: tiny data sets, a tiny experiment, four logical devices."""
+"""Shared code of the trainer's tests: tiny data sets, a tiny experiment, four logical devices."""
 
 import hashlib
 import os

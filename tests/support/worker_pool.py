@@ -73,7 +73,7 @@ def running_job_service(directory: pathlib.Path) -> Iterator[str]:
 
 
 def job_service_at(endpoint: str) -> psutil.Process:
-    """The process of a job service, by its address."""
+    """Process of a job service, by its address."""
     flag = f"--port={endpoint.rpartition(':')[2]}"
     (service,) = [p for p in psutil.process_iter(["cmdline"]) if flag in (p.info["cmdline"] or [])]
     return service
@@ -110,7 +110,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def workers_of(address: str) -> list[psutil.Process]:
-    """The processes that a pool has started and that have not ended."""
+    """Processes that a pool has started and that have not ended."""
     flag = f"--service_port={address.rpartition(':')[2]}"
     pools = [p for p in psutil.process_iter(["cmdline"]) if flag in (p.info["cmdline"] or [])]
     return [child for pool in pools for child in pool.children()]

@@ -1,4 +1,4 @@
-"""The lines of drawings: in their order, in batches, as they arrive."""
+"""Lines of drawings: in their order, in batches, as they arrive."""
 
 import bz2
 import gzip

@@ -53,7 +53,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(trained):
-    """The export of all forms: (its directory, what was printed)."""
+    """Export of all forms: (its directory, what was printed)."""
     run_dir, _, _ = trained
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         export_run(run_dir, "best", list(FILES))

@@ -1,4 +1,4 @@
-"""The commands as a user runs them: output, one-line errors, exit status."""
+"""Commands as a user runs them: output, one-line errors, exit status."""
 
 import json
 import resource

@@ -23,7 +23,7 @@ def curves(axes):
 
 
 def key(figure):
-    """The texts of the legend."""
+    """Texts of the legend."""
     return [text.get_text() for text in figure.texts if ": " in text.get_text()]
 
 

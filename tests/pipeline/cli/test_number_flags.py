@@ -15,13 +15,13 @@ FLOAT32_MAX = 3.4028234663852886e38
 
 @pytest.fixture(params=MODULES)
 def number_flags(request: pytest.FixtureRequest) -> Iterator[list[flags.Flag]]:
-    """The flags of one command that are numbers."""
+    """Flags of one command that are numbers."""
     with flags_of(request.param) as defined:
         yield [flag for flag in defined if flag.flag_type() in ("float", "int")]
 
 
 def error_of(argument: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The line with which a command refuses an argument."""
+    """Line with which a command refuses an argument."""
     with pytest.raises(SystemExit) as end:
         command.parse_flags(["command", argument])
     assert end.value.code == 2

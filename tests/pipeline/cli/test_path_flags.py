@@ -40,7 +40,7 @@ NO_PATHS = {
 
 @pytest.fixture(params=MODULES)
 def own_flags(request: pytest.FixtureRequest) -> Iterator[list[flags.Flag]]:
-    """The flags of one command."""
+    """Flags of one command."""
     with flags_of(request.param) as defined:
         yield defined
 
@@ -70,7 +70,7 @@ def run(
 
 
 def error_of(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
-    """The one line of standard error."""
+    """One line of standard error."""
     assert done.returncode == status, done.stderr
     (error,) = done.stderr.splitlines()
     assert error.startswith("error: ")

@@ -1,4 +1,4 @@
-"""The lists of categories that the project ships, and label files at large."""
+"""Lists of categories that the project ships, and label files at large."""
 
 import pathlib
 

@@ -22,7 +22,7 @@ FRAME: Stroke = [[0, 0, 255], [0, 255, 255]]
 
 
 def beside_frame(x: list[float], y: list[float]) -> list[list[int]]:
-    """The stroke after simplification, in a drawing that needs no shift and no scaling."""
+    """Stroke after simplification, in a drawing that needs no shift and no scaling."""
     frame, stroke = simplify([FRAME, [x, y]])
     assert frame == FRAME
     return stroke
@@ -279,7 +279,7 @@ def test_many_at_once_are_each_as_by_itself_and_those_too_large_do_not_touch_the
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many distances were computed, a number for each time."""
+    """Count how many distances were computed, a number for each time."""
     counts: list[int] = []
     compute = module._areas
 

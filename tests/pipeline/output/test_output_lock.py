@@ -29,7 +29,7 @@ runpy.run_module("pipeline.main", run_name="__main__")
 
 
 def start(path: str, output: pathlib.Path, seconds: int = 0) -> subprocess.Popen[str]:
-    """The command, which has imported what it needs and waits for a line."""
+    """Command, which has imported what it needs and waits for a line."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-c", CODE.format(seconds=seconds)),

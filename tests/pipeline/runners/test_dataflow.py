@@ -90,7 +90,7 @@ def service() -> Iterator[DataflowService]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The project as it is checked out, where a source distribution may be built."""
+    """Project as it is checked out, where a source distribution may be built."""
     directory = tmp_path_factory.mktemp("checkout")
     copy(SOURCES + PACKAGES, directory)
     (directory / "temporary").mkdir()  # where Beam leaves what it uploads
@@ -107,7 +107,7 @@ def copy(names: tuple[str, ...], directory: pathlib.Path) -> None:
 
 
 def documented_flags(bucket: Bucket) -> list[str]:
-    """The flags of the one command in docs/clusters.md for Dataflow, with a bucket of ours."""
+    """Flags of the one command in docs/clusters.md for Dataflow, with a bucket of ours."""
     text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (command,) = [line for line in text.splitlines() if "--runner=DataflowRunner" in line]
     words = [
@@ -437,7 +437,7 @@ def test_what_cannot_end_in_a_data_set_is_refused(
 
 
 def dockerfile() -> tuple[dict[str, str], list[str]]:
-    """The worker image's arguments, and what it copies from the project."""
+    """Worker image's arguments, and what it copies from the project."""
     text = (ROOT / "pipeline" / "worker.Dockerfile").read_text(encoding="utf-8")
     arguments = dict(re.findall(r"^ARG (\w+)=(.+)$", text, re.MULTILINE))
     sources = [

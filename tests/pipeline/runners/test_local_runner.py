@@ -42,7 +42,7 @@ class Run:
         )
 
     def workers(self) -> list[int]:
-        """The process ids of those that there are now."""
+        """Process ids of those that there are now."""
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children(recursive=True):
@@ -65,14 +65,14 @@ class Run:
             time.sleep(0.001)
 
     def end(self) -> tuple[int, list[str]]:
-        """The exit status and the lines of standard error but progress, when it has ended."""
+        """Exit status and the lines of standard error but progress, when it has ended."""
         _, errors = self.process.communicate(timeout=END_SECONDS)
         return self.process.returncode, [
             text for text in errors.splitlines() if " s  read " not in text
         ]
 
     def processes(self) -> list[int]:
-        """The process ids of all that this run has started and that have not ended."""
+        """Process ids of all that this run has started and that have not ended."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):

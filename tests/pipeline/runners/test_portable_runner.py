@@ -116,7 +116,7 @@ def command(directory: pathlib.Path, *flags: str) -> tuple[int, str, str]:
 
 
 def rejects(data_set: pathlib.Path) -> list[dict[str, object]]:
-    """The rejects of a run in the directory above the data set, by absolute paths."""
+    """Rejects of a run in the directory above the data set, by absolute paths."""
     files = sorted((data_set / "rejects").iterdir())
     found = [json.loads(text) for file in files for text in file.read_text().splitlines()]
     return [{**reject, "file": str(data_set.parent / reject["file"])} for reject in found]

@@ -412,7 +412,7 @@ def test_another_file_of_that_name_is_not_lost(
 
 
 def with_zeros(data: bytes, at: int) -> bytes:
-    """The data with 4 kB of zeros, as one block of a disk."""
+    """Data with 4 kB of zeros, as one block of a disk."""
     return data[:at] + bytes(len(data[at : at + 4096])) + data[at + 4096 :]
 
 

@@ -30,7 +30,7 @@ def write(tmp_path):
 
 
 def places(value, path=()):
-    """The place of every value in a description, the whole first."""
+    """Place of every value in a description, the whole first."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items if isinstance(value, dict | list) else ():
@@ -41,7 +41,7 @@ def places(value, path=()):
 
 
 def changed(path, change):
-    """The tiny description with `change(container, key)` done at a place."""
+    """Tiny description with `change(container, key)` done at a place."""
     whole = {"all": copy.deepcopy(TINY)}
     *parents, key = ("all", *path)
     container = whole

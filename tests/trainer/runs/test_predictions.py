@@ -1,4 +1,4 @@
-"""What is kept of every validation drawing."""
+"""Content that is kept of every validation drawing."""
 
 import numpy as np
 import pytest

@@ -196,7 +196,7 @@ def test_the_keras_file_of_a_run_starts_what_the_run_starts(source, keras_file, 
 def test_a_killed_run_that_started_elsewhere_ends_as_if_it_had_not_been(
     plain_source, other_data, tmp_path
 ):
-    """The source is gone by then."""
+    """Source is gone by then."""
     source = str(shutil.copytree(plain_source.run_dir, tmp_path / "A"))
     changes = {"init_from": source, "freeze": "blocks_b", "epochs": 2}
     whole = make_config(other_data, tmp_path / "whole", **changes)
@@ -291,7 +291,7 @@ def test_the_experiment_is_the_source_s(source, keras_file, data, tmp_path):
 
 
 def without_description(keras_file, path):
-    """The same file as an older trainer.export wrote it."""
+    """Same file as an older trainer.export wrote it."""
     with zipfile.ZipFile(keras_file) as old, zipfile.ZipFile(path, "w") as new:
         for entry in old.infolist():
             if entry.filename != DESCRIPTION:

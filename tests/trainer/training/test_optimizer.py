@@ -1,4 +1,4 @@
-"""The learning rate over the steps, and what decays."""
+"""Learning rate over the steps, and what decays."""
 
 import keras
 import numpy as np
