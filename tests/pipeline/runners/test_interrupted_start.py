@@ -1,6 +1,7 @@
 """Ctrl-C while a command still imports what it needs is no traceback."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -14,11 +15,14 @@ COMMANDS = {
 }
 
 
-def interrupt_after_import(module: str, command: str) -> tuple[int, str]:
-    """Ctrl-C to a command when it has imported `module`; its status and what it printed then."""
+def interrupt_after_import(module: str, command: str, *program: str) -> tuple[int, str]:
+    """Ctrl-C to a command when it has imported `module`; its status and what it printed then.
+
+    `program`: words that start the command in another way than `-m`.
+    """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}  # else it shows nothing at its start
     process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", command, *COMMANDS[command]],
+        [sys.executable, "-X", "importtime", *(program or ("-m", command)), *COMMANDS[command]],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=environment,
@@ -57,6 +61,16 @@ def interrupt_after_import(module: str, command: str) -> tuple[int, str]:
 )
 def test_ctrl_c_while_importing_ends_a_command_without_a_word(command: str, module: str) -> None:
     assert interrupt_after_import(module, command) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("module", ["pipeline", "runpy", "apache_beam"])
+def test_ctrl_c_while_importing_ends_the_console_script_too(
+    module: str, tmp_path: pathlib.Path
+) -> None:
+    script = tmp_path / "quickdraw"
+    script.write_text("from pipeline.cli.scripts import main\nmain()\n")
+    started = (str(script), "prepare")
+    assert interrupt_after_import(module, "pipeline.main", *started) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize(
