@@ -13,17 +13,9 @@ from analysis.contact_sheet import draw_contact_sheet, plot_contact_sheet
 from analysis.style import figures
 from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
-from tests.support.analysis_data import run_command, write_dataset
+from tests.support.analysis_data import bitmaps_in_shards, run_command, write_dataset
 
 COUNTS = {"cat": 9, "The Great Wall of China": 7, "car": 2}
-
-
-def bitmaps_in_shards(directory, manifest, label):
-    return [
-        records.unpack_bitmap(example.image)
-        for example in manifests.DataSet(str(directory), manifest).examples("train")
-        if manifest.labels[example.label] == label
-    ]
 
 
 def strips(figure):

@@ -9,19 +9,10 @@ from PIL import Image
 from analysis.mean_drawings import Mean, draw_mean_drawings, plot_mean_drawings, read_means
 from analysis.style import figures
 from pipeline.cli import UserError
-from pipeline.dataset import manifests, records
-from tests.support.analysis_data import run_command, write_dataset
+from tests.support.analysis_data import bitmaps_in_shards, run_command, write_dataset
 from tests.support.figure_texts import LABELS, assert_texts_are_apart, text_boxes
 
 COUNTS = {"cat": 9, "The Great Wall of China": 7, "car": 2}
-
-
-def bitmaps_in_shards(directory, manifest, label):
-    return [
-        records.unpack_bitmap(example.image)
-        for example in manifests.DataSet(str(directory), manifest).examples("train")
-        if manifest.labels[example.label] == label
-    ]
 
 
 def test_a_mean_is_that_of_all_bitmaps_of_its_category(tmp_path):

@@ -60,6 +60,15 @@ def write_dataset(
     return manifest
 
 
+def bitmaps_in_shards(directory, manifest, label):
+    """Return the training bitmaps of a category, [85, 85] each, as the shards hold them."""
+    return [
+        records.unpack_bitmap(example.image)
+        for example in manifests.DataSet(str(directory), manifest).examples("train")
+        if manifest.labels[example.label] == label
+    ]
+
+
 def _write_split(
     directory: pathlib.Path, split: str, counts: Mapping[str, int], shards: int
 ) -> manifests.Split:

@@ -31,13 +31,6 @@ from trainer.training.steps import make_evaluation_step
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    write_dataset(directory, train=50, validation=23)
-    return str(directory)
-
-
-@pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     """A run of three epochs that nothing interrupted."""
     config = make_config(data, tmp_path_factory.mktemp("finished"))

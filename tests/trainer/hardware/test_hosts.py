@@ -32,14 +32,6 @@ RECIPE = {"augment": ["shift", "rotate"], "clip_norm": 1.0, "ema_decay": 0.5}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Three training shards, so that the shares of two hosts differ."""
-    directory = tmp_path_factory.mktemp("data")
-    write_dataset(directory, train=50, validation=23)
-    return str(directory)
-
-
-@pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     """A run of three epochs on two hosts that nothing interrupted."""
     config = make_config(data, tmp_path_factory.mktemp("two") / "run", **RECIPE)

@@ -11,7 +11,7 @@ from pipeline.cli import RunError
 from tests.support.commands import flags_of
 from tests.support.ndjson import line
 from tests.support.stopped_training import make_config
-from tests.support.trainer_data import DEVICES, LABELS, write_dataset
+from tests.support.trainer_data import DEVICES, LABELS
 from trainer import predict, train
 from trainer.config import Interval
 from trainer.exports import classifiers, job
@@ -37,13 +37,6 @@ def exhaust():
         raise error.value
 
     return step
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    write_dataset(directory, train=50, validation=23)
-    return str(directory)
 
 
 @pytest.fixture(scope="module")
