@@ -24,6 +24,20 @@ AUGMENTATIONS = ("mirror", "shift", "scale", "rotate")
 MAX_SEED = 2**32 - 1  # NumPy's generator, which Keras seeds too, takes 32 bits
 MAX_INTERVAL = 10**9
 
+# What --recipe sets, by the names of the flags. docs/results.md has what each setting is worth.
+_MODERN: dict[str, Any] = {
+    "learning_rate_schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "augment": ("mirror", "shift", "scale", "rotate"),
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "study": {},
+    "fast": _MODERN | {"epochs": 3, "learning_rate": 8e-3},
+    "best": _MODERN | {"epochs": 12, "learning_rate": 4e-3},
+}
+
 # Groups of flags, in the order of --help.
 DATA = "Data and run"
 MODEL = "Model"
@@ -76,6 +90,15 @@ def _parse_augment(kinds: list[str]) -> tuple[str, ...]:
     return tuple(kind for kind in AUGMENTATIONS if kind in kinds)
 
 
+def _recipe_text(name: str) -> str:
+    """Write a recipe as flags."""
+    flags = (
+        f"--{flag}={','.join(value) if isinstance(value, tuple) else value}"
+        for flag, value in RECIPES[name].items()
+    )
+    return " ".join(flags) or "the defaults"
+
+
 def _metadata(group: str, help: str, **options: Any) -> dict[str, Any]:
     """Describe the flag of a field of TrainConfig.
 
@@ -124,6 +147,17 @@ class TrainConfig:
         False,
     )
 
+    recipe: str = _setting(
+        RECIPE,
+        "Settings of the flags below and of those beyond the study; a flag that is given wins. "
+        + " ".join(f"{name}: {_recipe_text(name)}." for name in RECIPES)
+        + " By default the experiment's own: study for the study's, fast for small, best for "
+        "medium and large.",
+        "study",
+        flag_default=None,
+        choices=tuple(RECIPES),
+        may_change=True,  # what it sets may not
+    )
     epochs: int = _setting(
         RECIPE, "Passes over the training split.", 12, bounds=(1, 10**6), may_change=True
     )
@@ -230,6 +264,10 @@ class TrainConfig:
             if value is None and field.default is dataclasses.MISSING:
                 raise UserError(f"--{field.name} is needed (--help lists the flags)")
             values[field.name] = field.metadata.get("parse", lambda same: same)(value)
+        values["recipe"] = values["recipe"] or experiment.recipe
+        for name, value in RECIPES[values["recipe"]].items():
+            if not flags.FLAGS[name].present:
+                values[name] = value
         config = cls(experiment=experiment, **values)
         if config.freeze and not config.init_from:
             raise UserError(f"--freeze={config.freeze}: untrained weights; it needs --init_from")
@@ -298,6 +336,7 @@ def describe_run(
     return {
         "format": FORMAT,
         "experiment": config.experiment.name,
+        "recipe": config.recipe,
         "architecture": architecture.describe(),
         "parameters": whole.parameters,
         "trained_parameters": costs.trained_parameters(architecture, classes, config.freeze),

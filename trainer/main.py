@@ -46,8 +46,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_boolean(
         "batch_norm",
-        False,
-        "Add batch normalisation after every convolution (the study does not).",
+        None,
+        "Add batch normalisation after every convolution, or leave it out; the study's experiments "
+        "have none, our own have it.",
         module_name=config.MODEL,
     )
     config.define_group(config.MODEL)
@@ -96,10 +97,10 @@ def experiment_from_flags(name: str | None) -> Experiment:
     elif args.init_from and not name:
         experiment = initial_weights.find_experiment(args.init_from, args.run_dir)
     else:
-        return experiments.find(name or args.experiment).with_batch_norm(args.batch_norm)
-    if args["batch_norm"].present:
-        return experiment.with_batch_norm(args.batch_norm)
-    return experiment
+        experiment = experiments.find(name or args.experiment)
+    if args.batch_norm is None:
+        return experiment
+    return experiment.with_batch_norm(args.batch_norm)
 
 
 def result_lines(state: State) -> str:

@@ -86,9 +86,21 @@ def _check_name(experiment: Experiment, path: str) -> None:
 
 
 def _check_architecture(value: Any, place: str) -> None:
-    block = _dict({"branches": _list(_list(_check_kernel)), "filters": _integer(1, MAX_FILTERS),
-                   "scale": _number(0, MAX_SCALE), "repeat": _integer(0, MAX_REPEAT)})  # fmt: skip
-    reduction = _list(_list(_integer(1, MAX_FILTERS)), least=0)
+    repeat, filters = _integer(0, MAX_REPEAT), _integer(1, MAX_FILTERS)
+    inception = _dict({"branches": _list(_list(_check_kernel)), "filters": filters,
+                       "scale": _number(0, MAX_SCALE), "repeat": repeat})  # fmt: skip
+    plain = _dict({"repeat": repeat})
+    inception_reduction = _list(_list(filters), least=0)
+    plain_reduction = _dict({"filters": filters})
+
+    def block(value: Any, place: str) -> None:
+        is_plain = isinstance(value, dict) and set(value) == {"repeat"}
+        (plain if is_plain else inception)(value, place)
+
+    def reduction(value: Any, place: str) -> None:
+        is_plain = isinstance(value, dict)
+        (plain_reduction if is_plain else inception_reduction)(value, place)
+
     _dict(
         {
             "stem": _list(_list(_check_layer)),

@@ -14,7 +14,10 @@ from trainer.models.experiments import (
     Block,
     Branches,
     Experiment,
+    InceptionReduction,
     Layer,
+    PlainBlock,
+    PlainReduction,
     block_layers,
     reduction_layers,
 )
@@ -49,6 +52,13 @@ class Stage(NamedTuple):
 IMAGE = Map(IMAGE_SIZE, IMAGE_SIZE, 1)
 
 
+class _Stem(NamedTuple):
+    branches: Branches
+
+
+Part = _Stem | Block | PlainBlock | InceptionReduction | PlainReduction
+
+
 def stages(architecture: Architecture, num_classes: int) -> list[Stage]:
     """Walk through a model's seven stages, in the order of `experiments.STAGES`.
 
@@ -58,16 +68,20 @@ def stages(architecture: Architecture, num_classes: int) -> list[Stage]:
     prediction) do not count.
     """
     norm, x, found = architecture.batch_norm, IMAGE, []
-    for name, branches, block in _parts(architecture):
-        outputs, layers = _walk(x, branches, norm)
+    for name, part in _parts(architecture):
+        outputs, layers = _walk(x, _branches(part, x.channels), norm)
         channels = [output.channels for output in outputs]
-        if block:
+        if isinstance(part, Block):
             concatenated = x._replace(channels=sum(channels))
             _, projection = _walk(concatenated, ((Layer(K11, x.channels),),), norm)
-            layers = (layers + projection) * block.repeat
-        else:  # a branch of one channel is added to every channel of the stem's others
-            combine = max if name == "stem" else sum
-            x = outputs[0]._replace(channels=combine(channels))
+            layers += projection
+        elif not isinstance(part, PlainBlock):
+            # Branches are added up in the stem, where one of one channel is added to every channel
+            # of the others, and in plain reductions.
+            is_sum = isinstance(part, _Stem | PlainReduction)
+            x = outputs[0]._replace(channels=(max if is_sum else sum)(channels))
+        if isinstance(part, Block | PlainBlock):
+            layers = layers * part.repeat
         found.append(Stage(name, x, _sum(layers)))
     weights = x.channels * num_classes
     head = Stage("head", Map(1, 1, num_classes), Cost(weights + num_classes, weights))
@@ -125,7 +139,11 @@ def summary(experiment: Experiment, num_classes: int = 0) -> str:
             )
         )
     rows.append(("total", "", f"{whole.parameters:,}", "", f"{whole.multiply_adds:,}", ""))
-    layers = [(name, _text(branches, block)) for name, branches, block in _parts(architecture)]
+    widths_in = [parts[0].map.channels, *(stage.map.channels for stage in parts)]
+    layers = [
+        (name, _text(part, width))
+        for (name, part), width in zip(_parts(architecture), widths_in, strict=False)
+    ]
     dropout = f"average, dropout {architecture.dropout_rate:g}, dense {num_classes}"
     return "\n".join(
         [
@@ -133,30 +151,43 @@ def summary(experiment: Experiment, num_classes: int = 0) -> str:
             "",
             *align(rows, "<<>>>>"),
             "",
-            "Layers as kernel/stride:filters. Branches, in brackets, are added up in the stem and",
-            "concatenated elsewhere; a block's 1x1 convolution restores its width.",
+            *_legend(architecture),
             "",
             *align([*layers, ("head", dropout)], "<<"),
         ]
     )
 
 
-def _parts(architecture: Architecture) -> list[tuple[str, Branches, Block | None]]:
-    """List the stages before the head: name, branches, and the block if they are repeated."""
-    blocks = {
-        name: (f"blocks {name}", block_layers(block), block)
-        for name, block in zip(
-            "ABC", (architecture.block_a, architecture.block_b, architecture.block_c), strict=True
+def _legend(architecture: Architecture) -> tuple[str, str]:
+    if isinstance(architecture.block_a, PlainBlock):
+        return (
+            "Layers as kernel/stride:filters. Branches, in brackets, are added up; a block is",
+            "added to its input, and relu follows.",
         )
-    }
+    return (
+        "Layers as kernel/stride:filters. Branches, in brackets, are added up in the stem and",
+        "concatenated elsewhere; a block's 1x1 convolution restores its width.",
+    )
+
+
+def _parts(architecture: Architecture) -> list[tuple[str, Part]]:
+    """List the stages before the head."""
     return [
-        ("stem", architecture.stem, None),
-        blocks["A"],
-        ("reduction A", reduction_layers(architecture.reduction_a), None),
-        blocks["B"],
-        ("reduction B", reduction_layers(architecture.reduction_b), None),
-        blocks["C"],
+        ("stem", _Stem(architecture.stem)),
+        ("blocks A", architecture.block_a),
+        ("reduction A", architecture.reduction_a),
+        ("blocks B", architecture.block_b),
+        ("reduction B", architecture.reduction_b),
+        ("blocks C", architecture.block_c),
     ]
+
+
+def _branches(part: Part, width: int) -> Branches:
+    if isinstance(part, _Stem):
+        return part.branches
+    if isinstance(part, Block | PlainBlock):
+        return block_layers(part, width)
+    return reduction_layers(part)
 
 
 def _walk(x: Map, branches: Branches, norm: bool) -> tuple[list[Map], list[Cost]]:
@@ -170,7 +201,7 @@ def _walk(x: Map, branches: Branches, norm: bool) -> tuple[list[Map], list[Cost]
                 for size, kernel in zip(output[:2], layer.kernel, strict=True)
             )
             channels = layer.filters or output.channels
-            if layer.filters:  # None: max-pooling
+            if layer.filters:  # None: pooling
                 weights = math.prod(layer.kernel) * output.channels * channels
                 # Batch normalisation has a scale, an offset, a mean and a variance for a channel.
                 parameters = weights + (4 * channels if norm else 0)
@@ -184,16 +215,19 @@ def _sum(costs: Iterable[Cost]) -> Cost:
     return Cost(*map(sum, zip(Cost(0, 0), *costs, strict=True)))
 
 
-def _text(branches: Branches, block: Block | None) -> str:
+def _text(part: Part, width: int) -> str:
+    pooling = "mean" if isinstance(part, PlainReduction) else "max"
     texts = [
         " ".join(
-            ("max " if layer.filters is None else "")
+            (f"{pooling} " if layer.filters is None else "")
             + "x".join(map(str, layer.kernel))
             + (f"/{layer.stride}" if layer.stride > 1 else "")
             + (f":{layer.filters}" if layer.filters else "")
             for layer in branch
         )
-        for branch in branches
+        for branch in _branches(part, width)
     ]
     text = " ".join(f"[{text}]" for text in texts) if len(texts) > 1 else texts[0]
-    return f"{block.repeat} x {text} 1x1, scaled by {block.scale:g}" if block else text
+    if isinstance(part, Block):
+        text += f" 1x1, scaled by {part.scale:g}"
+    return f"{part.repeat} x {text}" if isinstance(part, Block | PlainBlock) else text

@@ -1,4 +1,4 @@
-"""Experiments: the study's 20 and our own `demo`: one small description each.
+"""Experiments: the study's 20 and our own small, medium and large: one small description each.
 
 All are one family: stem, nA blocks A, reduction A, nB blocks B, reduction B, nC blocks C, head.
 A description is plain data, from which `trainer.model` builds a model. No TensorFlow here.
@@ -18,10 +18,10 @@ Kernel = tuple[int, int]  # height, width
 
 
 class Layer(NamedTuple):
-    """A convolution (relu, no bias) or, with no filters, a max-pooling."""
+    """A convolution (relu, no bias) or, with no filters, a pooling."""
 
     kernel: Kernel
-    filters: int | None  # None: max-pooling
+    filters: int | None  # None: pooling
     stride: int = 1
     padding: str = "same"  # or "valid"
 
@@ -31,7 +31,9 @@ Branches = tuple[tuple[Layer, ...], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A residual block: x + scale · relu(conv1x1(concat(branches(x)))), `repeat` times."""
+    """The study's residual blocks: x + scale · relu(conv1x1(concat(branches(x)))), `repeat` times
+    (Szegedy et al., Inception-v4, Inception-ResNet, 2017).
+    """
 
     branches: tuple[tuple[Kernel, ...], ...]  # the kernels of each branch, all with `filters`
     filters: int
@@ -40,15 +42,38 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True)
+class PlainBlock:
+    """Plain residual blocks: relu(x + conv3x3(relu(conv3x3(x)))), `repeat` times (He et al., Deep
+    Residual Learning, 2016).
+    """
+
+    repeat: int
+
+
+# The filters of each branch beside the max-pooling.
+InceptionReduction = tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainReduction:
+    """A plain residual block that halves the map: relu(conv1x1(mean2x2/2(x)) +
+    conv3x3(relu(conv3x3/2(x)))), with `filters` each (the shortcut is that of He et al., Bag of
+    Tricks, 2019, ResNet-D).
+    """
+
+    filters: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Architecture:
     """Description of a model. The widths of the stages follow from stem and reductions."""
 
     stem: Branches  # the branches start from the image and are added up
-    block_a: Block
-    reduction_a: tuple[tuple[int, ...], ...]  # the filters of each branch beside the max-pooling
-    block_b: Block
-    reduction_b: tuple[tuple[int, ...], ...]
-    block_c: Block
+    block_a: Block | PlainBlock
+    reduction_a: InceptionReduction | PlainReduction
+    block_b: Block | PlainBlock
+    reduction_b: InceptionReduction | PlainReduction
+    block_c: Block | PlainBlock
     dropout_rate: float = 0.8  # the part that is dropped
     batch_norm: bool = False  # batch normalisation after each convolution; not the study's
 
@@ -65,8 +90,12 @@ class Architecture:
     def from_description(cls, description: dict[str, Any]) -> "Architecture":
         """Invert `describe`, whose result a run's config.json holds."""
         fields = _tuples(description)
-        for block in ("block_a", "block_b", "block_c"):
-            fields[block] = Block(**fields[block])
+        for stage in ("block_a", "block_b", "block_c"):
+            kind = Block if "branches" in fields[stage] else PlainBlock
+            fields[stage] = kind(**fields[stage])
+        for stage in ("reduction_a", "reduction_b"):
+            if isinstance(fields[stage], dict):
+                fields[stage] = PlainReduction(**fields[stage])
         fields["stem"] = tuple(
             tuple(Layer(*layer) for layer in branch) for branch in fields["stem"]
         )
@@ -82,6 +111,7 @@ class Experiment:
     change: str = ""  # what it changes in its base, in words
     modification: str = ""  # the same in a few, beyond widths and depths: for tables
     categories: int | None = None  # that the study trained it on; a run takes its data set's
+    recipe: str = "study"  # of `trainer.config.RECIPES`, unless --recipe is given
 
     def with_batch_norm(self, batch_norm: bool) -> "Experiment":
         """Return the experiment with or without batch normalisation."""
@@ -95,6 +125,7 @@ def find(name: str) -> Experiment:
     Raises:
       UserError: there is none.
     """
+    name = "small" if name == "demo" else name  # which it was called first
     if name in EXPERIMENTS:
         return EXPERIMENTS[name]
     similar = difflib.get_close_matches(name.upper(), EXPERIMENTS, n=1)
@@ -102,21 +133,30 @@ def find(name: str) -> Experiment:
     raise UserError(f"no experiment {name!r}; {hint}there are {', '.join(EXPERIMENTS)}")
 
 
-def block_layers(block: Block) -> Branches:
-    """Return a residual block's branches, without the 1x1 convolution after concatenation."""
+def block_layers(block: Block | PlainBlock, width: int) -> Branches:
+    """Return the branches of a residual block on a map of `width` channels; without the study's 1x1
+    convolution after the concatenation.
+    """
+    if isinstance(block, PlainBlock):
+        return ((Layer(K33, width), Layer(K33, width)),)
     return tuple(
         tuple(Layer(kernel, block.filters) for kernel in kernels) for kernels in block.branches
     )
 
 
-def reduction_layers(filters: tuple[tuple[int, ...], ...]) -> Branches:
-    """Return a reduction's branches, which halve the map: max-pooling, and convolutions with these
-    numbers of filters.
+def reduction_layers(reduction: InceptionReduction | PlainReduction) -> Branches:
+    """Return the branches of a reduction, which halve the map; a pooling begins the first.
 
-    A branch of one convolution is 3x3/2; of two 1x1, 3x3/2; of three 1x1, 3x3, 3x3/2.
+    Of the study's, which are concatenated, the first is max-pooling, and of the others one of one
+    convolution is 3x3/2; of two 1x1, 3x3/2; of three 1x1, 3x3, 3x3/2. The two of a plain one are
+    added up.
     """
+    if isinstance(reduction, PlainReduction):
+        filters = reduction.filters
+        shortcut = (Layer(K22, None, 2), Layer(K11, filters))
+        return (shortcut, (Layer(K33, filters, 2), Layer(K33, filters)))
     branches: list[tuple[Layer, ...]] = [(Layer(K33, None, 2, "valid"),)]
-    for widths in filters:
+    for widths in reduction:
         layers = [Layer(K33, width) for width in widths[:-1]]
         if layers:
             layers[0] = Layer(K11, widths[0])
@@ -124,7 +164,7 @@ def reduction_layers(filters: tuple[tuple[int, ...], ...]) -> Branches:
     return tuple(branches)
 
 
-K11, K33 = (1, 1), (3, 3)
+K11, K22, K33 = (1, 1), (2, 2), (3, 3)
 K13, K31 = (1, 3), (3, 1)
 K17, K71 = (1, 7), (7, 1)
 
@@ -288,22 +328,35 @@ _E4_10 = _changed(
     block_b=dataclasses.replace(_BLOCK_B, branches=((K11,), (K11, K13, K31))),
 )
 
-# ---- Our own ----
+# ---- Our own: plain residual blocks with batch normalisation ----
 
-# For `make demo` and for trying things out on a CPU: the same family, small, and quick because two
-# strides of the stem come first: maps of 20, 9 and 4. It has little to forget: less dropout.
-_DEMO = Experiment(
-    "demo",
-    Architecture(
-        stem=((Layer(K33, 16, 2, "valid"), Layer(K33, 32, 2, "valid")),),
-        block_a=dataclasses.replace(_BLOCK_A, filters=16, repeat=1),
-        reduction_a=((48,), (32, 32, 48)),
-        block_b=dataclasses.replace(_BLOCK_B, filters=32, repeat=1),
-        reduction_b=((48, 64), (48, 64), (32, 32, 64)),
-        block_c=dataclasses.replace(_BLOCK_C, filters=48, repeat=1),
+
+def _plain(
+    name: str, recipe: str, widths: tuple[int, int, int], depths: tuple[int, int, int]
+) -> Experiment:
+    """Describe a model whose maps are 21, 11 and 6 pixels wide: two strides of the stem come first,
+    so that it is quick on a CPU. It has little to forget: less dropout.
+    """
+    a, b, c = widths
+    stem = (Layer(K33, a, 2, "valid"), Layer(K33, a, 2))
+    architecture = Architecture(
+        stem=(stem,),
+        block_a=PlainBlock(depths[0]),
+        reduction_a=PlainReduction(b),
+        block_b=PlainBlock(depths[1]),
+        reduction_b=PlainReduction(c),
+        block_c=PlainBlock(depths[2]),
         dropout_rate=0.3,
-    ),
-    "small and quick, not one of the study's",
+        batch_norm=True,
+    )
+    change = f"our own: {a}, {b}, {c} wide, plain residual blocks"
+    return Experiment(name, architecture, change, recipe=recipe)
+
+
+_OWN = (
+    _plain("small", "fast", (32, 64, 128), (1, 1, 1)),
+    _plain("medium", "best", (48, 96, 192), (1, 1, 1)),
+    _plain("large", "best", (64, 128, 256), (1, 1, 1)),
 )
 
 EXPERIMENTS = {
@@ -331,8 +384,7 @@ EXPERIMENTS = {
         _E4_8,
         _E4_9,
         _E4_10,
-        # not the study's
-        _DEMO,
+        *_OWN,
     )
 }
 

@@ -15,6 +15,11 @@ from trainer.models.architecture_file import MAX_PARAMETERS, read_architecture
 from trainer.models.experiments import EXPERIMENTS
 
 TINY = tiny_experiment().architecture.describe()
+PLAIN = TINY | {
+    **{f"block_{stage}": {"repeat": 1} for stage in "abc"},
+    **{f"reduction_{stage}": {"filters": 12} for stage in "ab"},
+    "batch_norm": True,
+}
 
 
 @pytest.fixture
@@ -40,9 +45,9 @@ def places(value, path=()):
             yield (*path, key)
 
 
-def changed(path, change):
-    """Tiny description with `change(container, key)` done at a place."""
-    whole = {"all": copy.deepcopy(TINY)}
+def changed(path, change, description=TINY):
+    """The description with `change(container, key)` done at a place."""
+    whole = {"all": copy.deepcopy(description)}
     *parents, key = ("all", *path)
     container = whole
     for parent in parents:
@@ -110,15 +115,16 @@ def test_the_name_of_an_experiment_of_the_study_is_for_its_own_architecture(writ
         read_architecture(path)
 
 
-def test_a_changed_description_is_refused_in_a_line_or_makes_a_model_that_runs(write):
+@pytest.mark.parametrize("description", [TINY, PLAIN], ids=["inception", "plain"])
+def test_a_changed_description_is_refused_in_a_line_or_makes_a_model_that_runs(write, description):
     import numpy as np
 
     from trainer.model import build_model
 
     built = {}
-    for place in places(TINY):
+    for place in places(description):
         for name, change in CHANGES.items():
-            path = write(changed(place, change))
+            path = write(changed(place, change, description))
             experiment, refusal = read_or_refusal(path)
             if experiment is None:
                 assert refusal.startswith(f"{path}: ")

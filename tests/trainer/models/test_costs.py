@@ -1,6 +1,5 @@
 """Maps, parameters and multiply-adds against the Keras models that are built from the same."""
 
-import dataclasses
 import math
 import subprocess
 import sys
@@ -12,14 +11,14 @@ from trainer.models import costs, experiments
 from trainer.models.costs import stages, summary, total, widths
 from trainer.models.experiments import EXPERIMENTS
 
-# The layer whose output is the stage's; a residual block's is the input of what comes next.
+# The layer whose input is the stage's output.
 STAGE_LAYERS = (
-    ("stem", "a1_1_1", "input"),
-    ("blocks A", "reduction_a_pool", "input"),
-    ("reduction A", "reduction_a_concat", "output"),
-    ("blocks B", "reduction_b_pool", "input"),
-    ("reduction B", "reduction_b_concat", "output"),
-    ("blocks C", "average_pool", "input"),
+    ("stem", "a1_1_1"),
+    ("blocks A", "reduction_a_pool"),
+    ("reduction A", "b1_1_1"),
+    ("blocks B", "reduction_b_pool"),
+    ("reduction B", "c1_1_1"),
+    ("blocks C", "average_pool"),
 )
 
 
@@ -31,8 +30,7 @@ def test_costs_are_those_of_the_keras_model(name):
     parts = stages(experiment.architecture, num_classes)
 
     expected_maps = [
-        (stage, *getattr(model.get_layer(layer), side).shape[1:])
-        for stage, layer, side in STAGE_LAYERS
+        (stage, *model.get_layer(layer).input.shape[1:]) for stage, layer in STAGE_LAYERS
     ]
     assert [(part.name, *part.map) for part in parts] == [
         *expected_maps,
@@ -89,13 +87,17 @@ def test_widths_and_depths_are_those_of_the_study():
 
 
 def test_batch_normalisation_costs_parameters_and_no_multiply_adds():
-    plain = EXPERIMENTS["demo"]
-    architecture = dataclasses.replace(plain.architecture, batch_norm=True)
-    model = build_model(dataclasses.replace(plain, architecture=architecture), 3)
-    cost = total(stages(architecture, 3))
-    assert cost.parameters == model.count_params()
-    assert cost.parameters > total(stages(plain.architecture, 3)).parameters
-    assert cost.multiply_adds == multiply_adds(model)
+    costs_without, costs_with = [], []
+    for name in ("E3_8", "small"):
+        for norm, found in ((False, costs_without), (True, costs_with)):
+            experiment = EXPERIMENTS[name].with_batch_norm(norm)
+            model = build_model(experiment, 3)
+            cost = total(stages(experiment.architecture, 3))
+            assert cost == (model.count_params(), multiply_adds(model))
+            found.append(cost)
+    for without, with_norm in zip(costs_without, costs_with, strict=True):
+        assert with_norm.parameters > without.parameters
+        assert with_norm.multiply_adds == without.multiply_adds
 
 
 def test_a_summary_shows_every_stage_and_the_total():
@@ -115,9 +117,10 @@ def test_a_summary_names_the_layers_that_an_experiment_changes():
     assert "5 x [1x1:32] [1x1:32 3x3:32] [1x1:32 1x7:32 7x1:32] 1x1, scaled by 0.17" in layers
     layers = summary(experiments.find("E2"))
     assert "[max 3x3/2] [3x3:32 3x3/2:64 1x1:128 3x3:256]" in layers
-    demo = dataclasses.replace(EXPERIMENTS["demo"].architecture, batch_norm=True)
-    text = summary(dataclasses.replace(EXPERIMENTS["demo"], architecture=demo), 3)
+    text = summary(EXPERIMENTS["small"], 3)
     assert text.splitlines()[0].endswith("3 classes, batch normalisation")
+    assert "1 x 3x3:32 3x3:32\n" in text
+    assert "[mean 2x2/2 1x1:64] [3x3/2:64 3x3:64]\n" in text
 
 
 def test_costs_need_no_tensorflow():

@@ -17,6 +17,8 @@ STUDY_53 = (
     *("E3_7", "E3_8", "E3_9", "E4_7", "E4_8", "E4_9", "E4_10"),
 )
 
+OURS = ("small", "medium", "large")
+
 
 def stage_shapes(name):
     """Height and channels after the stem and either reduction."""
@@ -26,7 +28,7 @@ def stage_shapes(name):
 
 
 def test_all_experiments_of_the_study_are_there():
-    assert set(EXPERIMENTS) == {*STUDY_20, *STUDY_53, "demo"}
+    assert set(EXPERIMENTS) == {*STUDY_20, *STUDY_53, *OURS}
     assert all(EXPERIMENTS[name].categories == 20 for name in STUDY_20)
     assert all(EXPERIMENTS[name].categories == 53 for name in STUDY_53)
     assert all(EXPERIMENTS[name].architecture.dropout_rate == 0.8 for name in STUDY_20 + STUDY_53)
@@ -96,19 +98,48 @@ def test_convolutions_have_relu_and_no_bias():
             assert not layer.use_bias
 
 
-def test_a_residual_is_scaled_and_not_activated_after_the_addition():
+def outputs(name, *tensors):
+    """Outputs of layers, or their inputs, for two images of noise: (layer, "input" or "output")."""
     import numpy as np
 
-    model = build_model("demo", 3)
-    block = EXPERIMENTS["demo"].architecture.block_a
-    x = model.get_layer("a1_1_1").input
-    residual = model.get_layer("a1_project").output
-    after = model.get_layer("b1_1_1").input  # behind reduction A
-    pool = model.get_layer("reduction_a_pool").input
+    model = build_model(name, 3)
+    probe = type(model)(model.input, [getattr(model.get_layer(a), side) for a, side in tensors])
     image = np.random.default_rng(0).random((2, 85, 85, 1), np.float32)
-    probe = type(model)(model.input, [x, residual, pool, after])
-    x, residual, pool, _ = probe(image)
-    np.testing.assert_allclose(pool, x + block.scale * residual, rtol=1e-6)
+    return [value.numpy() for value in probe(image)]
+
+
+def test_a_residual_of_the_study_is_scaled_and_not_activated_after_the_addition():
+    import numpy as np
+
+    block = EXPERIMENTS["E3_8"].architecture.block_a
+    x, residual, after = outputs(
+        "E3_8", ("a1_1_1", "input"), ("a1_project", "output"), ("reduction_a_pool", "input")
+    )
+    np.testing.assert_allclose(after, x + block.scale * residual, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_plain_residual_is_added_before_relu(name):
+    import numpy as np
+
+    x, residual, after, shortcut, branch, reduced = outputs(
+        *(name, ("a1_1_1", "input"), ("a1_1_2_norm", "output"), ("reduction_a_pool", "input")),
+        *(("reduction_a_shortcut_1_norm", "output"), ("reduction_a_1_2_norm", "output")),
+        ("b1_1_1", "input"),
+    )
+    assert residual.min() < 0
+    np.testing.assert_array_equal(after, np.maximum(x + residual, 0))
+    np.testing.assert_array_equal(reduced, np.maximum(shortcut + branch, 0))
+
+
+def test_our_own_models_have_small_maps_and_batch_normalisation():
+    for name in OURS:
+        assert [height for height, _ in stage_shapes(name)] == [21, 11, 6]
+        assert EXPERIMENTS[name].architecture.batch_norm
+
+
+def test_the_name_of_an_earlier_version_is_that_of_its_successor():
+    assert experiments.find("demo") is EXPERIMENTS["small"]
 
 
 def test_a_description_survives_json():

@@ -207,18 +207,43 @@ for rows in (8, 7, 3, 1):
 """)
 
 
-def test_a_single_replica_normalises_as_keras_does():
-    x = tf.random.stateless_normal((6, 5, 4, 3), seed=(0, 1))
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [("float32", 1e-5), ("mixed_bfloat16", 0.02), ("mixed_float16", 0.005)],
+)
+def test_a_single_replica_normalises_as_keras_does(precision, tolerance):
+    """By another kernel: output, statistics and gradients, in each precision."""
+    x = tf.random.stateless_normal((6, 5, 4, 3), seed=(0, 1)) * 2 + 3
+    weights = tf.random.stateless_normal(x.shape, seed=(2, 3))
+    policy = keras.mixed_precision.DTypePolicy(precision)
     ours, keras_own = (
-        each(momentum=0.9, synchronized=True)
+        each(momentum=0.9, synchronized=True, dtype=policy)
         for each in (BatchNormalization, keras.layers.BatchNormalization)
     )
-    np.testing.assert_array_equal(ours(x, training=True), keras_own(x, training=True))
+
+    def outputs_and_gradients(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.cast(layer(x, training=True), tf.float32)
+            loss = tf.reduce_sum(y * weights)
+        variables = [variable.value for variable in layer.trainable_variables]
+        return [y, *tape.gradient(loss, [x, *variables])]
+
+    for one, other in zip(*map(outputs_and_gradients, (ours, keras_own)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * np.abs(other).max())
     for one, other in zip(ours.variables, keras_own.variables, strict=True):
         assert one.name == other.name
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=tolerance)
     ours.trainable = False  # frozen, it keeps its statistics and goes by them
     np.testing.assert_array_equal(ours(x, training=True), ours(x, training=False))
+
+
+def test_a_single_replica_normalises_by_the_fused_kernel():
+    layer = BatchNormalization()
+    graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(
+        tf.TensorSpec((2, 5, 4, 3))
+    )
+    assert "FusedBatchNormV3" in {each.type for each in graph.graph.get_operations()}
 
 
 @pytest.mark.parametrize(
