@@ -1,8 +1,6 @@
 """`python -m pipeline.verify` says which shards are not as the manifest says."""
 
 import pathlib
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -13,6 +11,7 @@ from pipeline.dataset import records
 from pipeline.dataset.manifests import Manifest, read_manifest
 from pipeline.graph.sampling import Quotas
 from tests.support.ndjson import line
+from tests.support.warm_process import run_module
 
 
 @pytest.fixture
@@ -89,12 +88,11 @@ def test_what_others_read_is_what_the_manifest_says(data: pathlib.Path, name: st
 
 
 def test_the_command_exits_with_1_for_faults(data: pathlib.Path, train: str) -> None:
-    command = [sys.executable, "-m", "pipeline.verify", f"--dataset={data}"]
-    sound = subprocess.run(command, capture_output=True, text=True, check=False)
+    sound = run_module("pipeline.verify", [f"--dataset={data}"])
     assert (sound.returncode, sound.stderr) == (0, "")
     assert sound.stdout == f"{data}: 2 shards with 50 drawings are as the manifest says\n"
     (data / train).unlink()
-    broken = subprocess.run(command, capture_output=True, text=True, check=False)
+    broken = run_module("pipeline.verify", [f"--dataset={data}"])
     assert broken.returncode == 1
     assert train in broken.stderr
     assert "Traceback" not in broken.stderr
