@@ -156,6 +156,7 @@ def test_an_output_in_the_home_directory_goes_there(tmp_path: pathlib.Path) -> N
     done = run(
         "pipeline.main",
         *("--input=~/*.ndjson", "--output=~/data", "--validation_per_category=1"),
+        "--direct_num_workers=1",
         cwd=working_directory,
         HOME=str(home),
     )
