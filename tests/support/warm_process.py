@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -23,7 +25,7 @@ TIMEOUT_SECONDS = 300
 
 
 class WarmProcess:
-    """`python -m NAME ARGUMENTS` in the background."""
+    """`python -m NAME ARGUMENTS` in the background; killed when nothing refers to this any more."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class WarmProcess:
         settings = (os.path.abspath(directory), dict(variables or os.environ), files, limit_bytes)
         self._process = _CONTEXT.Process(target=_run, args=(self.args, *settings))
         self._process.start()
+        weakref.finalize(self, _kill, self._process)  # else pytest would wait for it in the end
 
     @property
     def returncode(self) -> int | None:
@@ -67,7 +70,7 @@ class WarmProcess:
         os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        self._process.kill()
+        _kill(self._process)
 
     def finish(self) -> "subprocess.CompletedProcess[str]":
         """Wait for its end; return its status, negative for a signal, and what it printed."""
@@ -108,6 +111,11 @@ def run_code(code: str) -> str:
     done = run_module("-c", [code])
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def _kill(process: ForkServerProcess) -> None:
+    if process.exitcode is None:
+        process.kill()
 
 
 def _run(

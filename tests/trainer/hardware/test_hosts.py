@@ -67,11 +67,12 @@ def run_hosts(config, flags=((), ()), data=(), changes=(RECIPE, RECIPE)):
             directory = data[index] if data else config.dataset
             arguments = (directory, run_dir, json.dumps(changes[index]), *of_host)
             processes.append(start_host("tests.support.stopped_training", arguments, index, ports))
-        return [process.finish() for process in processes]
+        done = [process.finish() for process in processes]
+        assert not os.path.exists(f"{config.run_dir}-of-host-2")
+        return done
     finally:
         for process in processes:
             process.kill()
-        assert not os.path.exists(f"{config.run_dir}-of-host-2")
 
 
 def start_host(module, arguments, index, ports):
