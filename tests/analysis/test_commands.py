@@ -1,5 +1,8 @@
 """Command line of pictures: words and flags, one-line errors, files."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -7,6 +10,16 @@ from matplotlib.axes import Axes
 from analysis import calibration, class_scores, counts, ink, strokes
 from analysis.reading.scores import ClassScore
 from tests.support.analysis_data import run_command, write_dataset, write_metrics, write_run
+from tests.support.commands import MODULES
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("analysis.")])
+def test_a_command_imports_all_that_it_needs_and_prints_nothing_meanwhile(module):
+    """In a process that has imported nothing before, which the other tests' have."""
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\n  --" in done.stdout
 
 
 def test_words_are_the_same_as_the_flag_and_o_as_output(tmp_path):

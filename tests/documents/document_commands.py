@@ -16,7 +16,7 @@ class Run(NamedTuple):
     # what differs with small data or on another machine.
     replacements: tuple[tuple[str, str], ...] = ()
     status: int = 0
-    # Fork it from a process that has imported TensorFlow; each module is run as it is once.
+    # Fork it from a process that has imported TensorFlow and Beam; each module also runs as it is.
     is_warm: bool = False
 
 
@@ -69,7 +69,7 @@ FIRST = ("make demo DATA=DIR", "make demo")
 COMMANDS: dict[str, Action] = {
     # README: the start
     "make demo DATA=DRAWINGS": Left("`make demo DATA=DIR`, with another directory"),
-    "python -m analysis.contact_sheet demo/data -o drawings.png": Run(),
+    "python -m analysis.contact_sheet demo/data -o drawings.png": Run(is_warm=True),
     "make demo": Run((("make demo", "make demo MADE_UP=35 EPOCHS=2"),), _BY_SCORE),
     "make demo DATA=DIR": Run(  # until there is a data set: the rest is that of `make demo`
         (("make demo DATA=DIR", "make -n demo DATA=DIR | sed '/contact_sheet/,$d' | bash -e"),)
@@ -78,10 +78,10 @@ COMMANDS: dict[str, Action] = {
     # Prepare a data set
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/doodles "
     "--train_per_category=1500 --validation_per_category=300 --test_per_category=100": Run(
-        _QUOTAS + _ONE_WORKER
+        _QUOTAS + _ONE_WORKER, is_warm=True
     ),
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/shares "
-    "--validation_share=0.2": Run(_ONE_WORKER),
+    "--validation_share=0.2": Run(_ONE_WORKER, is_warm=True),
     "python -m pipeline.verify --dataset=data/doodles": Run(),
     "python -m pipeline.download --labels=pipeline/labels/study20.txt --drawings_per_category=3000 "
     "--output=data/drawings20": Run(
@@ -92,7 +92,8 @@ COMMANDS: dict[str, Action] = {
     ),
     "python -m pipeline.main --input='data/drawings20/*.ndjson' "
     "--labels=pipeline/labels/study20.txt --sampling=first --output=data/study20": Run(
-        (("--sampling=first", "--sampling=first --train_per_category=20"), *_ONE_WORKER)
+        (("--sampling=first", "--sampling=first --train_per_category=20"), *_ONE_WORKER),
+        is_warm=True,
     ),
     "pip install -e '.[gcp]'": _INSTALLS,
     "python -m pipeline.main --input='gs://BUCKET/drawings/*.ndjson' "
@@ -191,14 +192,18 @@ COMMANDS: dict[str, Action] = {
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
     # Analyse
-    "python -m analysis.report runs/doodles": Run(),
-    "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(),
+    "python -m analysis.report runs/doodles": Run(is_warm=True),
+    "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(is_warm=True),
     "python -m analysis.confusion runs/doodles -o runs/confusion.png": Run(),
     "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
     "-o runs/runs.png": Run(),
     "python -m analysis.strokes demo/drawings/sun.ndjson --drawings=4 -o data/sun.png": Run(),
-    "python -m analysis.plot_histories --group=width20 --reference -o runs/width20.pdf": Run(),
-    "python -m analysis.plot_histories --group=all --reference --separate -o runs/study.pdf": Run(),
+    "python -m analysis.plot_histories --group=width20 --reference -o runs/width20.pdf": Run(
+        is_warm=True
+    ),
+    "python -m analysis.plot_histories --group=all --reference --separate -o runs/study.pdf": Run(
+        is_warm=True
+    ),
     # Results
     "python -m pipeline.main --input='DRAWINGS/*.ndjson' --output=data/categories12 "
     "--train_per_category=1500 --validation_per_category=400": Run(
@@ -206,7 +211,8 @@ COMMANDS: dict[str, Action] = {
             ("--train_per_category=1500", "--train_per_category=8"),
             ("--validation_per_category=400", "--validation_per_category=4"),
             *_ONE_WORKER,
-        )
+        ),
+        is_warm=True,
     ),
     "python -m trainer.main --dataset=data/categories12 --run_dir=runs/E3_8 --experiment=E3_8": Run(
         (("--experiment=E3_8", "--experiment=E3_8 --epochs=1 --batch_size=4"),), is_warm=True

@@ -92,7 +92,7 @@ class Project(NamedTuple):
     def run_warm(self, command: str) -> "subprocess.CompletedProcess[str]":
         python, option, module, *arguments = shlex.split(command)
         assert (python, option) == ("python", "-m")
-        return run_module(module, arguments, self.directory, self.variables)
+        return run_module(module, arguments, directory=self.directory, variables=self.variables)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """`python -m pipeline.main --finish` as its user sees it."""
 
 import pathlib
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -13,19 +11,14 @@ from pipeline.graph.sampling import Quotas
 from pipeline.output import staging
 from tests.pipeline.test_job import contents
 from tests.support.ndjson import line
+from tests.support.warm_process import run_module
 
 Writer = Callable[[str, Sequence[str]], str]
 
 
 def finish(*flags: str) -> tuple[int, str, str]:
     """Its exit status, standard output and standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.main", "--finish", *flags],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_module("pipeline.main", ["--finish", *flags])
     return done.returncode, done.stdout, done.stderr
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,17 +13,17 @@ import pytest
 from pipeline import synthetic
 from pipeline.drawings.drawing import parse_drawing
 from pipeline.rasterize import rasterize_packed
+from tests.support.warm_process import run_module
 
 COUNT = 100  # drawings of a category, enough to hold every kind of mishap
 FIELDS = ["word", "countrycode", "timestamp", "recognized", "key_id", "drawing"]
 
 
-def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.synthetic", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return run_module("pipeline.synthetic", arguments)
 
 
-def assert_refused(result: subprocess.CompletedProcess[str], reason: str) -> None:
+def assert_refused(result: "subprocess.CompletedProcess[str]", reason: str) -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1

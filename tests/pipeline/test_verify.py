@@ -1,9 +1,7 @@
 """`python -m pipeline.verify` says which shards are not as the manifest says."""
 
 import pathlib
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+import shutil
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -13,19 +11,28 @@ from pipeline.dataset import records
 from pipeline.dataset.manifests import Manifest, read_manifest
 from pipeline.graph.sampling import Quotas
 from tests.support.ndjson import line
+from tests.support.warm_process import run_module
 
 
-@pytest.fixture
-def data(write_lines: Callable[[str, Sequence[str]], str], tmp_path: pathlib.Path) -> pathlib.Path:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A data set of 40 training and 10 validation drawings, a shard each."""
+    directory = tmp_path_factory.mktemp("whole")
     lines = [line(word, 100 * i + n) for i, word in enumerate(["cat", "sun"]) for n in range(30)]
+    (directory / "all.ndjson").write_text("".join(f"{each}\n" for each in lines))
     job.run(
-        patterns=[write_lines("all.ndjson", lines)],
-        output=str(tmp_path / "data"),
+        patterns=[f"{directory}/all.ndjson"],
+        output=str(directory / "data"),
         quotas=Quotas(train=20, validation=5),
         options=PipelineOptions(["--direct_num_workers=1"]),
     )
-    return tmp_path / "data"
+    return directory / "data"
+
+
+@pytest.fixture
+def data(whole: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of it, to damage."""
+    return shutil.copytree(whole, tmp_path / "data")
 
 
 @pytest.fixture
@@ -89,12 +96,11 @@ def test_what_others_read_is_what_the_manifest_says(data: pathlib.Path, name: st
 
 
 def test_the_command_exits_with_1_for_faults(data: pathlib.Path, train: str) -> None:
-    command = [sys.executable, "-m", "pipeline.verify", f"--dataset={data}"]
-    sound = subprocess.run(command, capture_output=True, text=True, check=False)
+    sound = run_module("pipeline.verify", [f"--dataset={data}"])
     assert (sound.returncode, sound.stderr) == (0, "")
     assert sound.stdout == f"{data}: 2 shards with 50 drawings are as the manifest says\n"
     (data / train).unlink()
-    broken = subprocess.run(command, capture_output=True, text=True, check=False)
+    broken = run_module("pipeline.verify", [f"--dataset={data}"])
     assert broken.returncode == 1
     assert train in broken.stderr
     assert "Traceback" not in broken.stderr

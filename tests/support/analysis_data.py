@@ -6,7 +6,6 @@ import itertools
 import json
 import pathlib
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from matplotlib.transforms import Bbox
 
 from analysis.style import image_grid
 from pipeline.dataset import manifests, records
+from tests.support.warm_process import run_module
 from trainer.runs import predictions, run_directory
 from trainer.runs.predictions import Predictions
 from trainer.runs.state import Checkpoint, State
@@ -33,11 +33,8 @@ HISTORY = {
 NO_HISTORY: dict[str, list[float]] = {key: [] for key in HISTORY}
 
 
-def run_command(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def run_command(module: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    return run_module(module, arguments)
 
 
 def write_dataset(

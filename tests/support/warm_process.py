@@ -1,64 +1,141 @@
-"""Commands in processes forked from one that has imported TensorFlow, which takes four seconds.
+"""Commands in processes forked from one that has imported TensorFlow, Beam and Matplotlib.
 
-TensorFlow has not started in that process: a fork of it is as a process that has just imported it.
+Importing them takes six seconds. None of them has started in that process: a fork of it is as a
+process that has just imported them. What has to show what a command imports, or what it prints
+meanwhile, takes a process of its own.
 """
 
 import multiprocessing
 import os
+import resource
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+import weakref
 from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["keras", "tensorflow"])
+_CONTEXT.set_forkserver_preload(["keras", "tensorflow", "apache_beam", "matplotlib.pyplot"])
+TIMEOUT_SECONDS = 300
+
+
+class WarmProcess:
+    """`python -m NAME ARGUMENTS` in the background; killed when nothing refers to this any more."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[object] = (),
+        directory: str | os.PathLike[str] = ".",
+        variables: Mapping[str, str] | None = None,
+        stdin: str = "",
+        limit_bytes: int = -1,
+    ) -> None:
+        """Start it.
+
+        Args:
+          name: of the module, or "-c": the one argument is a program then.
+          arguments: its words.
+          directory: to run it in.
+          variables: all of its environment variables; this process' if there are none.
+          stdin: what it reads there.
+          limit_bytes: no file that it writes may become larger, if positive.
+        """
+        os.environ.setdefault(
+            "TF_CPP_MIN_LOG_LEVEL", "3"
+        )  # as trainer.hardware.quiet_tensorflow does, but before
+        self.args = [name, *map(str, arguments)]
+        self._files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - as long as this
+        self._files[0].write(stdin.encode())
+        self._files[0].flush()
+        # The process is no child of this one and inherits no files: it opens them by name.
+        files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in self._files]
+        settings = (os.path.abspath(directory), dict(variables or os.environ), files, limit_bytes)
+        self._process = _CONTEXT.Process(target=_run, args=(self.args, *settings))
+        self._process.start()
+        weakref.finalize(self, _kill, self._process)  # else pytest would wait for it in the end
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process.pid
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        _kill(self._process)
+
+    def finish(self) -> "subprocess.CompletedProcess[str]":
+        """Wait for its end; return its status, negative for a signal, and what it printed."""
+        self._process.join(TIMEOUT_SECONDS)
+        if self.returncode is None:
+            self.kill()
+            raise subprocess.TimeoutExpired(self.args, TIMEOUT_SECONDS)
+        return subprocess.CompletedProcess(self.args, self.returncode, self._read(1), self._read(2))
+
+    def wait_for_line(self, start: str) -> None:
+        """Return when it has printed a whole line that starts so.
+
+        Raises:
+          AssertionError: it ends before.
+        """
+        while True:
+            has_ended = self.returncode is not None
+            lines = self._read(1).splitlines(keepends=True)
+            if any(line.startswith(start) and line.endswith("\n") for line in lines):
+                return
+            assert not has_ended, self.finish()
+            time.sleep(0.05)
+
+    def _read(self, number: int) -> str:
+        self._files[number].seek(0)
+        return self._files[number].read().decode(errors="surrogateescape")
 
 
 def run_module(
-    name: str,
-    arguments: Sequence[object],
-    directory: str | os.PathLike[str] = ".",
-    variables: Mapping[str, str] | None = None,
+    name: str, arguments: Sequence[object] = (), **settings: Any
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m NAME ARGUMENTS`.
+    """Run `python -m NAME ARGUMENTS` to its end; `settings`: see WarmProcess."""
+    return WarmProcess(name, arguments, **settings).finish()
 
-    Args:
-      name: of the module.
-      arguments: its words.
-      directory: to run it in.
-      variables: all of its environment variables; this process' if there are none.
 
-    Returns:
-      Its status, negative for a signal, and what it printed.
-    """
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "3"
-    )  # as trainer.hardware.quiet_tensorflow does, but before
-    words = [name, *map(str, arguments)]
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        # The process is no child of this one and inherits no files: it opens them by name.
-        files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (output, errors)]
-        process = _CONTEXT.Process(
-            target=_run,
-            args=(words, os.path.abspath(directory), dict(variables or os.environ), *files),
-        )
-        process.start()
-        process.join()
-        texts = []
-        for file in (output, errors):
-            file.seek(0)
-            texts.append(file.read().decode())
-    return subprocess.CompletedProcess(words, process.exitcode or 0, *texts)
+def run_code(code: str) -> str:
+    """Run `python -c CODE`, which has to succeed; return what it printed."""
+    done = run_module("-c", [code])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _kill(process: ForkServerProcess) -> None:
+    if process.exitcode is None:
+        process.kill()
 
 
 def _run(
-    words: list[str], directory: str, variables: dict[str, str], output: str, errors: str
+    words: list[str],
+    directory: str,
+    variables: dict[str, str],
+    files: list[str],
+    limit_bytes: int,
 ) -> None:
-    for target, path in ((1, output), (2, errors)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), target)
+    for target, path in enumerate(files):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND if target else os.O_RDONLY), target)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+    multiprocessing.set_start_method(None, force=True)  # what it starts starts as usual
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(variables)
+    if limit_bytes > 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
     sys.argv = words
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    if words[0] == "-c":
+        exec(compile(words[1], "<code>", "exec"), {"__name__": "__main__"})
+    else:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)

@@ -3,8 +3,6 @@
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import LABELS, write_dataset
+from tests.support.warm_process import run_module
 from trainer import train
 from trainer.runs import evaluation_files
 from trainer.runs.predictions import Predictions, load
@@ -187,10 +186,7 @@ def test_a_split_without_drawings_of_the_labels_is_refused(run_dir, tmp_path):
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "trainer.evaluate", *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_module("trainer.evaluate", arguments)
 
 
 def test_the_command_tells_and_writes_what_it_found(run_dir, data, tmp_path):

@@ -1,13 +1,13 @@
 """Commands as a user runs them: output, one-line errors, exit status."""
 
 import json
-import resource
 import subprocess
 import sys
 
 import pytest
 
 from tests.support.trainer_data import write_dataset
+from tests.support.warm_process import run_module
 
 
 @pytest.fixture(scope="module")
@@ -17,16 +17,8 @@ def data(tmp_path_factory):
     return directory
 
 
-def run(module, *arguments, stdin="", limit_bytes=-1):
-    """Runs a command; no file that it writes may become larger than `limit_bytes`."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
-    )
+def run(module, *arguments, **settings):
+    return run_module(module, arguments, **settings)
 
 
 def test_training_and_predicting_as_the_readme_says(data, tmp_path):
@@ -96,7 +88,14 @@ def test_a_full_disk_ends_a_run_in_one_line(data, tmp_path):
 
 
 def test_help_is_there_without_waiting_for_tensorflow():
-    result = run("trainer.main", "--help")
+    code = """
+import runpy, sys
+sys.modules["tensorflow"] = sys.modules["keras"] = None  # importing them is an error
+runpy.run_module("trainer.main", run_name="__main__", alter_sys=True)
+"""
+    command = [sys.executable, "-c", code, "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
     for flag in ("dataset", "run_dir", "experiment", "epochs", "batch_size", "precision", "seed"):
         assert f"--{flag}=" in result.stdout
 

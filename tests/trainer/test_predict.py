@@ -1,6 +1,7 @@
 """Predictions: the pipeline's rasterizer, a JSON line a drawing, bad lines, open pipes."""
 
 import json
+import pathlib
 import select
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pipeline.cli import UserError
 from pipeline.dataset.manifests import DataSet
 from pipeline.rasterize import rasterize
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
+from tests.support.warm_process import run_module
 from trainer import predict
 from trainer.config import TrainConfig
 from trainer.exports.classifiers import FILES, Classifier, load_export, load_run
@@ -66,13 +68,8 @@ def answers(path, classify, top=3):
     return predict.predict(batch, Classifier(LABELS, classify), top)
 
 
-def run_predict(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "trainer.predict", *arguments],
-        capture_output=True,
-        text=True,
-        **options,
-    )
+def run_predict(*arguments, **settings):
+    return run_module("trainer.predict", arguments, **settings)
 
 
 def test_the_model_sees_what_the_pipeline_draws(tmp_path):
@@ -155,11 +152,11 @@ def test_an_export_answers_as_its_run_does(trained, lite_model, tmp_path):
     expected = predict.predict(batch, load_run(trained[0], "best"), 3)
     assert predict.predict(batch, load_export(lite_model), 3) == approx(expected)
     for arguments in ([f"--model={lite_model}"], [f"--run_dir={trained[0]}", "--checkpoint=best"]):
-        with open(path, encoding="utf-8") as file:
-            done = run_predict(*arguments, "--batch_size=4", path, "-", stdin=file, check=True)
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        done = run_predict(*arguments, "--batch_size=4", path, "-", stdin=text)
         printed = [json.loads(line) for line in done.stdout.splitlines()]
         assert printed == approx(expected + expected)
-        assert done.stderr == ""
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_real_raw_drawings_have_the_classes_of_their_simplified_twins(sample, lite_model, tmp_path):
@@ -228,7 +225,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(lite_model, tmp_path):
     ],
 )
 def test_wrong_flags_are_one_line(arguments, message):
-    done = run_predict(*arguments, stdin=subprocess.DEVNULL)
+    done = run_predict(*arguments)
     assert done.stderr.startswith(f"error: {message}")
     assert (done.stderr.count("\n"), done.stdout, done.returncode) == (1, "", 2)
 

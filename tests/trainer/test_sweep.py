@@ -5,8 +5,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from absl import flags as absl_flags
@@ -15,6 +13,7 @@ from analysis.reading import runs as analysis_runs
 from pipeline.cli import EXIT_STOPPED, Stopped, UserError, define_path
 from tests.support.commands import flags_of
 from tests.support.trainer_data import write_dataset
+from tests.support.warm_process import WarmProcess, run_module
 from trainer import sweep
 from trainer.config import TrainConfig, describe_run
 from trainer.models import experiments
@@ -43,12 +42,8 @@ def data(tmp_path_factory):
     return directory, write_dataset(directory, train=24, validation=8)
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "trainer.sweep", *map(str, arguments)]
-
-
 def run(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+    return run_module("trainer.sweep", arguments)
 
 
 def rows_of(run_dir):
@@ -114,22 +109,15 @@ def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, t
 def test_sigterm_reaches_the_run_which_saves_and_the_sweep_ends_with_its_status(data, tmp_path):
     directory, _ = data
     flags = (f"--dataset={directory}", f"--run_dir={tmp_path}", "--experiments=demo,E3_8")
-    process = subprocess.Popen(
-        command(*flags, *FLAGS, "--epochs=10000"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 2/10000"):
-            process.send_signal(signal.SIGTERM)
-            break
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == EXIT_STOPPED
-    saved, last = errors.splitlines()
+    process = WarmProcess("trainer.sweep", [*flags, *FLAGS, "--epochs=10000"])
+    process.wait_for_line("epoch 2/10000")
+    process.send_signal(signal.SIGTERM)
+    done = process.finish()
+    assert done.returncode == EXIT_STOPPED
+    saved, last = done.stderr.splitlines()
     assert saved.startswith("stopped by SIGTERM after step ")
     assert last == "sweep stopped in demo; rerun the command to resume it"
-    assert "2/2" not in output
+    assert "2/2" not in done.stdout
     state = run_directory.read_state(os.path.join(tmp_path, "demo"))
     assert state.epoch >= 1
     assert f"after step {state.newest_step:,}, " in saved

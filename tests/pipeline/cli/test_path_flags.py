@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +15,7 @@ from pipeline.dataset.manifests import Manifest, read_manifest
 from tests.support.analysis_data import write_dataset, write_evaluation, write_run
 from tests.support.commands import MODULES, flags_of
 from tests.support.ndjson import ROOT, line
+from tests.support.warm_process import run_module
 from trainer.runs import run_directory
 from trainer.runs.run_directory import read_config
 
@@ -54,22 +54,14 @@ def path_flags(own_flags: list[flags.Flag]) -> list[flags.Flag]:
 
 
 def run(
-    module: str, *arguments: object, cwd: pathlib.Path | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:
+    module: str, *arguments: object, cwd: pathlib.Path = ROOT, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     """Runs a command with some environment variables."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        check=False,
-        timeout=120,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
-    )
+    own = {"PYTHONPATH": str(ROOT), **variables}
+    return run_module(module, arguments, directory=cwd, variables=os.environ | own)
 
 
-def error_of(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
+def error_of(done: "subprocess.CompletedProcess[str]", status: int = 2) -> str:
     """One line of standard error."""
     assert done.returncode == status, done.stderr
     (error,) = done.stderr.splitlines()
@@ -164,6 +156,7 @@ def test_an_output_in_the_home_directory_goes_there(tmp_path: pathlib.Path) -> N
     done = run(
         "pipeline.main",
         *("--input=~/*.ndjson", "--output=~/data", "--validation_per_category=1"),
+        "--direct_num_workers=1",
         cwd=working_directory,
         HOME=str(home),
     )

@@ -1,6 +1,7 @@
 """Completing a data set, with the launching process killed or failing at every file operation."""
 
 import contextlib
+import functools
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -41,13 +42,15 @@ def contents(directory: pathlib.Path) -> dict[str, bytes]:
 class Cut:
     """What a test has at hand: an output whose job is done and whose launching process is gone."""
 
-    def __init__(self, directory: pathlib.Path, start: pathlib.Path, new: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, prepared: pathlib.Path) -> None:
+        """`prepared`: what `prepare` made, which stays as it is."""
         self.output = directory / "parent" / "data"
-        self._start = start
-        self.new = read_manifest(str(new))
-        self.new_contents = contents(new)
-        has_old = (start / "manifest.json").exists()
-        self.old = read_manifest(str(start)) if has_old else None
+        self.input = str(prepared / "other.ndjson")
+        self._start = prepared / "start"
+        self.new = read_manifest(str(prepared / "new"))
+        self.new_contents = contents(prepared / "new")
+        has_old = (self._start / "manifest.json").exists()
+        self.old = read_manifest(str(self._start)) if has_old else None
 
     def reset(self) -> None:
         shutil.rmtree(self.output.parent, ignore_errors=True)
@@ -89,20 +92,39 @@ def cutter() -> Iterator[CommitCutter]:
     cutter.close()
 
 
+@pytest.fixture(scope="module")
+def prepare(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], pathlib.Path]:
+    """Makes, once for each name, a directory with what a Cut needs; see `cut`."""
+
+    @functools.cache
+    def make(name: str) -> pathlib.Path:
+        directory = tmp_path_factory.mktemp(name)
+        if name == "old":
+            cats = directory / "cat.ndjson"
+            cats.write_text("".join(f"{line('cat', n)}\n" for n in range(60)))
+            run(str(cats), directory / "start")
+        dogs = [line("dog", 100 + n) for n in range(60)]
+        suns = [line("sun", 200 + n) for n in range(60)]
+        path = directory / "other.ndjson"
+        path.write_text("".join(f"{each}\n" for each in [*dogs, *suns, "bad"]))
+        run(str(path), directory / "new")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(job, "commit", _lose_contact)
+            with pytest.raises(ConnectionError):
+                run(str(path), directory / "start", overwrite=True)
+        return directory
+
+    return make
+
+
 @pytest.fixture
-def cut(request: pytest.FixtureRequest, write_lines: Writer, tmp_path: pathlib.Path) -> Cut:
+def cut(
+    request: pytest.FixtureRequest,
+    prepare: Callable[[str], pathlib.Path],
+    tmp_path: pathlib.Path,
+) -> Cut:
     """An old data set of cats, with "new" none; a job of dogs and suns that is done."""
-    start = tmp_path / "start"
-    if request.param == "old":
-        run(write_lines("cat.ndjson", [line("cat", n) for n in range(60)]), start)
-    lines = [line("dog", 100 + n) for n in range(60)] + [line("sun", 200 + n) for n in range(60)]
-    path = write_lines("other.ndjson", [*lines, "bad"])
-    run(path, tmp_path / "new")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "commit", _lose_contact)
-        with pytest.raises(ConnectionError):
-            run(path, start, overwrite=True)
-    return Cut(tmp_path, start, tmp_path / "new")
+    return Cut(tmp_path, prepare(request.param))
 
 
 def _lose_contact(*_: object) -> None:
@@ -161,14 +183,14 @@ def test_tensorflow_datasets_opens_what_its_files_say(
 
 @pytest.mark.parametrize("cut", ["old", "new"], indirect=True)
 def test_the_same_command_completes_a_job_that_was_done(
-    cut: Cut, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
         raise AssertionError("the job is done again")
 
     cut.reset()
     monkeypatch.setattr(job, "_run_job", never)
-    run(f"{tmp_path}/other.ndjson", cut.output, overwrite=True)
+    run(cut.input, cut.output, overwrite=True)
     assert contents(cut.output) == cut.new_contents
     with pytest.raises(UserError, match="the data set is complete already"):
         job.finish(str(cut.output))
@@ -176,14 +198,14 @@ def test_the_same_command_completes_a_job_that_was_done(
 
 @pytest.mark.parametrize("cut", ["old"], indirect=True)
 def test_without_overwrite_a_job_that_is_done_does_not_replace_the_data_set(
-    cut: Cut, tmp_path: pathlib.Path
+    cut: Cut,
 ) -> None:
     cut.reset()
     assert cut.old is not None
     with pytest.raises(UserError, match="holds a data set already; --overwrite replaces it"):
-        run(f"{tmp_path}/other.ndjson", cut.output)
+        run(cut.input, cut.output)
     assert read_manifest(str(cut.output)) == cut.old
-    run(f"{tmp_path}/other.ndjson", cut.output, overwrite=True)
+    run(cut.input, cut.output, overwrite=True)
     assert contents(cut.output) == cut.new_contents
 
 

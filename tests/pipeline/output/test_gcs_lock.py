@@ -21,6 +21,7 @@ from pipeline.output import output_lock
 from pipeline.output.output_lock import locked
 from pipeline.output.staging import LOCK
 from tests.support.ndjson import line
+from tests.support.warm_process import run_module
 
 pytest.importorskip("google.cloud.storage", reason="gs:// needs the gcp extra")
 pytest.importorskip("gcp_storage_emulator", reason="gs:// is tested with gcp-storage-emulator")
@@ -74,13 +75,8 @@ def test_a_second_run_is_refused_by_one_line_that_names_the_first(bucket: Bucket
     run(bucket)
     with locked(output):
         before = bucket.contents("data")
-        command = [sys.executable, "-m", "pipeline.main", "--overwrite"]
-        done = subprocess.run(
-            [*command, f"--input={bucket.url}/in/*", f"--output={output}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        flags = ["--overwrite", f"--input={bucket.url}/in/*", f"--output={output}"]
+        done = run_module("pipeline.main", flags)
         assert bucket.contents("data") == before
         holder = f"process {os.getpid()} on {os.uname().nodename}"
         message = f"error: {output}: another run is writing there ({holder})\n"

@@ -36,8 +36,10 @@ from pipeline.graph.sampling import Quotas
 from pipeline.runners.remote_runner import is_remote_run
 from tests.pipeline.test_job import contents
 from tests.support.ndjson import ROOT, line
+from tests.support.warm_process import run_module
 from tests.support.worker_pool import job_service_at, running_job_service, running_worker_pool
 
+QUOTAS = ("--train_per_category=100", "--validation_per_category=50")
 # A module that Python imports as it starts.
 SITECUSTOMIZE = """
 import sys
@@ -97,10 +99,7 @@ def directory(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def start(directory: pathlib.Path, *flags: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipeline.main"),
-            *("--train_per_category=100", "--validation_per_category=50", *flags),
-        ],
+        [sys.executable, "-m", "pipeline.main", *QUOTAS, *flags],
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -110,9 +109,8 @@ def start(directory: pathlib.Path, *flags: str) -> subprocess.Popen[str]:
 
 def command(directory: pathlib.Path, *flags: str) -> tuple[int, str, str]:
     """Its exit status, standard output and standard error."""
-    with start(directory, *flags) as process:
-        output, errors = process.communicate(timeout=120)
-        return process.returncode, output, errors
+    done = run_module("pipeline.main", [*QUOTAS, *flags], directory=directory)
+    return done.returncode, done.stdout, done.stderr
 
 
 def rejects(data_set: pathlib.Path) -> list[dict[str, object]]:
@@ -360,7 +358,8 @@ def test_what_workers_unpickle_names_nothing_of_main_and_imports_no_tensorflow(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     runner = f"--runner={__name__}.{RecordingRunner.__name__}"
     flags = ("--input=drawings/*.ndjson", "--output=data", runner)
-    assert "only recorded" in command(directory, *flags)[2]
+    with start(directory, *flags) as process:  # which has imported no TensorFlow either
+        assert "only recorded" in process.communicate(timeout=120)[1]
     payloads = pickled((directory / "job").read_bytes())
     together = b"".join(payloads)
     functions = (b"Parse", b"Deduplicate", b"LowestRanks", b"AssignShards", b"WriteShard")

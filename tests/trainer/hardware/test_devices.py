@@ -1,13 +1,12 @@
 """Precision by hardware, replicas, and deterministic operations."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from pipeline.cli import UserError
 from tests.support.trainer_data import DEVICES, write_dataset
+from tests.support.warm_process import run_code, run_module
 from trainer.hardware.devices import choose_xla, make_strategy, precision_for, training_devices
 from trainer.hardware.hosts import ONE_HOST, Hosts
 
@@ -83,9 +82,10 @@ def test_a_deterministic_run_trains_with_everything_and_its_directory_says_so(tm
     histories = []
     for name, flags in {"usual": [], "deterministic": ["--deterministic"]}.items():
         run_dir = tmp_path / name
-        command = [sys.executable, "-m", "trainer.main", "--experiment=demo", "--epochs=1"]
-        command += [f"--dataset={tmp_path / 'data'}", f"--run_dir={run_dir}", "--batch_size=16"]
-        subprocess.run([*command, "--precision=float32", *everything, *flags], check=True)
+        of_all = ["--experiment=demo", "--epochs=1", "--batch_size=16", "--precision=float32"]
+        paths = [f"--dataset={tmp_path / 'data'}", f"--run_dir={run_dir}"]
+        done = run_module("trainer.main", [*of_all, *paths, *everything, *flags])
+        assert (done.returncode, done.stderr) == (0, "")
         histories.append(json.loads((run_dir / "history.json").read_text()))
         config = json.loads((run_dir / "config.json").read_text())
         assert config["sessions"][0]["deterministic"] == bool(flags)
@@ -112,7 +112,4 @@ except RuntimeError:
 else:
     print("drawn")
 """
-    result = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
-    )
-    assert result.stdout == f"{outcome}\n"
+    assert run_code(code) == f"{outcome}\n"

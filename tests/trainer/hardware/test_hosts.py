@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -18,6 +16,7 @@ from pipeline.cli import UserError
 from pipeline.dataset import manifests
 from tests.support.stopped_training import make_config
 from tests.support.trainer_data import write_dataset
+from tests.support.warm_process import WarmProcess
 from tests.trainer.test_train import assert_same_run, read_json, weights
 from trainer import train
 from trainer.config import PRECISIONS
@@ -26,7 +25,6 @@ from trainer.hardware.hosts import Hosts
 from trainer.runs import predictions
 from trainer.runs.run_directory import read_state
 
-TIMEOUT_SECONDS = 300
 # What is drawn for all hosts, and what looks at all of their gradients.
 RECIPE = {"augment": ["shift", "rotate"], "clip_norm": 1.0, "ema_decay": 0.5}
 
@@ -53,7 +51,7 @@ def free_ports(count):
 
 
 def run_hosts(config, flags=((), ()), data=(), changes=(RECIPE, RECIPE)):
-    """Trains on two hosts, or on one, to their end.
+    """Trains on two hosts, or on one, to their end; returns what became of each.
 
     Args:
       flags: what each is to do besides: see tests.support.stopped_training.
@@ -67,23 +65,20 @@ def run_hosts(config, flags=((), ()), data=(), changes=(RECIPE, RECIPE)):
             # A directory that does not exist and is not made: only the first host has the run's.
             run_dir = config.run_dir if index == 0 else f"{config.run_dir}-of-host-{index + 1}"
             directory = data[index] if data else config.dataset
-            command = [sys.executable, "-m", "tests.support.stopped_training", directory, run_dir]
-            processes.append(
-                subprocess.Popen(
-                    [*command, json.dumps(changes[index]), *of_host],
-                    env=os.environ | {"TF_CONFIG": cluster(index, ports)},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        for process in processes:
-            process.stdout, process.stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-            assert not os.path.exists(f"{config.run_dir}-of-host-2")
-        return processes
+            arguments = (directory, run_dir, json.dumps(changes[index]), *of_host)
+            processes.append(start_host("tests.support.stopped_training", arguments, index, ports))
+        done = [process.finish() for process in processes]
+        assert not os.path.exists(f"{config.run_dir}-of-host-2")
+        return done
     finally:
         for process in processes:
             process.kill()
+
+
+def start_host(module, arguments, index, ports):
+    """Starts a command as one of the hosts at these ports."""
+    variables = os.environ | {"TF_CONFIG": cluster(index, ports)}
+    return WarmProcess(module, arguments, variables=variables)
 
 
 def assert_same_but_for_rounding(one, other):
@@ -239,52 +234,38 @@ def test_a_senseless_tf_config_is_one_line(monkeypatch, text, message):
 def test_flags_that_differ_between_hosts_are_refused(data, tmp_path, flag, values):
     ports = free_ports(2)
     processes = [
-        subprocess.Popen(
+        start_host(
+            "trainer.main",
             [
-                *(sys.executable, "-m", "trainer.main", f"--dataset={data}"),
-                *(f"--run_dir={tmp_path}/run-{index}", "--experiment=demo"),
+                *(f"--dataset={data}", f"--run_dir={tmp_path}/run-{index}", "--experiment=demo"),
                 *("--batch_size=8", f"--{flag}={values[index]}"),
             ],
-            env=os.environ | {"TF_CONFIG": cluster(index, ports)},
-            stderr=subprocess.PIPE,
-            text=True,
+            index,
+            ports,
         )
         for index in range(2)
     ]
-    errors = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in processes]
-    assert [process.returncode for process in processes] == [1, 2]
-    assert errors[1] == (
+    first, second = [process.finish() for process in processes]
+    assert (first.returncode, second.returncode) == (1, 2)
+    assert second.stderr == (
         f"error: host 2 has other settings than host 1: --{flag} ({values[0]} there, "
         f"{values[1]} here)\n"
     )
 
 
 def test_a_sweep_is_for_one_host(data, tmp_path):
-    command = [sys.executable, "-m", "trainer.sweep", f"--dataset={data}", "--experiments=demo"]
-    done = subprocess.run(
-        [*command, f"--run_dir={tmp_path}/sweep"],
-        env=os.environ | {"TF_CONFIG": cluster(0, (5, 6))},
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    flags = (f"--dataset={data}", "--experiments=demo", f"--run_dir={tmp_path}/sweep")
+    done = start_host("trainer.sweep", flags, 0, (5, 6)).finish()
     assert done.returncode == 2
     assert done.stderr == "error: TF_CONFIG names several hosts; a sweep trains on one\n"
 
 
 def test_a_host_alone_waits_until_ctrl_c(data, tmp_path):
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "trainer.main", f"--dataset={data}"),
-            *(f"--run_dir={tmp_path}/run", "--experiment=demo"),
-        ],
-        env=os.environ | {"TF_CONFIG": cluster(0, free_ports(2))},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "host 1 of 2, waiting for the others\n"
+    flags = (f"--dataset={data}", f"--run_dir={tmp_path}/run", "--experiment=demo")
+    process = start_host("trainer.main", flags, 0, free_ports(2))
+    process.wait_for_line("host 1 of 2, waiting for the others\n")
     time.sleep(1)
-    assert process.poll() is None
+    assert process.returncode is None
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=TIMEOUT_SECONDS) == -signal.SIGINT
+    assert process.finish().returncode == -signal.SIGINT
     assert not (tmp_path / "run").exists()

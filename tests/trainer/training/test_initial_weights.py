@@ -228,12 +228,12 @@ def test_of_several_hosts_only_the_first_needs_the_source(plain_source, data, tm
     assert evaluation["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_a_source_that_changed_before_the_first_checkpoint_is_refused(source, data, tmp_path):
-    copy = shutil.copytree(source.run_dir, tmp_path / "A")
-    config = tune(source, data, tmp_path / "B", init_from=str(copy))
+def test_a_source_that_changed_before_the_first_checkpoint_is_refused(plain_source, data, tmp_path):
+    copy = shutil.copytree(plain_source.run_dir, tmp_path / "A")
+    config = tune(plain_source, data, tmp_path / "B", init_from=str(copy))
     train.train(config)
     os.remove(tmp_path / "B" / "checkpoints" / "state.json")
-    other = tune(source, data, tmp_path / "C")
+    other = tune(plain_source, data, tmp_path / "C")
     train.train(other)
     shutil.rmtree(copy)
     shutil.copytree(other.run_dir, copy)
@@ -276,16 +276,16 @@ def test_a_run_does_not_start_from_itself(source, keras_file):
             train.train(config)
 
 
-def test_the_experiment_is_the_source_s(source, keras_file, data, tmp_path):
+def test_the_experiment_is_the_source_s(source, plain_source, keras_file, data, tmp_path):
     for path in (source.run_dir, keras_file):
         found = initial_weights.find_experiment(path, None)
         assert (found.name, found.architecture) == ("tiny", source.experiment.architecture)
-    copy = shutil.copytree(source.run_dir, tmp_path / "A")
-    config = tune(source, data, tmp_path / "B", init_from=str(copy))
+    copy = shutil.copytree(plain_source.run_dir, tmp_path / "A")
+    config = tune(plain_source, data, tmp_path / "B", init_from=str(copy))
     train.train(config)
     shutil.rmtree(copy)
     found = initial_weights.find_experiment(str(copy), config.run_dir)
-    assert (found.name, found.architecture) == ("tiny", source.experiment.architecture)
+    assert (found.name, found.architecture) == ("tiny", plain_source.experiment.architecture)
     with pytest.raises(UserError, match=r"/A: no such file or directory"):
         initial_weights.find_experiment(str(copy), str(tmp_path / "C"))
 
@@ -332,14 +332,14 @@ def test_what_is_no_source_is_refused(name, message, tmp_path):
             read(path)
 
 
-def test_the_command_fine_tunes_on_other_categories(source, other_data, tmp_path):
-    flags = (f"--init_from={source.run_dir}", "--freeze=head", "--batch_size=10")
+def test_the_command_fine_tunes_on_other_categories(plain_source, other_data, tmp_path):
+    flags = (f"--init_from={plain_source.run_dir}", "--freeze=head", "--batch_size=10")
     flags = (*flags, f"--dataset={other_data}", f"--run_dir={tmp_path}/B")
     result = run("trainer.main", *flags, "--epochs=1")
     assert (result.returncode, result.stderr) == (0, "")
-    epoch = read_state(source.run_dir).best.epoch
-    assert f"tiny (the architecture of {source.run_dir}), " in result.stdout
-    start = f"starts from {source.run_dir}, epoch {epoch}; new head for 5 categories\n"
+    epoch = read_state(plain_source.run_dir).best.epoch
+    assert f"tiny (the architecture of {plain_source.run_dir}), " in result.stdout
+    start = f"starts from {plain_source.run_dir}, epoch {epoch}; new head for 5 categories\n"
     assert start in result.stdout
     again = run("trainer.main", *flags, "--epochs=1")
     assert "finished before, after epoch 1" in again.stdout

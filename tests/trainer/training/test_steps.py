@@ -1,8 +1,6 @@
 """One training step: on several replicas as on one, and with float16's loss scale."""
 
 import dataclasses
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -11,11 +9,13 @@ import tensorflow as tf
 
 from pipeline.dataset.records import pack_bitmaps
 from tests.support.trainer_data import DEVICES, LABELS, bitmap, tiny_experiment
+from tests.support.warm_process import run_code
 from trainer.config import TrainConfig
 from trainer.data.input_pipeline import Batch, Examples
 from trainer.hardware.devices import make_strategy
 from trainer.hardware.replicas import computing, gather_rows, replica_slice, whole_batch
 from trainer.model import BatchNormalization, build_model
+from trainer.models.experiments import Experiment
 from trainer.training.optimizer import (
     GROWTH_STEPS,
     INITIAL_SCALE,
@@ -47,8 +47,7 @@ class Run:
         return make_training_step(self.strategy, self.state, self.config, self.schedule, self.xla)
 
     def train(self, batches):
-        step = self.make_step()
-        return [step(batch, tf.constant(n, tf.int64)) for n, batch in enumerate(batches, 1)]
+        return train(self.make_step(), batches)
 
     def evaluate(self, batch):
         return make_evaluation_step(self.strategy, self.state.model)(batch).logits.numpy()
@@ -79,13 +78,15 @@ def make_run(
     ema_decay: float = 0.0,
     schedule: Schedule | None = None,
     xla: bool = False,
+    with_blocks: bool = True,
     **recipe,
 ) -> Run:
     keras.utils.set_random_seed(3)
     keras.mixed_precision.set_dtype_policy(precision)
     strategy = make_strategy(DEVICES[:replicas])
     with strategy.scope():
-        model = build_model(tiny_experiment(dropout_rate, batch_norm), len(LABELS))
+        experiment = tiny_experiment(dropout_rate, batch_norm)
+        model = build_model(experiment if with_blocks else without_blocks(experiment), len(LABELS))
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(model.trainable_variables)
         state = TrainState(
@@ -96,6 +97,18 @@ def make_run(
         )
     config = TrainConfig("", "", tiny_experiment(), **recipe)
     return Run(strategy, state, config, schedule, xla)
+
+
+def without_blocks(experiment: Experiment) -> Experiment:
+    """Stem, reductions and logits: a step of all layers on four replicas has 25,000 operations."""
+    architecture = experiment.architecture
+    block = dataclasses.replace(architecture.block_a, repeat=0)
+    architecture = dataclasses.replace(architecture, block_a=block, block_b=block, block_c=block)
+    return dataclasses.replace(experiment, architecture=architecture)
+
+
+def train(step, batches):
+    return [step(batch, tf.constant(n, tf.int64)) for n, batch in enumerate(batches, 1)]
 
 
 def make_batches(*sizes: int):
@@ -110,15 +123,29 @@ def make_batches(*sizes: int):
 
 def assert_same_training(replicas, tolerance, sizes, **options):
     """Losses and updates of some steps equal those of a single device."""
+    assert_same_trainings(replicas, tolerance, [sizes], **options)
+
+
+def assert_same_trainings(replicas, tolerance, trainings, **options):
+    """The same of several trainings with these sizes of batches, each from the first weights."""
     one, several = make_run(1, **options), make_run(replicas, **options)
+    steps = one.make_step(), several.make_step()
+    first = [[variable.numpy() for variable in run.state.variables] for run in (one, several)]
     before = one.weights()
-    for a, b in zip(
-        one.train(make_batches(*sizes)), several.train(make_batches(*sizes)), strict=True
-    ):
-        assert float(a.loss) == pytest.approx(float(b.loss), rel=tolerance)
-        assert (int(a.correct), int(a.examples)) == (int(b.correct), int(b.examples))
-    assert any(np.any(start != end) for start, end in zip(before, one.weights(), strict=True))
-    for start, end, other_end in zip(before, one.weights(), several.weights(), strict=True):
+    for sizes in trainings:
+        for run, values in zip((one, several), first, strict=True):
+            for variable, value in zip(run.state.variables, values, strict=True):
+                variable.assign(value)
+        results = zip(*(train(step, make_batches(*sizes)) for step in steps), strict=True)
+        for a, b in results:
+            assert float(a.loss) == pytest.approx(float(b.loss), rel=tolerance)
+            assert (int(a.correct), int(a.examples)) == (int(b.correct), int(b.examples))
+        assert_same_updates(before, one.weights(), several.weights(), tolerance)
+
+
+def assert_same_updates(before, ends, other_ends, tolerance):
+    assert any(np.any(start != end) for start, end in zip(before, ends, strict=True))
+    for start, end, other_end in zip(before, ends, other_ends, strict=True):
         update, other_update = end - start, other_end - start
         rounding = 2 * np.spacing(np.abs(start).max())  # of the weights themselves
         allowed = tolerance * np.abs(update).max() + rounding
@@ -128,34 +155,31 @@ def assert_same_training(replicas, tolerance, sizes, **options):
 PRECISIONS = [("float32", 1e-5), ("mixed_bfloat16", 3e-2), ("mixed_float16", 1e-2)]
 
 
-@pytest.mark.parametrize("size", [8, 7, 1])
 @pytest.mark.parametrize(("precision", "tolerance"), PRECISIONS)
-def test_two_replicas_train_as_one_device_does(precision, tolerance, size):
+def test_two_replicas_train_as_one_device_does(precision, tolerance):
     """With dropout, and with batches that do not divide by the replicas."""
-    assert_same_training(2, tolerance, [size], precision=precision)
+    assert_same_trainings(2, tolerance, [[8], [7], [1]], precision=precision)
 
 
 def in_own_process(code):
     """TensorFlow keeps the number of replicas, and what they exchange first, for a process."""
-    code = f"""
-import keras
-from tests.trainer.training.test_steps import assert_same_normalisation, assert_same_training
+    run_code(f"""
+from tests.trainer.training.test_steps import *
 {code}
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+""")
 
 
 def test_four_replicas_train_as_one_device_does():
     in_own_process(f"""
 for precision, tolerance in {PRECISIONS}:
-    for size in (8, 7, 3):
-        assert_same_training(4, tolerance, [size], precision=precision)
+    trainings = [[8], [7], [3]]
+    assert_same_trainings(4, tolerance, trainings, precision=precision, with_blocks=False)
 """)
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_batches_are_normalised_over_all_replicas(replicas):
-    in_own_process(f"assert_same_training({replicas}, 1e-3, [8, 7, 3], batch_norm=True)")
+@pytest.mark.parametrize(("replicas", "options"), [(2, ""), (4, ", with_blocks=False")])
+def test_batches_are_normalised_over_all_replicas(replicas, options):
+    in_own_process(f"assert_same_training({replicas}, 1e-3, [8, 7, 3], batch_norm=True{options})")
 
 
 def normalise(replicas, rows):
