@@ -5,9 +5,8 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 # What `make demo` works on: made-up drawings, or with DATA=DIR the ndjson files in DIR.
 DATA =
-# How many of each category are made up, and how long the model is trained.
+# How many of each category are made up.
 MADE_UP = 1900
-EPOCHS = 6
 DRAWINGS = $(or $(DATA),demo/drawings)
 # As many drawings of each category as the smallest file (a category) has, at most 22,800 in all, so
 # that a demo takes minutes on any data; a fifth of them validate.
@@ -41,8 +40,7 @@ endif
 	@quotas=$$(wc -l "$(DRAWINGS)"/*.ndjson 2>/dev/null | $(QUOTAS)); set -x; \
 	$(BIN)/python -m pipeline.main --input="$(DRAWINGS)/*.ndjson" --output=demo/data $$quotas
 	$(BIN)/python -m analysis.contact_sheet demo/data -o demo/drawings.png
-	$(BIN)/python -m trainer.main --dataset=demo/data --run_dir=demo/run --experiment=demo \
-		--epochs=$(EPOCHS)
+	$(BIN)/python -m trainer.main --dataset=demo/data --run_dir=demo/run --experiment=small
 	head -qn 1 "$(DRAWINGS)"/*.ndjson | head -n 6 | \
 		$(BIN)/python -m trainer.predict --run_dir=demo/run -
 	$(BIN)/python -m analysis.plot_histories demo/run -o demo/history.png,demo/history.svg

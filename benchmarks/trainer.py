@@ -271,12 +271,12 @@ def profile_convolutions(
 
 def compare_memory(patterns: list[str], numbers: Sequence[int], batch_size: int) -> None:
     """Print the peak memory of a training run of one epoch on small and large data sets."""
-    print("peak memory of a training run (demo, one epoch):")
+    print("peak memory of a training run (small, one epoch):")
     for drawings in numbers:
         with tempfile.TemporaryDirectory() as directory:
             (packed,) = make_datasets(patterns, directory, drawings, ["packed"])
             records = read_manifest(packed).splits["train"].records
-            run = (f"--dataset={packed}", f"--run_dir={directory}/run", "--experiment=demo")
+            run = (f"--dataset={packed}", f"--run_dir={directory}/run", "--experiment=small")
             sizes = ("--epochs=1", f"--batch_size={batch_size}")
             measured = pipeline.measure(["-m", "trainer.main", *run, *sizes])
         print(f"{records:>11,} drawings {measured.peak_bytes / 1e6:9,.0f} MB", flush=True)

@@ -29,7 +29,7 @@ LABELS = ["cat", "cake"]
 
 @pytest.fixture
 def sweep(tmp_path):
-    """A finished run of the study's E3, and our demo before its first epoch's end."""
+    """A finished run of the study's E3, and our own small before its first epoch's end."""
     drawings = {"train": 600, "validation": 20}
     settings = {"drawings": drawings, "labels": LABELS, "seed": 0, "augment": ["shift"]}
     finished = write_run(
@@ -42,9 +42,9 @@ def sweep(tmp_path):
     write_evaluation(finished, {"cat": 8, "cake": 4}, examples=10)
     write_metrics(finished, [10.0, 10.0], steps_per_epoch=1)
     write_run(
-        tmp_path / "demo",
+        tmp_path / "small",
         NO_HISTORY,
-        experiment="demo",
+        experiment="small",
         learning_rate=0.002,
         architecture={"batch_norm": True},
         epochs=12,
@@ -76,7 +76,7 @@ def test_the_table_for_people(sweep):
         "images/s    training  the study's  batch_norm  learning_rate",
         "E3*    1,000,000      600 M       4  0.600 ± 0.110  0.900  0.800  0.700   0.662 (3)  "
         "      10  2 min 00 s        0.906       False          0.001",
-        "demo   1,000,000      600 M    0/12              -      -      -      -           -  "
+        "small   1,000,000      600 M    0/12              -      -      -      -           -  "
         "       -           -            -        True          0.002",
         "",
         "the study's: top-1 of its own run, on its drawings of 20 or 53 categories",
@@ -111,7 +111,7 @@ def test_markdown_has_a_cell_for_every_column_and_escapes_what_it_must(sweep):
     assert len(lines) == 4
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
     assert lines[2].startswith(r"| E3\* | E3 | 1,000,000 |")
-    assert lines[3].startswith(r"| a\|b | demo |")
+    assert lines[3].startswith(r"| a\|b | small |")
     assert lines[1].startswith("| --- | --- | ---: |")
 
 
@@ -129,7 +129,7 @@ def make_runs(count, name="E{}", accuracy=0.88):
     runs = []
     for i in range(count):
         config = {
-            "experiment": "demo",
+            "experiment": "small",
             "labels": ["a"] * 53,
             "drawings": {"train": 1, "validation": 5_000},
             "parameters": int(7e6 * (1 + 0.1 * rng.random())),

@@ -45,7 +45,7 @@ _QUOTAS = (
 _INSTALLS = Left("installs packages")
 _NO_DOCKER = Left("needs Docker")
 _SMALL_BENCHMARK = (
-    "--experiments=demo --drawings=30 --memory_drawings=30 --batch_size=4 --steps=1 --rounds=1"
+    "--experiments=small --drawings=30 --memory_drawings=30 --batch_size=4 --steps=1 --rounds=1"
 )
 # Of few drawings another category is the best.
 _BY_SCORE = ((r"^(best|worst) +\w.*", r"\1 CATEGORIES"),)
@@ -56,7 +56,7 @@ _NO_PROGRESS = ((r"^epoch \d+/\d+  step .*", ""), (r"  \(best\)$", ""))
 _PREDICTIONS = ((r'"label":"[^"]*"', '"label":"CATEGORY"'),)
 # Fewer experiments and precisions; which operations take longest depends on machine and size.
 _TRAINER_BENCHMARK = (
-    (r"\b(demo|E\d_\d+)\b(?=,| in)", "EXPERIMENT"),
+    (r"\b(small|E\d_\d+)\b(?=,| in)", "EXPERIMENT"),
     (r"^a step of EXPERIMENT in (float32|mixed_bfloat16)", "a step in PRECISION"),
     (r"^(?!ours|usual|other)[a-z ]+?( +\d+\.\d+ s +\d+%)$", r"OPERATION\1"),
 )
@@ -70,7 +70,7 @@ COMMANDS: dict[str, Action] = {
     # README: the start
     "make demo DATA=DRAWINGS": Left("`make demo DATA=DIR`, with another directory"),
     "python -m analysis.contact_sheet demo/data -o drawings.png": Run(is_warm=True),
-    "make demo": Run((("make demo", "make demo MADE_UP=35 EPOCHS=2"),), _BY_SCORE),
+    "make demo": Run((("make demo", "make demo MADE_UP=35"),), _BY_SCORE),
     "make demo DATA=DIR": Run(  # until there is a data set: the rest is that of `make demo`
         (("make demo DATA=DIR", "make -n demo DATA=DIR | sed '/contact_sheet/,$d' | bash -e"),)
     ),
@@ -159,7 +159,7 @@ COMMANDS: dict[str, Action] = {
         (("make bench-growth", 'TMPDIR="$ODD" make bench-growth FLAGS=--drawings=500,1000'),)
     ),
     # Train
-    "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles --experiment=demo "
+    "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles --experiment=small "
     "--epochs=2": Run(replacements=_NO_PROGRESS, is_warm=True),
     "python -m trainer.main --dataset=data/shares --run_dir=runs/tuned --init_from=runs/doodles "
     "--freeze=blocks_c --epochs=1": Run(is_warm=True),
@@ -182,9 +182,9 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.predict --model=runs/doodles/export/model_int8.tflite -": Run(
         replacements=_PREDICTIONS
     ),
-    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=demo,E3_8 "
-    "--epochs=1": Run((("demo,E3_8", "demo"),)),
-    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/rates --experiments=demo "
+    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=small,E3_8 "
+    "--epochs=1": Run((("small,E3_8", "small"),)),
+    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/rates --experiments=small "
     "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(
         (("1e-3,3e-4", "3e-4"),), is_warm=True
     ),

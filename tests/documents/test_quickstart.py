@@ -32,7 +32,7 @@ CHANGES = {
     "--train_per_category=2000": "--train_per_category=20",
     "--validation_per_category=250": "--validation_per_category=5",
     "--test_per_category=250": "--test_per_category=5",
-    "--epochs=6": "--epochs=1",
+    "--experiment=small": "--experiment=small --epochs=1",
 }
 
 

@@ -23,10 +23,10 @@ def run(module, *arguments, **settings):
 
 def test_training_and_predicting_as_the_readme_says(data, tmp_path):
     run_dir = tmp_path / "run"
-    flags = (f"--dataset={data}", f"--run_dir={run_dir}", "--experiment=demo", "--batch_size=20")
+    flags = (f"--dataset={data}", f"--run_dir={run_dir}", "--experiment=small", "--batch_size=20")
     result = run("trainer.main", *flags, "--epochs=1")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "demo (small and quick, not one of the study's)" in result.stdout
+    assert "small (our own: 32, 64, 128 wide, plain residual blocks)" in result.stdout
     assert "3 classes, 40 training and 12 validation drawings" in result.stdout
     assert "epoch 1/1  step 2/2" in result.stdout
     assert "images/s" in result.stdout
@@ -79,7 +79,7 @@ def test_a_directory_without_a_data_set_is_one_line_and_status_2(tmp_path):
 
 
 def test_a_full_disk_ends_a_run_in_one_line(data, tmp_path):
-    flags = (f"--dataset={data}", f"--run_dir={tmp_path}/run", "--experiment=demo")
+    flags = (f"--dataset={data}", f"--run_dir={tmp_path}/run", "--experiment=small")
     result = run("trainer.main", *flags, "--batch_size=20", limit_bytes=100_000)
     assert result.returncode == 1
     (error,) = [text for text in result.stderr.splitlines() if text.startswith("error: ")]
@@ -108,9 +108,9 @@ def test_a_summary_needs_neither_data_nor_training():
 
 
 def test_a_summary_counts_the_classes_of_a_data_set(data):
-    result = run("trainer.main", "--experiment=demo", "--summary", f"--dataset={data}")
+    result = run("trainer.main", "--experiment=small", "--summary", f"--dataset={data}")
     assert "3 classes" in result.stdout
-    with_norm = run("trainer.main", "--experiment=demo", "--summary", "--batch_norm")
+    with_norm = run("trainer.main", "--experiment=small", "--summary", "--batch_norm")
     assert with_norm.stdout != result.stdout
 
 
@@ -125,7 +125,7 @@ def test_help_lists_the_flags_in_groups():
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("trained")
-    flags = (f"--dataset={data}", f"--run_dir={run_dir}", "--experiment=demo", "--batch_size=20")
+    flags = (f"--dataset={data}", f"--run_dir={run_dir}", "--experiment=small", "--batch_size=20")
     assert run("trainer.main", *flags, "--epochs=1", "--batch_norm").returncode == 0
     return run_dir
 

@@ -56,7 +56,7 @@ def rows_of(run_dir):
 def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, tmp_path):
     directory, manifest = data
     runs = tmp_path / "runs"
-    flags = (f"--dataset={directory}", f"--run_dir={runs}", "--experiments=E3_8,demo", *FLAGS)
+    flags = (f"--dataset={directory}", f"--run_dir={runs}", "--experiments=E3_8,small", *FLAGS)
 
     # A run of this very configuration whose state cannot be read.
     config = TrainConfig(
@@ -73,18 +73,18 @@ def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, t
     assert lines[-1] == "error: 1 of 2 runs failed: E3_8"
     assert [(row["experiment"], row["status"], row["epochs"]) for row in rows_of(runs)] == [
         ("E3_8", "failed", "0"),
-        ("demo", "finished", "1"),
+        ("small", "finished", "1"),
     ]
 
     # What a user does about it.
     (runs / "E3_8" / "checkpoints" / "state.json").unlink()
-    trained = (runs / "demo" / "metrics.jsonl").read_bytes()
+    trained = (runs / "small" / "metrics.jsonl").read_bytes()
     result = run(*flags)
     assert (result.returncode, result.stderr) == (0, "")
     assert f"1/2  E3_8  {runs}/E3_8" in result.stdout
     assert "epoch 1/1  step 3/3" in result.stdout  # of the run's own output
-    assert "2/2  demo  finished before" in result.stdout
-    assert (runs / "demo" / "metrics.jsonl").read_bytes() == trained
+    assert "2/2  small  finished before" in result.stdout
+    assert (runs / "small" / "metrics.jsonl").read_bytes() == trained
     history = json.loads((runs / "E3_8" / "history.json").read_text())
     (row, _) = rows_of(runs)
     assert (row["status"], row["epochs"]) == ("finished", "1")
@@ -108,7 +108,7 @@ def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, t
 
 def test_sigterm_reaches_the_run_which_saves_and_the_sweep_ends_with_its_status(data, tmp_path):
     directory, _ = data
-    flags = (f"--dataset={directory}", f"--run_dir={tmp_path}", "--experiments=demo,E3_8")
+    flags = (f"--dataset={directory}", f"--run_dir={tmp_path}", "--experiments=small,E3_8")
     process = WarmProcess("trainer.sweep", [*flags, *FLAGS, "--epochs=10000"])
     process.wait_for_line("epoch 2/10000")
     process.send_signal(signal.SIGTERM)
@@ -116,12 +116,12 @@ def test_sigterm_reaches_the_run_which_saves_and_the_sweep_ends_with_its_status(
     assert done.returncode == EXIT_STOPPED
     saved, last = done.stderr.splitlines()
     assert saved.startswith("stopped by SIGTERM after step ")
-    assert last == "sweep stopped in demo; rerun the command to resume it"
+    assert last == "sweep stopped in small; rerun the command to resume it"
     assert "2/2" not in done.stdout
-    state = run_directory.read_state(os.path.join(tmp_path, "demo"))
+    state = run_directory.read_state(os.path.join(tmp_path, "small"))
     assert state.epoch >= 1
     assert f"after step {state.newest_step:,}, " in saved
-    with run_directory.locked(os.path.join(tmp_path, "demo")):
+    with run_directory.locked(os.path.join(tmp_path, "small")):
         pass  # no process is left in it
 
 
@@ -165,28 +165,28 @@ def test_help_has_the_flags_of_the_sweep_and_of_its_runs():
 def test_seeds_and_settings_have_runs_of_their_own_and_more_seeds_keep_them(data, tmp_path):
     directory, _ = data
     runs = tmp_path / "runs"
-    flags = (f"--dataset={directory}", f"--run_dir={runs}", "--experiments=demo", *FLAGS)
-    assert run(*flags).returncode == 0  # runs/demo, of seed 0
+    flags = (f"--dataset={directory}", f"--run_dir={runs}", "--experiments=small", *FLAGS)
+    assert run(*flags).returncode == 0  # runs/small, of seed 0
 
     # It keeps its directory among several seeds, and is not trained again.
     done = run(*flags, "--seeds=2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1/2  demo  finished before" in done.stdout
-    assert f"2/2  demo-seed=1  {runs}/demo-seed=1" in done.stdout
+    assert "1/2  small  finished before" in done.stdout
+    assert f"2/2  small-seed=1  {runs}/small-seed=1" in done.stdout
     assert "mean ± the standard deviation (n - 1) of 2 seeds, 0 to 1" in done.stdout
-    for row, name in zip(rows_of(runs), ("demo", "demo-seed=1"), strict=True):
+    for row, name in zip(rows_of(runs), ("small", "small-seed=1"), strict=True):
         history = json.loads((runs / name / "history.json").read_text())
         assert row["seed"] == str(read_config(runs / name)["seed"])
         assert float(row["final_val_accuracy"]) == pytest.approx(history["val_accuracy"][-1])
 
-    done = run(*flags, "--vary", "batch_norm=true")
+    done = run(*flags, "--vary", "batch_norm=false")
     assert (done.returncode, done.stderr) == (0, "")
-    assert read_config(runs / "demo-batch_norm=true")["architecture"]["batch_norm"]
-    assert [(row["batch_norm"], row["seed"]) for row in rows_of(runs)] == [("true", "0")]
+    assert not read_config(runs / "small-batch_norm=false")["architecture"]["batch_norm"]
+    assert [(row["batch_norm"], row["seed"]) for row in rows_of(runs)] == [("false", "0")]
 
     # For an analysis of the directory each has a name that says in what it differs.
     names = analysis_runs.run_names(analysis_runs.read_runs([str(runs)]))
-    assert names == ["demo", "demo-batch_norm=true", "demo-seed=1"]
+    assert names == ["small", "small-batch_norm=false", "small-seed=1"]
 
 
 # ---- What is trained ----
@@ -197,8 +197,8 @@ def test_a_group_is_trained_in_the_order_of_the_study_and_all_once():
     everything = choose("all", [])
     assert everything[:5] == choose("width20", [])
     assert len(everything) == len(set(everything)) == STUDY_20
-    assert "demo" not in everything
-    assert choose(None, ["demo", "E1", "demo"]) == ["demo", "E1"]
+    assert "small" not in everything
+    assert choose(None, ["small", "E1", "small"]) == ["small", "E1"]
 
 
 def runs_of(*names):
@@ -235,7 +235,7 @@ def test_axes_are_combined_and_runs_named_for_what_varies(parse):
         [Setting("augment", "shift,mirror", "shift+mirror"), Setting("augment", "", "none")],
         [Setting("batch_norm", "true", "true")],
     ]
-    runs = plan(["E3_8", "demo"], axes, 2)
+    runs = plan(["E3_8", "small"], axes, 2)
     assert len(runs) == 2 * len(combinations(axes)) * 2 == 16
     names = [run.name for run in runs]
     assert names[:2] == [
@@ -245,11 +245,11 @@ def test_axes_are_combined_and_runs_named_for_what_varies(parse):
     assert [run.config.seed for run in runs] == [7] * 8 + [8] * 8
     assert len(set(names)) == 16
     run = runs[-4]
-    assert run.name == "demo-learning_rate=0.001-augment=shift+mirror-batch_norm=true-seed=8"
+    assert run.name == "small-learning_rate=0.001-augment=shift+mirror-batch_norm=true-seed=8"
     assert (run.config.learning_rate, run.config.augment) == (0.001, ("mirror", "shift"))
     assert run.config.experiment.architecture.batch_norm
     assert {
-        "--experiment=demo", f"--run_dir=r/{run.name}", "--seed=8", "--learning_rate=0.001",
+        "--experiment=small", f"--run_dir=r/{run.name}", "--seed=8", "--learning_rate=0.001",
         "--augment=shift,mirror", "--batch_norm", "--xla=off", "--dataset=d",
     } == set(run.flags)  # fmt: skip
     # Outside the flags are as they were given.
@@ -290,7 +290,7 @@ def test_any_flag_of_the_trainer_may_vary_files_too(parse):
 
 def test_architectures_of_files_vary_in_the_place_of_experiments(parse, tmp_path):
     for name in ("small", "wide"):
-        architecture = experiments.find("demo").architecture.describe()
+        architecture = experiments.find("small").architecture.describe()
         (tmp_path / f"{name}.json").write_text(json.dumps(architecture))
     files = f"--vary=architecture={tmp_path}/small.json,{tmp_path}/wide.json"
     args = parse("--dataset=d", "--run_dir=r", files)
@@ -343,9 +343,9 @@ def test_a_flag_is_given_or_varies(parse):
 
 def test_the_last_seed_is_one_that_a_run_takes(parse):
     parse("--dataset=d", "--run_dir=r", f"--seed={2**32 - 2}")
-    assert [run.config.seed for run in plan(["demo"], [], 2)] == [2**32 - 2, 2**32 - 1]
+    assert [run.config.seed for run in plan(["small"], [], 2)] == [2**32 - 2, 2**32 - 1]
     with pytest.raises(UserError, match=r"--seed=4294967294: with --seeds=3 the last one is above"):
-        plan(["demo"], [], 3)
+        plan(["small"], [], 3)
 
 
 def test_the_heading_says_what_varies(parse, data):
@@ -411,7 +411,7 @@ RESULTS = [
     result("E3", [0.5, 0.8, 0.75]),
     result("E4_9", [0.5], "unfinished"),
     result("E4", [], "failed", speed=None),
-    result("demo", [0.1, 0.2, 0.3]),
+    result("small", [0.1, 0.2, 0.3]),
 ]
 
 
@@ -500,9 +500,9 @@ def test_where_no_seed_is_finished_there_is_no_accuracy():
 
 
 def test_seeds_that_stop_early_say_after_how_many_epochs():
-    results = [result("demo", [0.5] * n, epochs=9, seed=n) for n in (3, 5)]
+    results = [result("small", [0.5] * n, epochs=9, seed=n) for n in (3, 5)]
     (line,) = [line for line in sweep_table.table(results, 53).splitlines() if "±" in line][:1]
-    assert line.split()[:3] == ["demo", "2", "3-5"]
+    assert line.split()[:3] == ["small", "2", "3-5"]
 
 
 def test_tables_of_usual_sweeps_fit_a_screen():
@@ -526,7 +526,7 @@ def test_a_csv_file_has_a_line_for_each_seed_with_what_varies():
     assert [row["final_val_accuracy"] for row in rows] == ["0.9", "0.1", "0.91", "0.6", "0.95", ""]
     # The epochs of a run so far are another thing than --epochs.
     settings = (Setting("epochs", "7", "7"), Setting("augment", "mirror,shift", "mirror+shift"))
-    (row,) = csv.DictReader(io.StringIO(to_csv([result("demo", [0.5], settings=settings)], 3)))
+    (row,) = csv.DictReader(io.StringIO(to_csv([result("small", [0.5], settings=settings)], 3)))
     assert (row["vary_epochs"], row["epochs"], row["augment"]) == ("7", "1", "mirror,shift")
 
 

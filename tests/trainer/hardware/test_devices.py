@@ -82,7 +82,7 @@ def test_a_deterministic_run_trains_with_everything_and_its_directory_says_so(tm
     histories = []
     for name, flags in {"usual": [], "deterministic": ["--deterministic"]}.items():
         run_dir = tmp_path / name
-        of_all = ["--experiment=demo", "--epochs=1", "--batch_size=16", "--precision=float32"]
+        of_all = ["--experiment=small", "--epochs=1", "--batch_size=16", "--precision=float32"]
         paths = [f"--dataset={tmp_path / 'data'}", f"--run_dir={run_dir}"]
         done = run_module("trainer.main", [*of_all, *paths, *everything, *flags])
         assert (done.returncode, done.stderr) == (0, "")

@@ -237,7 +237,7 @@ def test_flags_that_differ_between_hosts_are_refused(data, tmp_path, flag, value
         start_host(
             "trainer.main",
             [
-                *(f"--dataset={data}", f"--run_dir={tmp_path}/run-{index}", "--experiment=demo"),
+                *(f"--dataset={data}", f"--run_dir={tmp_path}/run-{index}", "--experiment=small"),
                 *("--batch_size=8", f"--{flag}={values[index]}"),
             ],
             index,
@@ -254,14 +254,14 @@ def test_flags_that_differ_between_hosts_are_refused(data, tmp_path, flag, value
 
 
 def test_a_sweep_is_for_one_host(data, tmp_path):
-    flags = (f"--dataset={data}", "--experiments=demo", f"--run_dir={tmp_path}/sweep")
+    flags = (f"--dataset={data}", "--experiments=small", f"--run_dir={tmp_path}/sweep")
     done = start_host("trainer.sweep", flags, 0, (5, 6)).finish()
     assert done.returncode == 2
     assert done.stderr == "error: TF_CONFIG names several hosts; a sweep trains on one\n"
 
 
 def test_a_host_alone_waits_until_ctrl_c(data, tmp_path):
-    flags = (f"--dataset={data}", f"--run_dir={tmp_path}/run", "--experiment=demo")
+    flags = (f"--dataset={data}", f"--run_dir={tmp_path}/run", "--experiment=small")
     process = start_host("trainer.main", flags, 0, free_ports(2))
     process.wait_for_line("host 1 of 2, waiting for the others\n")
     time.sleep(1)

@@ -217,7 +217,7 @@ def test_the_command_describes_and_trains_an_architecture_from_a_file(write, tmp
     with_norm = run("trainer.main", flag, "--summary", "--batch_norm").stdout
     assert "20 classes, batch normalisation" in with_norm
 
-    both = run("trainer.main", flag, "--experiment=demo", "--summary")
+    both = run("trainer.main", flag, "--experiment=small", "--summary")
     assert (both.returncode, both.stdout) == (2, "")
     assert both.stderr == "error: --architecture and --experiment: give one of them\n"
 

@@ -57,8 +57,8 @@ def test_a_history_can_be_changed_without_harm():
 
 
 def test_an_experiment_that_is_not_the_studys_is_refused():
-    with pytest.raises(UserError, match="no experiment 'demo' in the study, which has E1, E2,"):
-        study.history("demo")
+    with pytest.raises(UserError, match="no experiment 'small' in the study, which has E1, E2,"):
+        study.history("small")
 
 
 def test_the_study_needs_no_tensorflow():

@@ -345,7 +345,7 @@ def test_the_command_fine_tunes_on_other_categories(plain_source, other_data, tm
     assert "finished before, after epoch 1" in again.stdout
 
     assert "\nhead  " in run("trainer.main", *flags, "--summary").stdout
-    other = run("trainer.main", *flags, "--experiment=demo", f"--run_dir={tmp_path}/C")
+    other = run("trainer.main", *flags, "--experiment=small", f"--run_dir={tmp_path}/C")
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
     assert "of another architecture: " in other.stderr
     other = run("trainer.main", "--freeze=head", "--dataset=d", "--run_dir=r")
@@ -356,13 +356,13 @@ def test_the_command_fine_tunes_on_other_categories(plain_source, other_data, tm
 
 def test_a_sweep_starts_its_runs_from_a_source_and_finds_them_finished_without_it(data, tmp_path):
     flags = (f"--dataset={data}", "--batch_size=10", "--epochs=1")
-    trained = run("trainer.main", *flags, f"--run_dir={tmp_path}/A", "--experiment=demo")
+    trained = run("trainer.main", *flags, f"--run_dir={tmp_path}/A", "--experiment=small")
     assert (trained.returncode, trained.stderr) == (0, "")
     flags = (*flags, f"--run_dir={tmp_path}/runs", f"--init_from={tmp_path}/A")
-    first = run("trainer.sweep", *flags, "--experiments=demo", "--freeze=blocks_c")
+    first = run("trainer.sweep", *flags, "--experiments=small", "--freeze=blocks_c")
     assert (first.returncode, first.stderr) == (0, "")
     assert f"starts from {tmp_path}/A, epoch 1; its head too" in first.stdout
     shutil.rmtree(tmp_path / "A")
-    again = run("trainer.sweep", *flags, "--experiments=demo", "--freeze=blocks_c")
+    again = run("trainer.sweep", *flags, "--experiments=small", "--freeze=blocks_c")
     assert (again.returncode, again.stderr) == (0, "")
-    assert "demo  finished before" in again.stdout
+    assert "small  finished before" in again.stdout
