@@ -1,5 +1,6 @@
 """Exports: the checkpoint's model in every form, its labels inside, complete or not there."""
 
+import collections
 import contextlib
 import filecmp
 import io
@@ -109,6 +110,23 @@ def test_an_export_has_layers_of_keras_only():
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert norms
     assert not any(layer.synchronized for layer in norms)
+
+
+@pytest.mark.parametrize("name", ["tflite_float32", "tflite_int8"])
+def test_batch_normalisation_and_relu_become_part_of_the_convolutions(tmp_path, name):
+    model = build_model("small", len(LABELS))
+    network = keras.Model(model.input, keras.layers.Softmax(name="probabilities")(model.output))
+    path = str(tmp_path / FILES[name])
+    drawings = np.eye(85, dtype=np.uint8)[np.newaxis]
+    exporters.write_export(name, exporters.standard_model(network), LABELS, path, drawings, {})
+    interpreter = Interpreter(path)
+    interpreter.allocate_tensors()
+    operations = collections.Counter(each["op_name"] for each in interpreter._get_ops_details())
+    del operations["DELEGATE"]  # kernels that take the place of some
+    assert operations == {
+        **{"CONV_2D": 14, "ADD": 5, "AVERAGE_POOL_2D": 2},
+        **{"MEAN": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1},
+    }
 
 
 def test_plain_keras_loads_the_keras_file(exported, bitmaps, tmp_path):
