@@ -27,7 +27,8 @@ from pipeline.output.staging import Job
 from pipeline.runners import dataflow
 from pipeline.runners.local_runner import run_locally
 from pipeline.runners.remote_runner import is_remote_run, run_remotely
-from pipeline.sources.input_files import InputFile, file_categories, input_versions, match_files
+from pipeline.sources.categories import file_categories
+from pipeline.sources.input_files import InputFile, input_versions, match_files
 
 
 def run(
@@ -39,6 +40,7 @@ def run(
     sampling_method: str = "hash",
     recognized_only: bool = False,
     image_encoding: str = "packed",
+    frame: str = "auto",
     max_reject_fraction: float = 0.01,
     overwrite: bool = False,
     options: PipelineOptions | None = None,
@@ -75,6 +77,7 @@ def run(
         "sampling": sampling_method,
         "recognized_only": recognized_only,
         "image_encoding": image_encoding,
+        "frame": frame,
         "overwrite": overwrite,
         "versions": publish.versions(),
     }
@@ -165,6 +168,7 @@ def _run_job(job: Job, files: Sequence[InputFile], options: PipelineOptions) -> 
         sampling=given["sampling"],
         recognized_only=given["recognized_only"],
         image_encoding=given["image_encoding"],
+        frame=given["frame"],
     )
     if note := report.folder_note(paths, settings.file_categories):
         print(note, file=sys.stderr)
@@ -228,6 +232,7 @@ def _complete(
             "hash_key": sampling.HASH_KEY.decode(),
             **quotas.as_settings(),
             "recognized_only": given["recognized_only"],
+            "frame": given["frame"],
         }
         manifest = publish.make_manifest(
             summary, files, sampling_settings, given["image_encoding"], given["versions"]

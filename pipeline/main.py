@@ -10,6 +10,7 @@ see the input and the output under the same names.
 
 import argparse
 import difflib
+import os
 import re
 import sys
 import time
@@ -21,6 +22,7 @@ from pipeline import cli, job
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_labels
 from pipeline.dataset.records import ENCODERS
+from pipeline.drawings.frame import FRAMES
 from pipeline.graph.sampling import PRIORITY, Quotas
 from pipeline.output import report
 
@@ -32,7 +34,8 @@ def define_flags() -> None:
     cli.define_paths(
         "input",
         None,
-        "Globs of files: simplified or raw ndjson, or upstream's .bin, also as .gz or .bz2.",
+        "Globs of files: ndjson, JSON, csv or parquet of drawings, or upstream's .bin, also as "
+        ".gz, .bz2 or in .zip; recognised by their content.",
         kind="GLOB",
         module_name=group,
     )
@@ -115,6 +118,14 @@ def define_flags() -> None:
         "training first, then validation, then test, as in the study.",
         module_name=group,
     )
+    flags.DEFINE_enum(
+        "frame",
+        "auto",
+        FRAMES,
+        "auto: move and scale drawings that do not lie in Google's frame, as from a canvas, as "
+        "Google did, and simplify them. keep: draw them as they are. normalise: all drawings.",
+        module_name=group,
+    )
     flags.DEFINE_boolean(
         "recognized_only",
         False,
@@ -125,7 +136,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
-    options = _beam_options(argv[1:])
+    options, more_input = _beam_options(argv[1:])
     start = time.monotonic()
     for name in ["output"] if args.finish else ["input", "output"]:
         if not flags.FLAGS[name].value:
@@ -134,13 +145,14 @@ def main(argv: list[str]) -> None:
         summary, manifest = job.finish(args.output, args.max_reject_fraction, options)
     else:
         summary, manifest = job.run(
-            patterns=args.input,
+            patterns=[*args.input, *more_input],
             output=args.output,
             quotas=_quotas(),
             labels=read_labels(args.labels) if args.labels else None,
             sampling_method=args.sampling,
             recognized_only=args.recognized_only,
             image_encoding=args.image_encoding,
+            frame=args.frame,
             max_reject_fraction=args.max_reject_fraction,
             overwrite=args.overwrite,
             options=options,
@@ -184,8 +196,12 @@ def _train_quota(text: str | None, default: str) -> int | None:
     return int(text)
 
 
-def _beam_options(arguments: list[str]) -> PipelineOptions:
-    """Parse Beam's own flags; one that neither Beam nor this command knows is refused."""
+def _beam_options(arguments: list[str]) -> tuple[PipelineOptions, list[str]]:
+    """Parse Beam's own flags; one that neither Beam nor this command knows is refused.
+
+    Returns:
+      Beam's options, and files that no flag takes: a shell made them of `--input *.ndjson`.
+    """
     parsers: list[argparse.ArgumentParser] = []  # Beam's, with the flags of all its option classes
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
     parsers[0].exit_on_error = False
@@ -193,12 +209,16 @@ def _beam_options(arguments: list[str]) -> PipelineOptions:
         _, unknown = parsers[0].parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
+    files = [word for word in unknown if os.path.isfile(word)]
+    unknown = [word for word in unknown if word not in files]
     if unknown:
         name = unknown[0].lstrip("-").split("=")[0]
         close = difflib.get_close_matches(name, flags.FLAGS)
         hint = f"; did you mean --{close[0]}?" if close else " (--help lists the flags)"
         raise UserError(f"unknown flag or argument {unknown[0]}{hint}")
-    return PipelineOptions(["--direct_num_workers=0", *arguments])  # 0: all cores; Beam's own is 1
+    arguments = [word for word in arguments if word not in files]
+    options = PipelineOptions(["--direct_num_workers=0", *arguments])  # 0: all cores; Beam's is 1
+    return options, files
 
 
 if __name__ == "__main__":

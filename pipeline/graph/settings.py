@@ -17,6 +17,7 @@ class PrepareSettings(NamedTuple):
     quotas: Quotas = Quotas()
     sampling: str = "hash"  # or first
     recognized_only: bool = False
+    frame: str = "auto"  # see pipeline.drawings.frame
     image_encoding: str = "packed"  # or png
     progress: Progress = Progress(None)
     spill_directory: str | None = None  # for drawings on their way, on a local run

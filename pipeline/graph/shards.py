@@ -39,7 +39,6 @@ class WrittenShard(NamedTuple):
     shard: Shard
     label_counts: dict[int, int]
     displaced: dict[int, int]  # by label: drawings outside of the frame, see rasterize.Drawn
-    blank: dict[int, int]  # by label: of these, those without any ink
 
 
 class AssignShards(beam.DoFn):
@@ -152,7 +151,6 @@ def write_shard(
     size = 0
     label_counts: Counter[int] = Counter()
     displaced: Counter[int] = Counter()
-    blank: Counter[int] = Counter()
     failure = f"cannot write {directory}"
     with storage.errors_as(RunError, failure), storage.create_file(path) as file:
         for chunk in drawings:
@@ -162,8 +160,6 @@ def write_shard(
             drawn = draw_packed(strokes)
             for row in np.flatnonzero(drawn.is_displaced).tolist():
                 displaced[labels[row]] += 1
-                if not drawn.bitmaps[row].any():
-                    blank[labels[row]] += 1
             keys = map(_record_key, key_ids, strokes)
             examples = map(records.encode_example, encode(drawn.bitmaps), labels, keys)
             data = b"".join(map(records.frame_record, examples))
@@ -172,7 +168,7 @@ def write_shard(
             label_counts.update(labels)
             file.write(data)
     shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
-    return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced), dict(blank))
+    return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced))
 
 
 def _record_key(key_id: bytes, strokes: bytes) -> bytes:

@@ -33,11 +33,11 @@ class Summary(NamedTuple):
         """Number of drawings in all splits."""
         return sum(shard["shard"]["records"] for shard in self.shards)
 
-    def drawn(self, kind: str) -> dict[str, int]:
-        """Count drawings by label: "displaced" or "blank" ones, see shards.WrittenShard."""
+    def displaced(self) -> dict[str, int]:
+        """Count drawings that were kept outside of the frame by label, see shards.WrittenShard."""
         found: Counter[str] = Counter()
         for shard in self.shards:
-            for index, number in shard[kind].items():
+            for index, number in shard["displaced"].items():
                 found[self.labels[int(index)]] += number
         return dict(found)
 
@@ -109,6 +109,7 @@ def make_manifest(
             {
                 "file": file.path,
                 "bytes": file.bytes,
+                "form": file.form,
                 "drawings": summary.drawings["file_read"].get(str(index), 0),
             }
             for index, file in enumerate(files)
@@ -122,6 +123,7 @@ def make_manifest(
                 "repeated",  # the same drawing was there before
                 "kept_elsewhere",  # of these, those that another category keeps
                 "other_strokes",  # of a key that was there before with other strokes; kept
+                "normalised",  # did not lie in upstream's frame
                 "rejected",
             )
         },

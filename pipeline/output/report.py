@@ -1,14 +1,16 @@
 """Texts of a finished run: the table, the warnings, the reason for a failure."""
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.cli import align
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
+from pipeline.forms.readers import CAN_BE_CUT
 from pipeline.graph.sampling import Quotas
 from pipeline.graph.summary import REJECTS
+from pipeline.output import label_hints
 from pipeline.output.publish import Summary
-from pipeline.sources.input_files import InputFile, category_of, is_binary
+from pipeline.sources.categories import category_of
+from pipeline.sources.input_files import InputFile
 
 _MAX_WARNINGS = 10  # of the same kind
 _DISPLACED_FRACTION = 0.01  # above it they are worth a warning; of Google's 0.0008 are
@@ -46,7 +48,12 @@ def table(summary: Summary, manifest: Manifest) -> str:
             "distinguished by their strokes."
         )
     unit = _unit(summary)
-    if displaced := summary.drawn("displaced"):
+    if normalised := summary.total("normalised"):
+        lines.append(
+            f"{normalised:,} drawings do not lie in Google's frame (whole numbers, 0 to 255, from "
+            "near 0 on) and were normalised; --frame=keep leaves them as they are."
+        )
+    if displaced := summary.displaced():
         lines.append(
             f"{sum(displaced.values()):,} drawings do not begin near 0 on both axes and are cut at "
             "the border or off the middle."
@@ -86,7 +93,7 @@ def _row(name: str, *numbers: int) -> tuple[str, ...]:
 
 
 def _unit(summary: Summary) -> str:
-    """Return the word for what was rejected: lines of ndjson, binary records, or both."""
+    """Return the word for what was rejected: lines, records of files without lines, or both."""
     records = summary.total("rejected_records")
     if not records:
         return "lines"
@@ -112,12 +119,13 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
         more = number_short - _MAX_WARNINGS
         where = "the table" if len(summary.labels) <= _MAX_ROWS else f"class_counts in {MANIFEST}"
         yield f"{more:,} more categories have too few drawings, see {where}"
-    displaced = summary.drawn("displaced")
+    displaced = summary.displaced()
     if sum(displaced.values()) > _DISPLACED_FRACTION * summary.written:
         most = sorted(displaced.items(), key=lambda item: -item[1])
         yield (
             f"{sum(displaced.values()):,} of {summary.written:,} drawings do not begin near 0 on "
-            "both axes, as nearly all of Google's do, and are cut at the border or off the middle: "
+            "both axes, as nearly all of Google's do, and are cut at the border or off the middle "
+            "(--frame=auto moves them): "
             f"{some([f'{number:,} of {label}' for label, number in most])}"
         )
     if rejected := summary.total("rejected"):
@@ -131,8 +139,6 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
 def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
     """Return the error for an input without a single usable drawing."""
     line = f"no drawings to use in the {len(files)} input files"
-    if other := summary.total("other_category"):
-        line += f"; the {other:,} in them are of categories that are not in --labels"
     if rejected := summary.total("rejected"):
         line += (
             f"; {rejected:,} {_unit(summary)} rejected: {', '.join(summary.drawings['rejected'])}"
@@ -142,15 +148,14 @@ def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
 
 def unknown_label(label: str, summary: Summary) -> str:
     """Return the error for a label of --labels that no drawing has."""
-    seen = [*summary.drawings["read"], *summary.drawings.get("other_category", {})]
-    close = difflib.get_close_matches(label, seen, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    seen = {**summary.drawings.get("read", {}), **summary.drawings.get("other_category", {})}
+    hint = label_hints.hint(label, summary.labels, seen)
     return f"--labels: no drawing of category {label!r} in the input{hint}"
 
 
 def file_warning(summary: Summary, manifest: Manifest) -> str:
     """Return a warning that names the input files without a drawing; empty without any."""
-    files = [InputFile(entry["file"], entry["bytes"]) for entry in manifest.inputs]
+    files = [InputFile(entry["file"], entry["bytes"], entry["form"]) for entry in manifest.inputs]
     without = files_without_drawings(summary, files)
     named = _name_files(without, files, summary)
     return f"{len(without):,} of {len(files):,} input files gave no drawing: {named}" * bool(
@@ -167,7 +172,7 @@ def files_without_drawings(summary: Summary, files: Sequence[InputFile]) -> list
 def _why(index: int, files: Sequence[InputFile], summary: Summary) -> str:
     """Return the reason why a file gave no drawing."""
     rejected = summary.drawings.get("file_rejected", {}).get(str(index), 0)
-    unit = "records" if is_binary(files[index].path) else "lines"
+    unit = "lines" if files[index].form in CAN_BE_CUT else "records"
     if rejected:
         return f"{rejected:,} {unit} rejected"
     return f"no {unit} in it" if files[index].bytes else "0 bytes"
@@ -224,16 +229,6 @@ def empty_split(split: str, summary: Summary, quotas: Quotas) -> str:
     return (
         f"no {split} drawings: categories have at most {most:,} drawings, and {before}; {mend}, "
         f"or {'--train_per_category' if split == 'train' else f'--{split}_per_category'}=0"
-    )
-
-
-def blank(blank: Mapping[str, int]) -> str:
-    """Return the error for drawings that would be bitmaps without any ink."""
-    of = some([f"{number:,} of {label}" for label, number in blank.items()])
-    return (
-        f"{sum(blank.values()):,} drawings would be blank ({of}): they lie outside of the picture, "
-        "as their coordinates do not begin near 0 on both axes; subtract the "
-        "minimum of x and of y from each"
     )
 
 
