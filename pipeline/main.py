@@ -14,6 +14,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,6 +25,7 @@ from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_labels
 from pipeline.dataset.records import ENCODERS
 from pipeline.drawings.frame import FRAMES
+from pipeline.graph.exclusion import read_keys
 from pipeline.graph.sampling import PRIORITY, Quotas
 from pipeline.output import report
 
@@ -44,6 +47,12 @@ def define_flags() -> None:
         "overwrite",
         False,
         "Replace the data set in the output directory once the new one is complete.",
+        module_name=group,
+    )
+    flags.DEFINE_boolean(
+        "dry_run",
+        False,
+        "Count the drawings of each category and the rejects, and write nothing.",
         module_name=group,
     )
     flags.DEFINE_boolean(
@@ -126,6 +135,22 @@ def define_flags() -> None:
         "Google did, and simplify them. keep: draw them as they are. normalise: all drawings.",
         module_name=group,
     )
+    cli.define_integer(
+        "seed",
+        0,
+        "Another seed draws other samples, as for several folds: other drawings of each category "
+        "in each split. For --sampling=hash.",
+        lower_bound=0,
+        upper_bound=2**63 - 1,
+        module_name=group,
+    )
+    cli.define_path(
+        "exclude",
+        None,
+        "File of key_ids, one a line, of drawings to leave out, as those of another test set.",
+        kind="FILE",
+        module_name=group,
+    )
     flags.DEFINE_boolean(
         "recognized_only",
         False,
@@ -138,32 +163,61 @@ def main(argv: list[str]) -> None:
     args = flags.FLAGS
     options, more_input = _beam_options(argv[1:])
     start = time.monotonic()
-    for name in ["output"] if args.finish else ["input", "output"]:
+    needed = ["output"] if args.finish else ["input"] if args.dry_run else ["input", "output"]
+    for name in needed:
         if not flags.FLAGS[name].value:
             raise UserError(f"--{name} is needed (--help lists the flags)")
+    if args.finish and args.dry_run:
+        raise UserError("--finish and --dry_run cannot be used together")
     if args.finish:
         summary, manifest = job.finish(args.output, args.max_reject_fraction, options)
+    elif args.dry_run:
+        return _dry_run([*args.input, *more_input], options)
     else:
         summary, manifest = job.run(
             patterns=[*args.input, *more_input],
             output=args.output,
-            quotas=_quotas(),
-            labels=read_labels(args.labels) if args.labels else None,
-            sampling_method=args.sampling,
-            recognized_only=args.recognized_only,
             image_encoding=args.image_encoding,
-            frame=args.frame,
-            max_reject_fraction=args.max_reject_fraction,
             overwrite=args.overwrite,
             options=options,
+            **_selection(),
         )
     print(report.table(summary, manifest))
     quotas = Quotas.from_settings(manifest.sampling)
-    for warning in report.warnings(summary, quotas, args.output):
-        print("warning:", warning, file=sys.stderr)
+    _warn(report.warnings(summary, quotas, args.output))
     if warning := report.file_warning(summary, manifest):
-        print("warning:", warning, file=sys.stderr)
+        _warn([warning])
     print(f"Wrote {args.output} in {time.monotonic() - start:.0f} s.")
+
+
+def _dry_run(patterns: list[str], options: PipelineOptions) -> None:
+    """Print what a run would count; raises the error with which it would end."""
+    summary, manifest, error = job.dry_run(patterns=patterns, options=options, **_selection())
+    print(report.table(summary, manifest))
+    _warn(report.warnings(summary, _quotas()))
+    if error:
+        raise error
+    print("Nothing was written: this was a dry run.")
+
+
+def _selection() -> dict[str, Any]:
+    """Return the arguments of job.run and job.dry_run that say which drawings are chosen."""
+    args = flags.FLAGS
+    return {
+        "quotas": _quotas(),
+        "labels": read_labels(args.labels) if args.labels else None,
+        "sampling_method": args.sampling,
+        "recognized_only": args.recognized_only,
+        "frame": args.frame,
+        "seed": args.seed,
+        "excluded_keys": read_keys(args.exclude) if args.exclude else (),
+        "max_reject_fraction": args.max_reject_fraction,
+    }
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print("warning:", warning, file=sys.stderr)
 
 
 def _quotas() -> Quotas:

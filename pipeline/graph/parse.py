@@ -15,6 +15,7 @@ from pipeline.drawings.reject import Reject
 from pipeline.forms.readers import CAN_BE_CUT
 from pipeline.graph import batches, sampling
 from pipeline.graph.batches import BatchBuilder, Spill
+from pipeline.graph.exclusion import is_excluded
 from pipeline.graph.settings import PrepareSettings
 from pipeline.rasterize import rasterize_packed
 from pipeline.sources.input_files import WorkItem, read_drawings
@@ -51,10 +52,10 @@ class Parse(beam.DoFn):
 
     Keys are batches without strokes; batches, keys and Rejects go through a Spill. The counts are
     keyed (kind, category), or ("rejected", reason); the kinds are "read", "not_recognized",
-    "other_category", "normalised", of those that did not lie in the frame, without a category
-    "not_listed", of rejects; and for an input file by its index, "file_read", "file_other_word", of
-    drawings whose word is not the file's category, and "file_rejected"; "rejected_records" are
-    those of files without lines.
+    "other_category", "excluded", "normalised", of those that did not lie in the frame, without a
+    category "not_listed", of rejects; and for an input file by its index, "file_read",
+    "file_other_word", of drawings whose word is not the file's category, and "file_rejected";
+    "rejected_records" are those of files without lines.
     """
 
     def __init__(self, settings: PrepareSettings, num_buckets: int) -> None:
@@ -63,6 +64,9 @@ class Parse(beam.DoFn):
         self._by_position = settings.sampling == "first"
         self._file_categories = settings.file_categories
         self._reading = Reading(settings.frame, settings.labels or ())
+        self._hash_key = sampling.hash_key(settings.seed)
+        self._excluded_keys = settings.excluded_keys
+        self._is_dry = settings.is_dry_run
         self._num_buckets = num_buckets
         self._batches = Spill("batches", settings.spill_directory)
         self._keys = Spill("keys", settings.spill_directory)
@@ -75,6 +79,7 @@ class Parse(beam.DoFn):
         file_category = self._file_categories[item.file_index]
         first_rank = sampling.rank_by_position(item.file_index, 0)
         is_kept = self._reading.frame == "keep"
+        excluded, hash_key = self._excluded_keys, self._hash_key
         rejects: list[Rejected] = []
         max_rejects = math.ceil(_LISTED_REJECTS * item.bytes / max(item.file.bytes, 1))
         number_read = number_of_other_word = number_rejected = 0
@@ -103,7 +108,10 @@ class Parse(beam.DoFn):
             if self._recognized_only and not drawing.recognized:
                 counts["not_recognized", category] += 1
                 continue
-            identity = sampling.identity_of(drawing.key_id, drawing.strokes)
+            if excluded and is_excluded(excluded, drawing.key_id, drawing.strokes):
+                counts["excluded", category] += 1
+                continue
+            identity = sampling.identity_of(drawing.key_id, drawing.strokes, hash_key)
             rank = first_rank + byte_offset if self._by_position else None
             builder.add(category, identity, rank, drawing)
             if len(builder) >= BATCH_DRAWINGS or builder.bytes >= BATCH_BYTES:
@@ -131,7 +139,8 @@ class Parse(beam.DoFn):
         for bucket, keys in batches.groups(batch.select(columns), buckets):
             element = self._keys.write(batches.to_bytes(keys))
             yield beam.pvalue.TaggedOutput("keys", (bucket, element))
-        yield self._batches.write(batches.to_bytes(batch.drop_columns(["strokes_hash"])))
+        if not self._is_dry:
+            yield self._batches.write(batches.to_bytes(batch.drop_columns(["strokes_hash"])))
 
     def _count(self, counts: Counter[tuple[str, str]], item: WorkItem) -> None:
         totals: Counter[str] = Counter()

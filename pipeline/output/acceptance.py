@@ -59,7 +59,7 @@ def check(
     labels: Collection[str] | None,
     quotas: Quotas,
     max_reject_fraction: float,
-    directory: str,
+    rejects: str = "",
 ) -> None:
     """Check the result of a job.
 
@@ -69,7 +69,7 @@ def check(
       labels: those of --labels.
       quotas: what was asked for.
       max_reject_fraction: the largest share of rejected lines, 0 to 1.
-      directory: the job's, with the list of its rejects.
+      rejects: path of the lists of its rejects; empty if they were not kept.
 
     Raises:
       UserError: no drawings, none of a label or of a file that is named for its category, a
@@ -82,7 +82,7 @@ def check(
     if not read:
         raise UserError(report.no_drawings(summary, files))
     if summary.reject_fraction > max_reject_fraction:
-        raise RunError(report.too_many_rejects(summary, max_reject_fraction, directory))
+        raise RunError(report.too_many_rejects(summary, max_reject_fraction, rejects))
     for label in summary.labels:
         if label not in read:
             raise UserError(report.unknown_label(label, summary))

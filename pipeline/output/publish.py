@@ -120,6 +120,7 @@ def make_manifest(
                 "read",  # of the labels
                 "other_category",
                 "not_recognized",
+                "excluded",
                 "repeated",  # the same drawing was there before
                 "kept_elsewhere",  # of these, those that another category keeps
                 "other_strokes",  # of a key that was there before with other strokes; kept
@@ -132,6 +133,15 @@ def make_manifest(
     )
     _check_counts(summary, manifest)
     return manifest
+
+
+def planned_manifest(summary: Summary) -> Manifest:
+    """Return labels and splits of a job that wrote no shards, as a manifest."""
+    splits = {}
+    for position, name in enumerate(summary.splits):
+        counts = {label: summary.counts[label][position] for label in summary.labels}
+        splits[name] = Split(sum(counts.values()), counts, ())
+    return Manifest(tuple(summary.labels), {}, splits, {}, {}, [], {}, {}, versions())
 
 
 def shard_paths(summary: Summary, manifest: Manifest, directory: str) -> Mapping[str, str]:

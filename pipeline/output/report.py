@@ -37,6 +37,8 @@ def table(summary: Summary, manifest: Manifest) -> str:
         lines.append(f"{other:,} drawings of categories not in --labels dropped.")
     if not_recognized := summary.total("not_recognized"):
         lines.append(f"{not_recognized:,} unrecognized drawings dropped.")
+    if excluded := summary.total("excluded"):
+        lines.append(f"{excluded:,} drawings of --exclude dropped.")
     if repeated := summary.total("repeated"):
         lines.append(f"{repeated:,} duplicate drawings dropped.")
     if elsewhere := summary.drawings.get("kept_elsewhere"):
@@ -60,9 +62,9 @@ def table(summary: Summary, manifest: Manifest) -> str:
         )
     for reason, count in summary.drawings.get("rejected", {}).items():
         lines.append(f"{count:,} {unit} rejected: {reason}.")
-    shards = sum(len(manifest.splits[split].shards) for split in SPLITS)
-    size = sum(shard.bytes for split in SPLITS for shard in manifest.splits[split].shards)
-    lines.append(f"{shards} shards, {size / 1e6:,.1f} MB.")
+    shards = [shard for split in SPLITS for shard in manifest.splits[split].shards]
+    if shards:
+        lines.append(f"{len(shards)} shards, {sum(s.bytes for s in shards) / 1e6:,.1f} MB.")
     return "\n".join(lines)
 
 
@@ -100,9 +102,9 @@ def _unit(summary: Summary) -> str:
     return "records" if records == summary.total("rejected") else "lines and records"
 
 
-def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
+def warnings(summary: Summary, quotas: Quotas, output: str = "") -> Iterator[str]:
     """Yield a line for each category with too few drawings, one for drawings outside of the frame,
-    and one for rejected lines."""
+    and one for rejected lines, which are listed in `output`, if there is one."""
     number_short = 0
     for label, counts in summary.counts.items():
         got = dict(zip(summary.splits, counts, strict=True))
@@ -129,9 +131,9 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
             f"{some([f'{number:,} of {label}' for label, number in most])}"
         )
     if rejected := summary.total("rejected"):
-        line = f"{rejected:,} {_unit(summary)} rejected ({summary.reject_fraction:.2%}), "
-        line += f"see {output}/{REJECTS}"
-        if not_listed := summary.total("not_listed"):
+        line = f"{rejected:,} {_unit(summary)} rejected ({summary.reject_fraction:.2%})"
+        line += f", see {output}/{REJECTS}" if output else ""
+        if output and (not_listed := summary.total("not_listed")):
             line += f", which lists all but {not_listed:,} of them"
         yield line
 
@@ -201,6 +203,7 @@ def none_kept(labels: Sequence[str], summary: Summary) -> str:
         f"{number:,} {text}"
         for kind, text in (
             ("not_recognized", "were not recognized (--recognized_only)"),
+            ("excluded", "are of --exclude"),
             ("kept_elsewhere", "are also in another category, which keeps them"),
         )
         if (number := summary.drawings.get(kind, {}).get(label, 0))
@@ -244,14 +247,15 @@ def folder_note(paths: Sequence[str], categories: Sequence[str]) -> str:
     return f"Drawings without a word are of the category of their folder: {some(sorted(by_folder))}"
 
 
-def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:
+def too_many_rejects(summary: Summary, allowed: float, rejects: str) -> str:
     """Return the error for a run with more rejects than --max_reject_fraction."""
     reasons = summary.drawings["rejected"]
     most = max(reasons, key=lambda reason: reasons[reason])
     not_listed = summary.total("not_listed")
     listed = f"all but {not_listed:,} of them" if not_listed else "they"
+    where = f"; {listed} are listed in {rejects}" if rejects else ""
     return (
         f"{summary.total('rejected'):,} {_unit(summary)} rejected, "
         f"{summary.reject_fraction:.2%} of all, more than --max_reject_fraction={allowed:g}; "
-        f"most often: {most} ({reasons[most]:,}); {listed} are listed in {staging}/{REJECTS}"
+        f"most often: {most} ({reasons[most]:,}){where}"
     )
