@@ -32,11 +32,15 @@ def decompressed(file: BinaryIO) -> BinaryIO:
       file: at its beginning, to which it can be sought.
     """
     magic = file.read(len(_BZIP2))
-    file.seek(0)
+    if not is_compressed(magic):
+        file.seek(0)
+        return file
+    # To seek in a file on gs:// would fetch its beginning again.
+    whole = cast(BinaryIO, _Rejoined(magic, file))
     # Beam would decompress too, but takes a file that ends early for complete.
-    if magic.startswith(_GZIP):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    return cast(BinaryIO, _Bz2Streams(file)) if magic.startswith(_BZIP2) else file
+    return cast(
+        BinaryIO, gzip.GzipFile(fileobj=whole) if magic[:2] == _GZIP else _Bz2Streams(whole)
+    )
 
 
 def decompressed_head(head: bytes, count: int) -> bytes:
@@ -65,6 +69,25 @@ def member(file: BinaryIO, name: str) -> BinaryIO:
         return cast(BinaryIO, zipfile.ZipFile(file).open(name))
     except RuntimeError as error:  # it has a password, or a compression that Python does not know
         raise OSError(str(error)) from error
+
+
+class _Rejoined:
+    """A file of which the first bytes were read already."""
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self._head = head
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes, as of a file."""
+        if not self._head:
+            return self._file.read(size)
+        end = len(self._head) if size < 0 else size
+        head, self._head = self._head[:end], self._head[end:]
+        return head
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Bz2Streams:

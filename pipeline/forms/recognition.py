@@ -106,16 +106,19 @@ def check_archive(members: list[str]) -> None:
 
 
 def _recognise_text(text: bytes) -> str:
-    *lines, last = text.split(b"\n")
     if text.startswith(b"<"):
         raise Unreadable("a page of HTML or XML, as a server's error", "download the file again")
     if _ARRAY.match(text):
         return JSON
+    first_line, _, rest = text.partition(b"\n")
     if text.startswith(b"{"):
+        if rest and _is_an_object(first_line):
+            return NDJSON
+        *lines, last = text.split(b"\n")
         is_by_line = any(map(_is_an_object, lines or [last])) or (not lines and _goes_on(last))
         return NDJSON if is_by_line else JSON
     try:
-        csv_rows.Header((lines or [last])[0])
+        csv_rows.Header(first_line)
     except Reject:
         return NDJSON
     return CSV

@@ -35,6 +35,7 @@ _COMPACT_DRAWING_BYTES = 80  # compressed, binary or both
 _READ_ERRORS: tuple[type[Exception], ...] = (*storage.ERRORS, *compression.ERRORS)
 # So much of a file is searched for a drawing that tells the layout of its strokes.
 _LAYOUT_BYTES = RANGE_BYTES
+_FEW_BYTES = 8 << 10  # of most the first drawings tell
 
 
 class InputFile(NamedTuple):
@@ -148,8 +149,8 @@ def _with_form(file: InputFile, head: bytes) -> InputFile:
         with _open(file) as content:
             recognition.check_columns(content)
             return file._replace(layout=readers.layout(content, form, _LAYOUT_BYTES))
-    layout = readers.layout(io.BytesIO(head), form, len(head))
-    if layout == UNKNOWN and size != len(head):
+    layout = readers.layout(io.BytesIO(head[:_FEW_BYTES]), form, len(head))
+    if layout == UNKNOWN and size != len(head[:_FEW_BYTES]):
         with contextlib.suppress(RunError, *_READ_ERRORS), _open(file) as content:
             layout = readers.layout(content, form, _LAYOUT_BYTES)
     return file._replace(layout=layout)
@@ -263,4 +264,4 @@ def _open(file: InputFile, end: int | None = None) -> Iterator[BinaryIO]:
         content = stack.enter_context(storage.open_file(path))
         if file.archive:
             content = compression.member(content, file.path.removeprefix(f"{path}/"))
-        yield compression.decompressed(content)
+        yield compression.decompressed(content) if file.is_compressed else content
