@@ -31,6 +31,9 @@ from pipeline.runners.remote_runner import is_remote_run, run_remotely
 from pipeline.sources.categories import file_categories
 from pipeline.sources.input_files import InputFile, input_versions, match_files
 
+# Of jobs that an earlier version has left to be finished.
+_LATER_SETTINGS: dict[str, Any] = {"frame": "keep", "seed": 0, "excluded_keys": []}
+
 
 def run(
     *,
@@ -286,7 +289,7 @@ def _complete(
       max_reject_fraction: as of `run`.
       is_from_before: whether an earlier run did it, since when its files may have been damaged.
     """
-    given = job.settings
+    given = {**_LATER_SETTINGS, **job.settings}
     quotas = Quotas(**given["quotas"])
     files = [InputFile(*file) for file in given["inputs"]]
     summary = publish.read_summary(job.directory)

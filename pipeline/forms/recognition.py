@@ -35,6 +35,7 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF", "an HDF5 file", _FORMS),
     (b"ARROW1", "an Arrow (Feather) file", _FORMS),
 )
+_TAR_AT = 257  # where its mark is
 _UTF16 = ("text in UTF-16, as PowerShell's > writes it", "write UTF-8: … | Out-File -Encoding utf8")
 _UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".opdownload")
 
@@ -71,6 +72,8 @@ def recognise(head: bytes, name: str, size: int | None = None) -> str:
     for magic, looks_like, mend in _OTHERS:
         if head.startswith(magic):
             raise Unreadable(looks_like, mend)
+    if head[_TAR_AT:].startswith(b"ustar"):
+        raise Unreadable("a tar archive", _UNPACK)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _has_wide_characters(head):
         raise Unreadable(*_UTF16)
     if head.startswith(b"PAR1"):

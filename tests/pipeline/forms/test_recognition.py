@@ -1,8 +1,10 @@
 """What is no form of drawings is named in one line, with what to do."""
 
+import gzip
 import io
 import pathlib
 import struct
+import tarfile
 import zipfile
 
 import numpy as np
@@ -36,6 +38,13 @@ def npz(*names: str) -> bytes:
     return file.getvalue()
 
 
+def tar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("cat.ndjson"))
+    return file.getvalue()
+
+
 TEXT = line("cat", 1)
 
 
@@ -57,8 +66,11 @@ TEXT = line("cat", 1)
         ("cat.ndjson.crdownload", TEXT.encode(), "a download that is not finished; finish it, a"),
         ("cat.ndjson.xz", b"\xfd7zXZ\x00rest", "a file that xz compressed; unpack it"),
         ("cat.ndjson.zst", b"\x28\xb5\x2f\xfdrest", "a file that zstd compressed; unpack it"),
+        ("cat.tar", tar(), "a tar archive; unpack it"),
+        ("cat.tar.gz", gzip.compress(tar()), "a tar archive; unpack it"),
         ("cat.7z", b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",  # archives hold the time
 )
 def test_what_is_no_drawing_is_named(
     name: str, content: bytes, looks_like: str, tmp_path: pathlib.Path
