@@ -28,6 +28,7 @@ from pipeline.drawings.frame import FRAMES
 from pipeline.graph.exclusion import read_keys
 from pipeline.graph.sampling import PRIORITY, Quotas
 from pipeline.output import report
+from pipeline.runners.dataflow import is_dry_run
 
 MAX_PER_CATEGORY = 10**9
 
@@ -52,7 +53,8 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "dry_run",
         False,
-        "Count the drawings of each category and the rejects, and write nothing.",
+        "Count the drawings of each category and the rejects, and write nothing. With "
+        "--runner=DataflowRunner: build the job without sending it.",
         module_name=group,
     )
     flags.DEFINE_boolean(
@@ -83,7 +85,8 @@ def define_flags() -> None:
         "labels",
         None,
         "File with one label a line; the line number from 0 is the class index, drawings of other "
-        "categories are dropped. Default: all categories of the input, sorted.",
+        "categories are dropped. A word that is a number, as in Hugging Face's rows, is such an "
+        "index. Default: all categories of the input, sorted.",
         kind="FILE",
         module_name=group,
     )
@@ -163,7 +166,8 @@ def main(argv: list[str]) -> None:
     args = flags.FLAGS
     options, more_input = _beam_options(argv[1:])
     start = time.monotonic()
-    needed = ["output"] if args.finish else ["input"] if args.dry_run else ["input", "output"]
+    only_counts = args.dry_run and not is_dry_run(options)
+    needed = ["output"] if args.finish else ["input"] if only_counts else ["input", "output"]
     for name in needed:
         if not flags.FLAGS[name].value:
             raise UserError(f"--{name} is needed (--help lists the flags)")
@@ -171,7 +175,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--finish and --dry_run cannot be used together")
     if args.finish:
         summary, manifest = job.finish(args.output, args.max_reject_fraction, options)
-    elif args.dry_run:
+    elif only_counts:
         return _dry_run([*args.input, *more_input], options)
     else:
         summary, manifest = job.run(
@@ -271,6 +275,8 @@ def _beam_options(arguments: list[str]) -> tuple[PipelineOptions, list[str]]:
         hint = f"; did you mean --{close[0]}?" if close else " (--help lists the flags)"
         raise UserError(f"unknown flag or argument {unknown[0]}{hint}")
     arguments = [word for word in arguments if word not in files]
+    if flags.FLAGS.dry_run:  # which is a flag of Beam's, too
+        arguments.append("--dry_run=True")
     options = PipelineOptions(["--direct_num_workers=0", *arguments])  # 0: all cores; Beam's is 1
     return options, files
 
