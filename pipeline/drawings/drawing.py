@@ -30,7 +30,7 @@ _RECOGNIZED = {"true": True, "1": True, "1.0": True, "false": False, "0": False,
 
 
 class Reading(NamedTuple):
-    """How drawings are to be read, as far as a line does not say it itself."""
+    """Settings of reading, for what a line does not say itself."""
 
     frame: str = "auto"  # see pipeline.drawings.frame
     # By number, for words that are numbers; None: such a word is taken for a name.

@@ -80,7 +80,7 @@ def parse_value(text: bytes, reading: Reading) -> Drawing | RawDrawing:
 
 
 class _Window:
-    """The part of a file that is at hand."""
+    """Part of a file that is at hand."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -111,9 +111,11 @@ def check_archive(members: list[str]) -> None:
 def _recognise_text(text: bytes) -> str:
     if text.startswith(b"<"):
         raise Unreadable("a page of HTML or XML, as a server's error", "download the file again")
-    if _ARRAY.match(text):
-        return JSON
     first_line, _, rest = text.partition(b"\n")
+    if _ARRAY.match(text):
+        # A part of an ndjson file may begin within a drawing.
+        is_part = first_line.strip() != b"[" and sum(map(_is_an_object, rest.split(b"\n"))) > 1
+        return NDJSON if is_part else JSON
     if text.startswith(b"{"):
         if rest and _is_an_object(first_line):
             return NDJSON

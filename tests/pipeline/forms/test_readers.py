@@ -158,6 +158,16 @@ def test_one_broken_line_at_the_start_makes_no_other_form(tmp_path: pathlib.Path
     assert reasons(read(path)) == ["not JSON"]
 
 
+def test_a_part_of_a_file_that_begins_within_a_drawing_costs_that_one(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "cat.ndjson"
+    for cut in (LINES[0].index("[[[") + 1, LINES[0].index("[[[") + 12, len(LINES[0]) - 9):
+        path.write_text("\n".join([LINES[0][cut:], *LINES[1:]]))
+        assert form_of(path) == "ndjson"
+        assert len(reasons(read(path))) == 1
+
+
 # Tables
 
 
