@@ -25,7 +25,8 @@ from pipeline.graph.transforms import prepare
 from pipeline.output import publish, staging
 from pipeline.output.commit import commit
 from pipeline.runners.local_runner import run_locally
-from pipeline.sources.input_files import file_categories, match_files
+from pipeline.sources.categories import file_categories
+from pipeline.sources.input_files import match_files
 
 # Every drawing is kept, which is the most that can be shuffled and written.
 QUOTAS = Quotas(train=None, validation=100)

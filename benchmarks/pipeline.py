@@ -27,7 +27,8 @@ from absl import flags
 
 from pipeline import cli
 from pipeline.cli import UserError
-from pipeline.sources.input_files import category_of, match_files
+from pipeline.sources.categories import category_of
+from pipeline.sources.input_files import match_files
 
 _SAMPLE_SECONDS = 0.05  # between two looks at the memory
 

@@ -14,10 +14,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.cli import ContactLost, RunError, UserError, is_remote
 from pipeline.dataset.manifests import MANIFEST, Manifest
-from pipeline.graph import sampling
+from pipeline.graph import exclusion, sampling
 from pipeline.graph.progress import Progress, ProgressLines
 from pipeline.graph.sampling import Quotas
 from pipeline.graph.settings import PrepareSettings
+from pipeline.graph.summary import REJECTS
 from pipeline.graph.transforms import prepare
 from pipeline.output import acceptance, publish, report, staging
 from pipeline.output.commit import commit, finish_exchanges
@@ -27,7 +28,11 @@ from pipeline.output.staging import Job
 from pipeline.runners import dataflow
 from pipeline.runners.local_runner import run_locally
 from pipeline.runners.remote_runner import is_remote_run, run_remotely
-from pipeline.sources.input_files import InputFile, file_categories, input_versions, match_files
+from pipeline.sources.categories import file_categories
+from pipeline.sources.input_files import InputFile, input_versions, match_files
+
+# Of jobs that an earlier version has left to be finished.
+_LATER_SETTINGS: dict[str, Any] = {"frame": "keep", "seed": 0, "excluded_keys": []}
 
 
 def run(
@@ -39,6 +44,9 @@ def run(
     sampling_method: str = "hash",
     recognized_only: bool = False,
     image_encoding: str = "packed",
+    frame: str = "auto",
+    seed: int = 0,
+    excluded_keys: Sequence[str] = (),
     max_reject_fraction: float = 0.01,
     overwrite: bool = False,
     options: PipelineOptions | None = None,
@@ -56,8 +64,7 @@ def run(
       RunError: the job failed, or rejected more than `max_reject_fraction` of the lines. No data
         set was written, and one that was there before still is.
     """
-    if sampling_method == "first" and quotas.train is None:
-        raise UserError("--sampling=first needs a number for --train_per_category, not 'all'")
+    _check_sampling(sampling_method, quotas, seed)
     options = options if options is not None else PipelineOptions([])
     FileSystems.set_options(options)  # whose credentials, for example
     if is_remote_run(options):  # its workers have working directories of their own
@@ -75,6 +82,9 @@ def run(
         "sampling": sampling_method,
         "recognized_only": recognized_only,
         "image_encoding": image_encoding,
+        "frame": frame,
+        "seed": seed,
+        "excluded_keys": sorted(set(excluded_keys)),
         "overwrite": overwrite,
         "versions": publish.versions(),
     }
@@ -92,6 +102,62 @@ def run(
             job = staging.begin(directory, settings)
             _run_job(job, files, options)
         return _complete(job, max_reject_fraction, is_from_before=is_from_before)
+
+
+def dry_run(
+    *,
+    patterns: list[str],
+    quotas: Quotas,
+    labels: tuple[str, ...] | None = None,
+    sampling_method: str = "hash",
+    recognized_only: bool = False,
+    frame: str = "auto",
+    seed: int = 0,
+    excluded_keys: Sequence[str] = (),
+    max_reject_fraction: float = 0.01,
+    options: PipelineOptions | None = None,
+) -> tuple[Summary, Manifest, Exception | None]:
+    """Count what `run` would do, and write nothing.
+
+    Returns:
+      What the job counted, a manifest without shards, and the error with which `run` would end.
+
+    Raises:
+      UserError: nothing matches, or the job is to run elsewhere.
+      RunError: the job failed.
+    """
+    _check_sampling(sampling_method, quotas, seed)
+    options = options if options is not None else PipelineOptions([])
+    if is_remote_run(options):
+        raise UserError("--dry_run counts on this machine; leave --runner out")
+    FileSystems.set_options(options)
+    files = match_files(patterns)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        given = {
+            "labels": labels,
+            "quotas": dataclasses.asdict(quotas),
+            "sampling": sampling_method,
+            "recognized_only": recognized_only,
+            "image_encoding": "packed",
+            "frame": frame,
+            "seed": seed,
+            "excluded_keys": excluded_keys,
+        }
+        settings = _prepare_settings(given, files, directory)
+        _run_locally(settings._replace(is_dry_run=True), options)
+        summary = publish.read_summary(directory)
+    try:
+        acceptance.check(summary, files, labels, quotas, max_reject_fraction)
+    except (UserError, RunError) as error:
+        return summary, publish.planned_manifest(summary), error
+    return summary, publish.planned_manifest(summary), None
+
+
+def _check_sampling(method: str, quotas: Quotas, seed: int) -> None:
+    if method == "first" and quotas.train is None:
+        raise UserError("--sampling=first needs a number for --train_per_category, not 'all'")
+    if method == "first" and seed:
+        raise UserError("--seed draws other samples of --sampling=hash; 'first' draws none")
 
 
 def finish(
@@ -154,20 +220,7 @@ def _run_job(job: Job, files: Sequence[InputFile], options: PipelineOptions) -> 
     Raises:
       ContactLost: nothing is known of how it ended, and all that it wrote is kept.
     """
-    given = job.settings
-    paths = [file.path for file in files]
-    settings = PrepareSettings(
-        files=tuple(files),
-        staging=job.directory,
-        file_categories=tuple(file_categories(paths, given["labels"])),
-        labels=None if given["labels"] is None else tuple(given["labels"]),
-        quotas=Quotas(**given["quotas"]),
-        sampling=given["sampling"],
-        recognized_only=given["recognized_only"],
-        image_encoding=given["image_encoding"],
-    )
-    if note := report.folder_note(paths, settings.file_categories):
-        print(note, file=sys.stderr)
+    settings = _prepare_settings(job.settings, files, job.directory)
     try:
         if is_remote_run(options):
             _run_remotely(settings, options)
@@ -182,6 +235,29 @@ def _run_job(job: Job, files: Sequence[InputFile], options: PipelineOptions) -> 
         if not _is_done(job):
             _clean_up(job)
         raise
+
+
+def _prepare_settings(
+    given: dict[str, Any], files: Sequence[InputFile], staging_directory: str
+) -> PrepareSettings:
+    """Return what the graph is told, and say where folders are taken for categories."""
+    paths = [file.path for file in files]
+    settings = PrepareSettings(
+        files=tuple(files),
+        staging=staging_directory,
+        file_categories=tuple(file_categories(paths, given["labels"])),
+        labels=None if given["labels"] is None else tuple(given["labels"]),
+        quotas=Quotas(**given["quotas"]),
+        sampling=given["sampling"],
+        recognized_only=given["recognized_only"],
+        image_encoding=given["image_encoding"],
+        frame=given["frame"],
+        seed=given["seed"],
+        excluded_keys=exclusion.hashes(given["excluded_keys"]),
+    )
+    if note := report.folder_note(paths, settings.file_categories):
+        print(note, file=sys.stderr)
+    return settings
 
 
 def _run_remotely(settings: PrepareSettings, options: PipelineOptions) -> None:
@@ -213,21 +289,23 @@ def _complete(
       max_reject_fraction: as of `run`.
       is_from_before: whether an earlier run did it, since when its files may have been damaged.
     """
-    given = job.settings
+    given = {**_LATER_SETTINGS, **job.settings}
     quotas = Quotas(**given["quotas"])
     files = [InputFile(*file) for file in given["inputs"]]
     summary = publish.read_summary(job.directory)
     try:
         acceptance.check_inputs(given["input_versions"], input_versions(given["patterns"]))
-        acceptance.check(
-            summary, files, given["labels"], quotas, max_reject_fraction, job.directory
-        )
+        rejects = f"{job.directory}/{REJECTS}"
+        acceptance.check(summary, files, given["labels"], quotas, max_reject_fraction, rejects)
         sampling_settings = {
             "method": given["sampling"],
             "hash": "blake2b",
-            "hash_key": sampling.HASH_KEY.decode(),
+            "hash_key": sampling.hash_key(given["seed"]).decode(),
+            "seed": given["seed"],
             **quotas.as_settings(),
             "recognized_only": given["recognized_only"],
+            "frame": given["frame"],
+            "excluded_keys": len(given["excluded_keys"]),
         }
         manifest = publish.make_manifest(
             summary, files, sampling_settings, given["image_encoding"], given["versions"]

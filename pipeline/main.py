@@ -10,9 +10,12 @@ see the input and the output under the same names.
 
 import argparse
 import difflib
+import os
 import re
 import sys
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -21,8 +24,11 @@ from pipeline import cli, job
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_labels
 from pipeline.dataset.records import ENCODERS
+from pipeline.drawings.frame import FRAMES
+from pipeline.graph.exclusion import read_keys
 from pipeline.graph.sampling import PRIORITY, Quotas
 from pipeline.output import report
+from pipeline.runners.dataflow import is_dry_run
 
 MAX_PER_CATEGORY = 10**9
 
@@ -32,7 +38,8 @@ def define_flags() -> None:
     cli.define_paths(
         "input",
         None,
-        "Globs of files: simplified or raw ndjson, or upstream's .bin, also as .gz or .bz2.",
+        "Globs of files: ndjson, JSON, csv or parquet of drawings, or upstream's .bin, also as "
+        ".gz, .bz2 or in .zip; recognised by their content.",
         kind="GLOB",
         module_name=group,
     )
@@ -41,6 +48,13 @@ def define_flags() -> None:
         "overwrite",
         False,
         "Replace the data set in the output directory once the new one is complete.",
+        module_name=group,
+    )
+    flags.DEFINE_boolean(
+        "dry_run",
+        False,
+        "Count the drawings of each category and the rejects, and write nothing. With "
+        "--runner=DataflowRunner: build the job without sending it.",
         module_name=group,
     )
     flags.DEFINE_boolean(
@@ -71,7 +85,8 @@ def define_flags() -> None:
         "labels",
         None,
         "File with one label a line; the line number from 0 is the class index, drawings of other "
-        "categories are dropped. Default: all categories of the input, sorted.",
+        "categories are dropped. A word that is a number, as in Hugging Face's rows, is such an "
+        "index. Default: all categories of the input, sorted.",
         kind="FILE",
         module_name=group,
     )
@@ -115,6 +130,30 @@ def define_flags() -> None:
         "training first, then validation, then test, as in the study.",
         module_name=group,
     )
+    flags.DEFINE_enum(
+        "frame",
+        "auto",
+        FRAMES,
+        "auto: move and scale drawings that do not lie in Google's frame, as from a canvas, as "
+        "Google did, and simplify them. keep: draw them as they are. normalise: all drawings.",
+        module_name=group,
+    )
+    cli.define_integer(
+        "seed",
+        0,
+        "Another seed draws other samples, as for several folds: other drawings of each category "
+        "in each split. For --sampling=hash.",
+        lower_bound=0,
+        upper_bound=2**63 - 1,
+        module_name=group,
+    )
+    cli.define_path(
+        "exclude",
+        None,
+        "File of key_ids, one a line, of drawings to leave out, as those of another test set.",
+        kind="FILE",
+        module_name=group,
+    )
     flags.DEFINE_boolean(
         "recognized_only",
         False,
@@ -125,33 +164,64 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
-    options = _beam_options(argv[1:])
+    options, more_input = _beam_options(argv[1:])
     start = time.monotonic()
-    for name in ["output"] if args.finish else ["input", "output"]:
+    only_counts = args.dry_run and not is_dry_run(options)
+    needed = ["output"] if args.finish else ["input"] if only_counts else ["input", "output"]
+    for name in needed:
         if not flags.FLAGS[name].value:
             raise UserError(f"--{name} is needed (--help lists the flags)")
+    if args.finish and args.dry_run:
+        raise UserError("--finish and --dry_run cannot be used together")
     if args.finish:
         summary, manifest = job.finish(args.output, args.max_reject_fraction, options)
+    elif only_counts:
+        return _dry_run([*args.input, *more_input], options)
     else:
         summary, manifest = job.run(
-            patterns=args.input,
+            patterns=[*args.input, *more_input],
             output=args.output,
-            quotas=_quotas(),
-            labels=read_labels(args.labels) if args.labels else None,
-            sampling_method=args.sampling,
-            recognized_only=args.recognized_only,
             image_encoding=args.image_encoding,
-            max_reject_fraction=args.max_reject_fraction,
             overwrite=args.overwrite,
             options=options,
+            **_selection(),
         )
     print(report.table(summary, manifest))
     quotas = Quotas.from_settings(manifest.sampling)
-    for warning in report.warnings(summary, quotas, args.output):
-        print("warning:", warning, file=sys.stderr)
+    _warn(report.warnings(summary, quotas, args.output))
     if warning := report.file_warning(summary, manifest):
-        print("warning:", warning, file=sys.stderr)
+        _warn([warning])
     print(f"Wrote {args.output} in {time.monotonic() - start:.0f} s.")
+
+
+def _dry_run(patterns: list[str], options: PipelineOptions) -> None:
+    """Print what a run would count; raises the error with which it would end."""
+    summary, manifest, error = job.dry_run(patterns=patterns, options=options, **_selection())
+    print(report.table(summary, manifest))
+    _warn(report.warnings(summary, _quotas()))
+    if error:
+        raise error
+    print("Nothing was written: this was a dry run.")
+
+
+def _selection() -> dict[str, Any]:
+    """Return the arguments of job.run and job.dry_run that say which drawings are chosen."""
+    args = flags.FLAGS
+    return {
+        "quotas": _quotas(),
+        "labels": read_labels(args.labels) if args.labels else None,
+        "sampling_method": args.sampling,
+        "recognized_only": args.recognized_only,
+        "frame": args.frame,
+        "seed": args.seed,
+        "excluded_keys": read_keys(args.exclude) if args.exclude else (),
+        "max_reject_fraction": args.max_reject_fraction,
+    }
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print("warning:", warning, file=sys.stderr)
 
 
 def _quotas() -> Quotas:
@@ -184,8 +254,12 @@ def _train_quota(text: str | None, default: str) -> int | None:
     return int(text)
 
 
-def _beam_options(arguments: list[str]) -> PipelineOptions:
-    """Parse Beam's own flags; one that neither Beam nor this command knows is refused."""
+def _beam_options(arguments: list[str]) -> tuple[PipelineOptions, list[str]]:
+    """Parse Beam's own flags; one that neither Beam nor this command knows is refused.
+
+    Returns:
+      Beam's options, and files that no flag takes: a shell made them of `--input *.ndjson`.
+    """
     parsers: list[argparse.ArgumentParser] = []  # Beam's, with the flags of all its option classes
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
     parsers[0].exit_on_error = False
@@ -193,12 +267,18 @@ def _beam_options(arguments: list[str]) -> PipelineOptions:
         _, unknown = parsers[0].parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
+    files = [word for word in unknown if os.path.isfile(word)]
+    unknown = [word for word in unknown if word not in files]
     if unknown:
         name = unknown[0].lstrip("-").split("=")[0]
         close = difflib.get_close_matches(name, flags.FLAGS)
         hint = f"; did you mean --{close[0]}?" if close else " (--help lists the flags)"
         raise UserError(f"unknown flag or argument {unknown[0]}{hint}")
-    return PipelineOptions(["--direct_num_workers=0", *arguments])  # 0: all cores; Beam's own is 1
+    arguments = [word for word in arguments if word not in files]
+    if flags.FLAGS.dry_run:  # which is a flag of Beam's, too
+        arguments.append("--dry_run=True")
+    options = PipelineOptions(["--direct_num_workers=0", *arguments])  # 0: all cores; Beam's is 1
+    return options, files
 
 
 if __name__ == "__main__":

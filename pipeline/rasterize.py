@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.dataset.records import IMAGE_SIZE
+from pipeline.drawings.frame import LARGEST_MINIMUM
 from pipeline.drawings.strokes import Unpacked, unpack_strokes
 
 CANVAS_SIZE = 262  # pixels: the 256 of a drawing and the pen's width
@@ -26,13 +27,6 @@ SETTINGS = {
     "line_type": "LINE_8",
     "interpolation": "INTER_LINEAR",
 }
-
-
-# Upstream moved its drawings to the origin before it simplified them: of 68,984 real ones of 345
-# categories the larger of the two minima is at most 7 but for 52, of which none lost more than 11 %
-# of its ink. The shift to the middle takes the minimum for 0, so that of a drawing that begins
-# further in it pushes a part off the canvas, or all of it.
-LARGEST_MINIMUM = 7
 
 
 class Drawn(NamedTuple):

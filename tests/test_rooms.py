@@ -17,11 +17,12 @@ MAY_IMPORT = {
     "pipeline.drawings": "",
     "pipeline.dataset": "pipeline.cli pipeline.files pipeline.drawings",
     "pipeline.rasterize": "pipeline.dataset pipeline.drawings",
-    "pipeline.sources": "pipeline.cli pipeline.files pipeline.drawings",
+    "pipeline.forms": "pipeline.cli pipeline.drawings",
+    "pipeline.sources": "pipeline.cli pipeline.files pipeline.drawings pipeline.forms",
     "pipeline.graph": "pipeline.cli pipeline.files pipeline.drawings pipeline.dataset"
-    " pipeline.rasterize pipeline.sources",
-    "pipeline.output": "pipeline.cli pipeline.files pipeline.dataset pipeline.rasterize"
-    " pipeline.sources pipeline.graph",
+    " pipeline.rasterize pipeline.forms pipeline.sources",
+    "pipeline.output": "pipeline.cli pipeline.files pipeline.forms pipeline.dataset"
+    " pipeline.rasterize pipeline.sources pipeline.graph",
     "pipeline.runners": "pipeline.cli",
     "trainer.hardware": "pipeline.cli",
     "trainer.models": "pipeline.cli pipeline.dataset",

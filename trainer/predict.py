@@ -3,22 +3,21 @@
   python -m trainer.predict --run_dir=runs/E3_8 drawings/cat.ndjson
   python -m trainer.predict --model=runs/E3_8/export/model_int8.tflite drawings/cat.ndjson
 
-Files hold a drawing a line, simplified or raw, also as .gz or .bz2; - is stdin, answered line by
-line. Prints a JSON line for every input line: {"key_id": …, "word": …, "predictions": [{"label": …,
-"probability": …}, …]}, most probable first, with key_id and word if the drawing has them. A bad
-line gives {"error": …} and a message on stderr, the others are classified, and the exit status
-is 1.
+Files are those that pipeline.main reads, but no archives; - is stdin, a drawing a line, answered
+line by line. Drawings that do not lie in Google's frame, as from a canvas, are moved and scaled as
+the pipeline does it. Prints a JSON line for every drawing: {"key_id": …, "word": …, "predictions":
+[{"label": …, "probability": …}, …]}, most probable first, with key_id and word if the drawing has
+them. A bad line gives {"error": …} and a message on stderr, the others are classified, and the exit
+status is 1.
 """
 
-import bz2
 import contextlib
-import gzip
 import os
 import select
+import stat
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import orjson
@@ -26,7 +25,11 @@ from absl import flags
 
 from pipeline import cli
 from pipeline.cli import RunError, UserError
-from pipeline.drawings.drawing import MAX_LINE_BYTES, Drawing, Reject, parse_drawing
+from pipeline.drawings.drawing import MAX_LINE_BYTES, Drawing, Reading, parse_drawing
+from pipeline.drawings.frame import FRAMES
+from pipeline.drawings.reject import Ambiguous, Reject
+from pipeline.drawings.shapes import LISTS, UNKNOWN
+from pipeline.forms import compression, readers, recognition
 from pipeline.rasterize import rasterize_packed
 from trainer.exports.classifiers import Classifier, load_export, load_run
 from trainer.runs.state import define_checkpoint_flag
@@ -34,13 +37,19 @@ from trainer.training.memory import out_of_memory
 
 STDIN = "-"
 _CHUNK_BYTES = 1 << 18  # read at once, about 600 drawings
+_LAYOUT_BYTES = 8 << 20  # searched for a drawing that tells the layout of its strokes
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NO_INK = "no ink: the bitmap is blank"
+
+
+# A word is only repeated here, so that any will do.
+READING = Reading(labels=None, layout=UNKNOWN)
 
 
 class Line(NamedTuple):
-    """One line of the input: a drawing, or an error."""
+    """One line or record of the input: a drawing, or an error."""
 
-    place: str  # file:line
+    place: str  # file:line, or in other forms file: drawing N
     drawing: Drawing | None
     error: str = ""
 
@@ -62,6 +71,13 @@ def define_flags() -> None:
         "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
     )
 
+    flags.DEFINE_enum(
+        "frame",
+        "auto",
+        FRAMES,
+        "As of pipeline.main: auto moves and scales drawings that do not lie in Google's frame.",
+    )
+
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
@@ -75,13 +91,14 @@ def main(argv: list[str]) -> None:
     check_files(paths)
     classifier = load_export(args.model) if args.model else load_run(args.run_dir, args.checkpoint)
     bad_lines = 0
-    for lines in read_batches(paths, args.batch_size):
+    reading = READING._replace(frame=args.frame)
+    for lines in read_batches(paths, args.batch_size, reading):
         with out_of_memory(args.batch_size):
             outputs = predict(lines, classifier, args.top)
         for line, output in zip(lines, outputs, strict=True):
-            if line.drawing is None:
+            if error := output.get("error"):
                 bad_lines += 1
-                print(f"{line.place}: {line.error}", file=sys.stderr)
+                print(f"{line.place}: {error}", file=sys.stderr)
             sys.stdout.buffer.write(orjson.dumps(output, option=orjson.OPT_APPEND_NEWLINE))
         sys.stdout.buffer.flush()
     if bad_lines:
@@ -89,9 +106,15 @@ def main(argv: list[str]) -> None:
 
 
 def predict(lines: list[Line], classifier: Classifier, top: int) -> list[dict[str, Any]]:
-    """Return the JSON output for each line; its drawings are classified as one batch."""
-    strokes = [line.drawing.strokes for line in lines if line.drawing]
-    probabilities = iter(classifier(rasterize_packed(strokes)) if strokes else ())
+    """Return the JSON output for each line; its drawings are classified as one batch.
+
+    A drawing without ink is not: its output is an error.
+    """
+    drawings = [line.drawing for line in lines if line.drawing]
+    bitmaps = rasterize_packed([drawing.strokes for drawing in drawings]) if drawings else None
+    inked: list[bool] = [] if bitmaps is None else [bool(bitmap.any()) for bitmap in bitmaps]
+    probabilities = iter(classifier(bitmaps[inked]) if bitmaps is not None and any(inked) else ())
+    has_ink = iter(inked)
     outputs: list[dict[str, Any]] = []
     for line in lines:
         if line.drawing is None:
@@ -99,7 +122,10 @@ def predict(lines: list[Line], classifier: Classifier, top: int) -> list[dict[st
             continue
         names = {"key_id": line.drawing.key_id, "word": line.drawing.word}
         output: dict[str, Any] = {name: value for name, value in names.items() if value is not None}
-        output["predictions"] = _top_classes(next(probabilities), classifier.labels, top)
+        if next(has_ink):
+            output["predictions"] = _top_classes(next(probabilities), classifier.labels, top)
+        else:
+            output["error"] = _NO_INK
         outputs.append(output)
     return outputs
 
@@ -128,19 +154,21 @@ def check_files(paths: Sequence[str]) -> None:
             raise UserError(f"{path}: no permission to read it")
 
 
-def read_batches(paths: Sequence[str], size: int) -> Iterator[list[Line]]:
-    """Read the lines of all files, `-` being stdin, without empty ones.
+def read_batches(
+    paths: Sequence[str], size: int, reading: Reading = READING
+) -> Iterator[list[Line]]:
+    """Read the drawings of all files, `-` being stdin, and of stdin lines without empty ones.
 
     A batch has `size` lines; fewer at the end, and when the input is a pipe or a terminal without
     more lines yet: a process that waits for an output before its next line gets one.
 
     Raises:
-      UserError: a file cannot be read; the lines before the error come first.
+      UserError: a file cannot be read or is of no form of drawings; the lines before come first.
     """
     batch: list[Line] = []
     try:
         for path in paths:
-            for line in _read_file(path):
+            for line in _read_file(path, reading):
                 if line is not None:
                     batch.append(line)
                 if len(batch) == size or (line is None and batch):
@@ -154,36 +182,98 @@ def read_batches(paths: Sequence[str], size: int) -> Iterator[list[Line]]:
         yield batch
 
 
-def _read_file(path: str) -> Iterator[Line | None]:
-    """Yield the lines of a file, and None where reading on would wait."""
+def _read_file(path: str, reading: Reading) -> Iterator[Line | None]:
+    """Yield the drawings of a file, and None where reading on would wait."""
     name = "stdin" if path == STDIN else path
-    number = 0
     try:
+        if path == STDIN or not stat.S_ISREG(os.stat(path).st_mode):
+            with (
+                contextlib.nullcontext(sys.stdin.buffer)
+                if path == STDIN
+                else open(path, "rb") as file
+            ):
+                yield from _read_lines(_split_lines(file, may_wait=True), name, reading)
+            return
+        form, layout = _recognise(path)
+        reading = reading._replace(layout=layout)
         with _open(path) as file:
-            for line in _split_lines(file):
-                if line is None:
-                    yield None
-                    continue
-                number += 1
-                if number == 1:
-                    line = line.removeprefix(_BYTE_ORDER_MARK)
-                if line and not line.isspace():
-                    yield _parse(line, f"{name}:{number}")
-    except (OSError, EOFError, zlib.error) as error:
+            if form == readers.NDJSON:  # as an editor numbers the lines
+                yield from _read_lines(_split_lines(file, may_wait=False), name, reading)
+            else:
+                yield from _read_form(file, form, name, reading)
+    except recognition.Unreadable as unreadable:
+        raise UserError(f"{name} {unreadable}") from None
+    except compression.ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{name}: cannot be read: {reason}") from None
 
 
-def _split_lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """Yield the lines of an open file, and None where reading on would wait.
+def _open(path: str) -> BinaryIO:
+    return compression.decompressed(open(path, "rb"))
+
+
+def _recognise(path: str) -> tuple[str, str]:
+    """Return the form of a file, and the layout of its strokes."""
+    recognition.check_name(path)
+    head = b""
+    # Damage shows when the file is read.
+    with contextlib.suppress(*compression.ERRORS), _open(path) as file:
+        head = file.read(recognition.HEAD_BYTES)
+    form = recognition.recognise(head, path, os.path.getsize(path))
+    with contextlib.suppress(RunError, *compression.ERRORS), _open(path) as file:
+        return form, readers.layout(file, form, _LAYOUT_BYTES)
+    return form, UNKNOWN
+
+
+def _read_form(file: BinaryIO, form: str, name: str, reading: Reading) -> Iterator[Line]:
+    """Yield the drawings of a file that has them not line by line."""
+    found = readers.read(file, form, readers.Part(name), reading)
+    for number, (_, drawing, _) in enumerate(found, start=1):
+        place = f"{name}: drawing {number}"
+        yield (
+            Line(place, None, str(drawing)) if isinstance(drawing, Reject) else Line(place, drawing)
+        )
+
+
+def _read_lines(
+    lines: Iterator[bytes | None], name: str, reading: Reading
+) -> Iterator[Line | None]:
+    """Yield the drawings of lines, and None where reading on would wait.
+
+    Where nothing tells whether strokes are points, they are read as upstream's are, and it is said.
+    """
+    number = 0
+    for line in lines:
+        if line is None:
+            yield None
+            continue
+        number += 1
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line or line.isspace():
+            continue
+        place = f"{name}:{number}"
+        try:
+            yield Line(place, parse_drawing(line, reading))
+        except Ambiguous as ambiguous:
+            print(f"{place}: {ambiguous} Read as lists of x and of y.", file=sys.stderr)
+            reading = reading._replace(layout=LISTS)
+            yield Line(place, parse_drawing(line, reading))
+        except Reject as reject:
+            yield Line(place, None, str(reject))
+
+
+def _split_lines(file: BinaryIO, may_wait: bool) -> Iterator[bytes | None]:
+    """Yield the lines of an open file, and None where reading on would wait, if it may.
 
     A line longer than MAX_LINE_BYTES is cut to one byte more than that.
     """
+    read = getattr(file, "read1", file.read)  # what is there, no more
     rest = b""  # of the current line
     while True:
-        if not select.select([file], [], [], 0)[0]:
+        if may_wait and not select.select([file], [], [], 0)[0]:
             yield None
-        chunk = file.read1(_CHUNK_BYTES)  # type: ignore[attr-defined] # what is there, no more
+        chunk = read(_CHUNK_BYTES)
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
         if not chunk:
@@ -191,21 +281,6 @@ def _split_lines(file: BinaryIO) -> Iterator[bytes | None]:
                 yield rest
             return
         rest = rest[: MAX_LINE_BYTES + 1]
-
-
-def _parse(line: bytes, place: str) -> Line:
-    try:
-        return Line(place, parse_drawing(line))
-    except Reject as reject:
-        return Line(place, None, str(reject))
-
-
-def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    if path == STDIN:
-        return contextlib.nullcontext(sys.stdin.buffer)
-    if path.endswith(".gz"):
-        return cast(BinaryIO, gzip.open(path))
-    return cast(BinaryIO, bz2.open(path)) if path.endswith(".bz2") else open(path, "rb")
 
 
 if __name__ == "__main__":

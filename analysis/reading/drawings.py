@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.cli import UserError, printable
-from pipeline.drawings.drawing import Drawing, Reject
+from pipeline.drawings.drawing import Drawing
+from pipeline.drawings.reject import Reject
 
 
 class LabelledDrawing(NamedTuple):
@@ -36,15 +37,16 @@ def read_drawings(
       RunError: a file cannot be read to its end.
     """
     logging.getLogger("apache_beam").setLevel(logging.WARNING)  # it logs packages not found
-    from pipeline.sources import (
-        input_files,  # imports Beam, a second that other commands need not wait for
+    from pipeline.sources import (  # imports Beam, a second that other commands need not wait for
+        categories,
+        input_files,
     )
 
     files = input_files.match_files(patterns)
     are_empty = True
     for item in input_files.work_items(files, whole_files=True):
         path = item.file.path
-        category = printable(input_files.category_of(path))
+        category = printable(categories.category_of(path))
         rejects: list[str] = []
         count = 0
         for byte_offset, drawing, _ in input_files.read_drawings(item):

@@ -1,5 +1,6 @@
 """Start and end of every `python -m …` of this project: flags, one-line errors, exit status."""
 
+import glob
 import io
 import math
 import os
@@ -51,7 +52,8 @@ def define_paths(
 ) -> None:
     """Define a flag that is a comma-separated list of paths or globs; `options` as above.
 
-    If the whole text, with its commas, is the name of an existing file, it is that one path.
+    If the whole text, with its commas, is the name of an existing file or a glob that matches one,
+    it is that one path.
     """
     serializer = flags.CsvListSerializer(",")
     _define(_PathsParser(kind), name, default, help, serializer=serializer, **options)
@@ -125,7 +127,8 @@ class _PathsParser(flags.ListParser):
     def parse(self, argument: str | list[str]) -> list[str]:
         if isinstance(argument, list):  # the default
             return argument
-        if os.path.exists(whole := os.path.expanduser(argument)):
+        whole = os.path.expanduser(argument)
+        if os.path.exists(whole) or glob.glob(whole):
             return [whole]
         return [paths.expand(item) for item in super().parse(argument) or [""]]
 
@@ -220,6 +223,7 @@ def parse_flags(
         except BrokenPipeError:
             reader_has_gone()
         sys.exit(0)
+    flags.FLAGS.set_gnu_getopt()  # flags may follow words, as files that a shell has listed
     try:
         left = flags.FLAGS(argv, known_only=pass_unknown_flags)
     except flags.Error as error:

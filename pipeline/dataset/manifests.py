@@ -186,6 +186,13 @@ class DataSet:
             yield from records.read_examples(content, path)
 
 
+def _is_json(text: str) -> bool:
+    try:
+        return bool(json.loads(text))
+    except ValueError:
+        return False
+
+
 def read_labels(path: str) -> tuple[str, ...]:
     """Read the labels of a text file, one a line; the line number from 0 is the class index.
 
@@ -198,7 +205,9 @@ def read_labels(path: str) -> tuple[str, ...]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text") from None
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8, a label a line") from None
+    if "".join(lines).startswith(("[", "{")) and _is_json("".join(lines)):
+        raise UserError(f"{path}: it is JSON; write one label a line")
     if not lines:
         raise UserError(f"{path}: no labels in it")
     labels: dict[str, None] = {}

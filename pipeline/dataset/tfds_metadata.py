@@ -1,20 +1,22 @@
-"""Files that describe a data set to other programs: labels, and TensorFlow Datasets' metadata.
+"""Files that describe a data set to other programs: labels, Croissant, TensorFlow Datasets.
 
-With these it opens a data set directory without our code:
+With these TensorFlow Datasets opens a data set directory without our code:
 
-    tfds.builder_from_directory(DIR).as_dataset(split="train")
+    tfds.builder_from_directory(DIR).as_dataset(split="train", as_supervised=True)
 
-The formats are its own (tensorflow_datasets/core/proto/{dataset_info,feature}.proto, as JSON);
+Their formats are its own (tensorflow_datasets/core/proto/{dataset_info,feature}.proto, as JSON);
 writing them takes no TensorFlow. Packed images come as bytes that `numpy.unpackbits` opens.
 """
 
 import json
 from typing import Any
 
+from pipeline.dataset.croissant import FILE as CROISSANT
+from pipeline.dataset.croissant import croissant
 from pipeline.dataset.manifests import LABELS, Manifest, generation_of
 
 # In the order in which they may appear: without the last one nothing opens the directory.
-SIDE_FILES = (LABELS, "features.json", "label.labels.txt", "dataset_info.json")
+SIDE_FILES = (LABELS, CROISSANT, "features.json", "label.labels.txt", "dataset_info.json")
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _FEATURES = "tensorflow_datasets.core.features"
 _PACKED_IMAGE = {
@@ -28,6 +30,7 @@ def side_files(manifest: Manifest) -> dict[str, str]:
     labels = "".join(f"{label}\n" for label in manifest.labels)
     return {
         LABELS: labels,
+        CROISSANT: croissant(manifest),
         "features.json": _json(_features(manifest)),
         "label.labels.txt": labels,
         "dataset_info.json": _json(_dataset_info(manifest)),
@@ -42,6 +45,7 @@ def _dataset_info(manifest: Manifest) -> dict[str, Any]:
         "citation": "The Quick, Draw! Dataset, made available by Google, Inc. under CC BY 4.0.",
         "location": {"urls": ["https://github.com/googlecreativelab/quickdraw-dataset"]},
         "fileFormat": "tfrecord",
+        "supervisedKeys": {"input": "image", "output": "label"},
         "splits": [
             {
                 "name": name,

@@ -4,8 +4,9 @@ Layout, little endian: uint16 number of strokes, uint16 number of points of each
 x of all points, then the y of all points, a byte each.
 """
 
+import functools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,18 @@ MAX_POINTS = 50_000  # a drawing, all strokes together; real ones stay below 3,0
 
 def pack_strokes(xs: Sequence[bytes], ys: Sequence[bytes]) -> bytes:
     """Pack the x and the y of each stroke, a byte a point, into one byte string."""
-    lengths = [len(x) for x in xs]
-    return b"".join((struct.pack(f"<{len(xs) + 1}H", len(xs), *lengths), *xs, *ys))
+    return pack_strokes_of(list(map(len, xs)), xs, ys)
+
+
+def pack_strokes_of(lengths: Sequence[int], xs: Sequence[bytes], ys: Sequence[bytes]) -> bytes:
+    """Pack strokes of known lengths as `pack_strokes` does."""
+    count = len(lengths)
+    return b"".join((_numbers_packer(count + 1)(count, *lengths), *xs, *ys))
+
+
+@functools.lru_cache(maxsize=256)
+def _numbers_packer(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"<{count}H").pack
 
 
 class Unpacked(NamedTuple):

@@ -42,6 +42,7 @@ _THREADS = 16  # of operations on many files: most of their time is waiting
 _BATCH = 50  # files in a request to an object store
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 FETCH_BYTES = 16 << 20  # of gs:// by one request at most, as Beam does
 _PAST_END_BYTES = 64 << 10  # fetched beyond a range at first: the rest of its last line
 
@@ -201,18 +202,18 @@ def rename_files(pairs: Iterable[tuple[str, str]]) -> None:
     """
     todo = list(pairs)
     if todo and is_remote(todo[0][1]):
-        _in_parallel(_rename_remote, _requests(todo))
+        in_parallel(_rename_remote, _requests(todo))
     else:
-        _in_parallel(_rename_local, todo)
+        in_parallel(_rename_local, todo)
 
 
 def delete_files(paths: Iterable[str]) -> None:
     """Delete files by their names, which are never patterns; those that are gone are no error."""
     todo = list(paths)
     if todo and is_remote(todo[0]):
-        _in_parallel(_delete_remote, _requests(todo))
+        in_parallel(_delete_remote, _requests(todo))
     else:
-        _in_parallel(_unlink, todo)
+        in_parallel(_unlink, todo)
 
 
 def delete_directory(path: str) -> None:
@@ -234,7 +235,7 @@ def delete_empty_directories(paths: Sequence[str]) -> None:
 
 def sync(paths: Iterable[str]) -> None:
     """Wait until the content of files or directories of this machine has reached the disk."""
-    _in_parallel(_sync, list(paths))
+    in_parallel(_sync, list(paths))
 
 
 def copy_owner(source: str, target: str) -> None:
@@ -343,18 +344,15 @@ def _requests(items: Sequence[_Item]) -> list[Sequence[_Item]]:
     return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
 
 
-def _in_parallel(function: Callable[[_Item], None], items: Sequence[_Item]) -> None:
-    """Call a function with each item, and wait for all calls before an error is raised."""
+def in_parallel(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Return what a function makes of each item; all calls end before an error is raised."""
     if len(items) < 2:
-        for item in items:
-            function(item)
-        return
+        return [function(item) for item in items]
     with ThreadPool(min(_THREADS, len(items))) as pool:
         results = [pool.apply_async(function, (item,)) for item in items]
         pool.close()
         pool.join()
-    for result in results:
-        result.get()
+    return [result.get() for result in results]
 
 
 def _rename_local(pair: tuple[str, str]) -> None:

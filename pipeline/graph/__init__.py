@@ -1,6 +1,7 @@
 """Beam graph: read drawings, select them, write shards."""
 
 __all__ = [
+    "exclusion",
     "progress",
     "sampling",
     "settings",

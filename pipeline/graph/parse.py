@@ -9,11 +9,16 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from pipeline.drawings.drawing import Reject
+from pipeline.drawings.drawing import Drawing, Reading
+from pipeline.drawings.frame import lies_in_frame
+from pipeline.drawings.reject import Reject
+from pipeline.forms.readers import CAN_BE_CUT
 from pipeline.graph import batches, sampling
 from pipeline.graph.batches import BatchBuilder, Spill
+from pipeline.graph.exclusion import is_excluded
 from pipeline.graph.settings import PrepareSettings
-from pipeline.sources.input_files import WorkItem, is_binary, read_drawings
+from pipeline.rasterize import rasterize_packed
+from pipeline.sources.input_files import WorkItem, read_drawings
 
 # A batch is flushed when it is so large. On real drawings both are 32 MB, a work item of 110 MB.
 # Every batch sends something to every shard, so that smaller ones would be more, smaller elements.
@@ -21,6 +26,7 @@ BATCH_DRAWINGS = 262_144
 BATCH_BYTES = 32 << 20  # of keys and strokes
 _LISTED_REJECTS = 10_000  # of a file, spread over its work items by their length
 _NO_CATEGORY = Reject("no word, and the name of the file does not tell the category")
+_NO_INK = Reject("no ink: with --frame=keep it lies outside of the picture")
 _REJECT_HEAD_BYTES = 200  # how much of a rejected line is kept to recognise it by
 _KEY_COLUMNS = ("category", "identity", "rank", "strokes_hash")  # tell drawings apart
 
@@ -46,9 +52,10 @@ class Parse(beam.DoFn):
 
     Keys are batches without strokes; batches, keys and Rejects go through a Spill. The counts are
     keyed (kind, category), or ("rejected", reason); the kinds are "read", "not_recognized",
-    "other_category", without a category "not_listed", of rejects; and for an input file by its
-    index, "file_read", "file_other_word", of drawings whose word is not the file's category, and
-    "file_rejected"; "rejected_records" are those of binary files.
+    "other_category", "excluded", "normalised", of those that did not lie in the frame, without a
+    category "not_listed", of rejects; and for an input file by its index, "file_read",
+    "file_other_word", of drawings whose word is not the file's category, and "file_rejected";
+    "rejected_records" are those of files without lines.
     """
 
     def __init__(self, settings: PrepareSettings, num_buckets: int) -> None:
@@ -56,6 +63,10 @@ class Parse(beam.DoFn):
         self._recognized_only = settings.recognized_only
         self._by_position = settings.sampling == "first"
         self._file_categories = settings.file_categories
+        self._reading = Reading(settings.frame, settings.labels or ())
+        self._hash_key = sampling.hash_key(settings.seed)
+        self._excluded_keys = settings.excluded_keys
+        self._is_dry = settings.is_dry_run
         self._num_buckets = num_buckets
         self._batches = Spill("batches", settings.spill_directory)
         self._keys = Spill("keys", settings.spill_directory)
@@ -67,10 +78,14 @@ class Parse(beam.DoFn):
         builder = BatchBuilder()
         file_category = self._file_categories[item.file_index]
         first_rank = sampling.rank_by_position(item.file_index, 0)
+        is_kept = self._reading.frame == "keep"
+        excluded, hash_key = self._excluded_keys, self._hash_key
         rejects: list[Rejected] = []
         max_rejects = math.ceil(_LISTED_REJECTS * item.bytes / max(item.file.bytes, 1))
         number_read = number_of_other_word = number_rejected = 0
-        for byte_offset, drawing, head in read_drawings(item):
+        for byte_offset, drawing, head in read_drawings(item, self._reading):
+            if is_kept and _is_blank(drawing):
+                drawing = _NO_INK
             if not (isinstance(drawing, Reject) or drawing.word or file_category):
                 drawing = _NO_CATEGORY
             if isinstance(drawing, Reject):
@@ -88,10 +103,15 @@ class Parse(beam.DoFn):
                 counts["other_category", category] += 1
                 continue
             counts["read", category] += 1
+            if drawing.is_normalised:
+                counts["normalised", category] += 1
             if self._recognized_only and not drawing.recognized:
                 counts["not_recognized", category] += 1
                 continue
-            identity = sampling.identity_of(drawing.key_id, drawing.strokes)
+            if excluded and is_excluded(excluded, drawing.key_id, drawing.strokes):
+                counts["excluded", category] += 1
+                continue
+            identity = sampling.identity_of(drawing.key_id, drawing.strokes, hash_key)
             rank = first_rank + byte_offset if self._by_position else None
             builder.add(category, identity, rank, drawing)
             if len(builder) >= BATCH_DRAWINGS or builder.bytes >= BATCH_BYTES:
@@ -107,7 +127,7 @@ class Parse(beam.DoFn):
         counts["file_read", file_index] = number_read
         counts["file_other_word", file_index] = number_of_other_word
         counts["file_rejected", file_index] = number_rejected
-        if is_binary(item.file.path):
+        if item.file.form not in CAN_BE_CUT:
             counts["rejected_records", ""] = number_rejected
         yield beam.pvalue.TaggedOutput("counts", counts)
         self._count(counts, item)
@@ -119,7 +139,8 @@ class Parse(beam.DoFn):
         for bucket, keys in batches.groups(batch.select(columns), buckets):
             element = self._keys.write(batches.to_bytes(keys))
             yield beam.pvalue.TaggedOutput("keys", (bucket, element))
-        yield self._batches.write(batches.to_bytes(batch.drop_columns(["strokes_hash"])))
+        if not self._is_dry:
+            yield self._batches.write(batches.to_bytes(batch.drop_columns(["strokes_hash"])))
 
     def _count(self, counts: Counter[tuple[str, str]], item: WorkItem) -> None:
         totals: Counter[str] = Counter()
@@ -133,3 +154,12 @@ class Parse(beam.DoFn):
             drawings_read=totals["read"] + totals["other_category"],
             rejected=totals["rejected"],
         )
+
+
+def _is_blank(drawing: Drawing | Reject) -> bool:
+    """Tell whether a drawing has no ink; only one that is kept outside of the frame may."""
+    return not (
+        isinstance(drawing, Reject)
+        or lies_in_frame(drawing.strokes)
+        or rasterize_packed([drawing.strokes]).any()
+    )

@@ -17,6 +17,10 @@ class PrepareSettings(NamedTuple):
     quotas: Quotas = Quotas()
     sampling: str = "hash"  # or first
     recognized_only: bool = False
+    frame: str = "auto"  # see pipeline.drawings.frame
     image_encoding: str = "packed"  # or png
+    seed: int = 0
+    excluded_keys: frozenset[int] = frozenset()  # see pipeline.graph.exclusion
+    is_dry_run: bool = False  # nothing is to be written
     progress: Progress = Progress(None)
     spill_directory: str | None = None  # for drawings on their way, on a local run

@@ -19,6 +19,7 @@ from pipeline.dataset.manifests import Shard, shard_name
 from pipeline.files import storage
 from pipeline.graph import batches, sampling
 from pipeline.graph.batches import SLICE_SCHEMA, Element, Spill
+from pipeline.graph.exclusion import record_key
 from pipeline.graph.sampling import Selection
 from pipeline.graph.settings import PrepareSettings
 from pipeline.rasterize import draw_packed
@@ -39,7 +40,6 @@ class WrittenShard(NamedTuple):
     shard: Shard
     label_counts: dict[int, int]
     displaced: dict[int, int]  # by label: drawings outside of the frame, see rasterize.Drawn
-    blank: dict[int, int]  # by label: of these, those without any ink
 
 
 class AssignShards(beam.DoFn):
@@ -152,7 +152,6 @@ def write_shard(
     size = 0
     label_counts: Counter[int] = Counter()
     displaced: Counter[int] = Counter()
-    blank: Counter[int] = Counter()
     failure = f"cannot write {directory}"
     with storage.errors_as(RunError, failure), storage.create_file(path) as file:
         for chunk in drawings:
@@ -162,9 +161,7 @@ def write_shard(
             drawn = draw_packed(strokes)
             for row in np.flatnonzero(drawn.is_displaced).tolist():
                 displaced[labels[row]] += 1
-                if not drawn.bitmaps[row].any():
-                    blank[labels[row]] += 1
-            keys = map(_record_key, key_ids, strokes)
+            keys = map(record_key, key_ids, strokes)
             examples = map(records.encode_example, encode(drawn.bitmaps), labels, keys)
             data = b"".join(map(records.frame_record, examples))
             checksum.update(data)
@@ -172,17 +169,7 @@ def write_shard(
             label_counts.update(labels)
             file.write(data)
     shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
-    return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced), dict(blank))
-
-
-def _record_key(key_id: bytes, strokes: bytes) -> bytes:
-    """Return the record's key_id.
-
-    A drawing without one gets `strokes:` and 32 hexadecimal digits of its strokes' BLAKE2b, so that
-    every record can be told from every other.
-    """
-    digest = hashlib.blake2b
-    return key_id or b"strokes:" + digest(strokes, digest_size=16).hexdigest().encode()
+    return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced))
 
 
 def _in_order(drawings: pa.Table) -> Iterator[pa.Table]:

@@ -28,7 +28,11 @@ def prepare(pipeline: beam.Pipeline, settings: PrepareSettings) -> None:
     """Add the whole job to `pipeline`; its result is `<staging>/summary.json`."""
     read = pipeline | ReadDrawings(settings)
     selected = read.keys | SelectDrawings(settings)
-    shards = read.batches | WriteShards(settings, selected["selection"])
+    shards = (
+        pipeline | "NoShards" >> beam.Create([])
+        if settings.is_dry_run
+        else read.batches | WriteShards(settings, selected["selection"])
+    )
     reject_files = (
         read.rejects  # (file index, Rejects)
         | "ByFile" >> beam.GroupByKey()  # (file index, [Rejects])

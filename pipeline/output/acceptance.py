@@ -1,7 +1,7 @@
 """Checks that the result of a finished job passes before it becomes a data set.
 
 A run that ends well has lost nothing that it does not name; what is checked here would be lost
-without anyone asking for it: files, categories, splits, the ink of drawings.
+without anyone asking for it: files, categories, splits.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ from pipeline.dataset.manifests import SPLITS, Manifest, read_file
 from pipeline.graph.sampling import Quotas
 from pipeline.output import report
 from pipeline.output.publish import Summary
-from pipeline.sources.input_files import InputFile, category_of
+from pipeline.sources.categories import category_of
+from pipeline.sources.input_files import InputFile
 
 
 def check_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -58,7 +59,7 @@ def check(
     labels: Collection[str] | None,
     quotas: Quotas,
     max_reject_fraction: float,
-    directory: str,
+    rejects: str = "",
 ) -> None:
     """Check the result of a job.
 
@@ -68,18 +69,20 @@ def check(
       labels: those of --labels.
       quotas: what was asked for.
       max_reject_fraction: the largest share of rejected lines, 0 to 1.
-      directory: the job's, with the list of its rejects.
+      rejects: path of the lists of its rejects; empty if they were not kept.
 
     Raises:
       UserError: no drawings, none of a label or of a file that is named for its category, a
-        category of which none is kept, an empty split, or drawings without ink.
+        category of which none is kept, or an empty split.
       RunError: too many lines were rejected.
     """
     read = summary.drawings.get("read", {})
+    if not read and summary.total("other_category"):
+        raise UserError(report.unknown_label(summary.labels[0], summary))
     if not read:
         raise UserError(report.no_drawings(summary, files))
     if summary.reject_fraction > max_reject_fraction:
-        raise RunError(report.too_many_rejects(summary, max_reject_fraction, directory))
+        raise RunError(report.too_many_rejects(summary, max_reject_fraction, rejects))
     for label in summary.labels:
         if label not in read:
             raise UserError(report.unknown_label(label, summary))
@@ -94,5 +97,3 @@ def check(
         position = summary.splits.index(split)
         if quotas.asks_for(split) and not any(c[position] for c in summary.counts.values()):
             raise UserError(report.empty_split(split, summary, quotas))
-    if blank := summary.drawn("blank"):
-        raise UserError(report.blank(blank))

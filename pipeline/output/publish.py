@@ -33,11 +33,11 @@ class Summary(NamedTuple):
         """Number of drawings in all splits."""
         return sum(shard["shard"]["records"] for shard in self.shards)
 
-    def drawn(self, kind: str) -> dict[str, int]:
-        """Count drawings by label: "displaced" or "blank" ones, see shards.WrittenShard."""
+    def displaced(self) -> dict[str, int]:
+        """Count drawings that were kept outside of the frame by label, see shards.WrittenShard."""
         found: Counter[str] = Counter()
         for shard in self.shards:
-            for index, number in shard[kind].items():
+            for index, number in shard["displaced"].items():
                 found[self.labels[int(index)]] += number
         return dict(found)
 
@@ -109,6 +109,7 @@ def make_manifest(
             {
                 "file": file.path,
                 "bytes": file.bytes,
+                "form": file.form,
                 "drawings": summary.drawings["file_read"].get(str(index), 0),
             }
             for index, file in enumerate(files)
@@ -119,9 +120,11 @@ def make_manifest(
                 "read",  # of the labels
                 "other_category",
                 "not_recognized",
+                "excluded",
                 "repeated",  # the same drawing was there before
                 "kept_elsewhere",  # of these, those that another category keeps
                 "other_strokes",  # of a key that was there before with other strokes; kept
+                "normalised",  # did not lie in upstream's frame
                 "rejected",
             )
         },
@@ -130,6 +133,15 @@ def make_manifest(
     )
     _check_counts(summary, manifest)
     return manifest
+
+
+def planned_manifest(summary: Summary) -> Manifest:
+    """Return labels and splits of a job that wrote no shards, as a manifest."""
+    splits = {}
+    for position, name in enumerate(summary.splits):
+        counts = {label: summary.counts[label][position] for label in summary.labels}
+        splits[name] = Split(sum(counts.values()), counts, ())
+    return Manifest(tuple(summary.labels), {}, splits, {}, {}, [], {}, {}, versions())
 
 
 def shard_paths(summary: Summary, manifest: Manifest, directory: str) -> Mapping[str, str]:

@@ -1,14 +1,16 @@
 """Texts of a finished run: the table, the warnings, the reason for a failure."""
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.cli import align
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
+from pipeline.forms.readers import CAN_BE_CUT
 from pipeline.graph.sampling import Quotas
 from pipeline.graph.summary import REJECTS
+from pipeline.output import label_hints
 from pipeline.output.publish import Summary
-from pipeline.sources.input_files import InputFile, category_of, is_binary
+from pipeline.sources.categories import category_of
+from pipeline.sources.input_files import InputFile
 
 _MAX_WARNINGS = 10  # of the same kind
 _DISPLACED_FRACTION = 0.01  # above it they are worth a warning; of Google's 0.0008 are
@@ -35,6 +37,8 @@ def table(summary: Summary, manifest: Manifest) -> str:
         lines.append(f"{other:,} drawings of categories not in --labels dropped.")
     if not_recognized := summary.total("not_recognized"):
         lines.append(f"{not_recognized:,} unrecognized drawings dropped.")
+    if excluded := summary.total("excluded"):
+        lines.append(f"{excluded:,} drawings of --exclude dropped.")
     if repeated := summary.total("repeated"):
         lines.append(f"{repeated:,} duplicate drawings dropped.")
     if elsewhere := summary.drawings.get("kept_elsewhere"):
@@ -46,16 +50,21 @@ def table(summary: Summary, manifest: Manifest) -> str:
             "distinguished by their strokes."
         )
     unit = _unit(summary)
-    if displaced := summary.drawn("displaced"):
+    if normalised := summary.total("normalised"):
+        lines.append(
+            f"{normalised:,} drawings do not lie in Google's frame (whole numbers, 0 to 255, from "
+            "near 0 on) and were normalised; --frame=keep leaves them as they are."
+        )
+    if displaced := summary.displaced():
         lines.append(
             f"{sum(displaced.values()):,} drawings do not begin near 0 on both axes and are cut at "
             "the border or off the middle."
         )
     for reason, count in summary.drawings.get("rejected", {}).items():
         lines.append(f"{count:,} {unit} rejected: {reason}.")
-    shards = sum(len(manifest.splits[split].shards) for split in SPLITS)
-    size = sum(shard.bytes for split in SPLITS for shard in manifest.splits[split].shards)
-    lines.append(f"{shards} shards, {size / 1e6:,.1f} MB.")
+    shards = [shard for split in SPLITS for shard in manifest.splits[split].shards]
+    if shards:
+        lines.append(f"{len(shards)} shards, {sum(s.bytes for s in shards) / 1e6:,.1f} MB.")
     return "\n".join(lines)
 
 
@@ -86,16 +95,16 @@ def _row(name: str, *numbers: int) -> tuple[str, ...]:
 
 
 def _unit(summary: Summary) -> str:
-    """Return the word for what was rejected: lines of ndjson, binary records, or both."""
+    """Return the word for what was rejected: lines, records of files without lines, or both."""
     records = summary.total("rejected_records")
     if not records:
         return "lines"
     return "records" if records == summary.total("rejected") else "lines and records"
 
 
-def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
+def warnings(summary: Summary, quotas: Quotas, output: str = "") -> Iterator[str]:
     """Yield a line for each category with too few drawings, one for drawings outside of the frame,
-    and one for rejected lines."""
+    and one for rejected lines, which are listed in `output`, if there is one."""
     number_short = 0
     for label, counts in summary.counts.items():
         got = dict(zip(summary.splits, counts, strict=True))
@@ -112,18 +121,19 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
         more = number_short - _MAX_WARNINGS
         where = "the table" if len(summary.labels) <= _MAX_ROWS else f"class_counts in {MANIFEST}"
         yield f"{more:,} more categories have too few drawings, see {where}"
-    displaced = summary.drawn("displaced")
+    displaced = summary.displaced()
     if sum(displaced.values()) > _DISPLACED_FRACTION * summary.written:
         most = sorted(displaced.items(), key=lambda item: -item[1])
         yield (
             f"{sum(displaced.values()):,} of {summary.written:,} drawings do not begin near 0 on "
-            "both axes, as nearly all of Google's do, and are cut at the border or off the middle: "
+            "both axes, as nearly all of Google's do, and are cut at the border or off the middle "
+            "(--frame=auto moves them): "
             f"{some([f'{number:,} of {label}' for label, number in most])}"
         )
     if rejected := summary.total("rejected"):
-        line = f"{rejected:,} {_unit(summary)} rejected ({summary.reject_fraction:.2%}), "
-        line += f"see {output}/{REJECTS}"
-        if not_listed := summary.total("not_listed"):
+        line = f"{rejected:,} {_unit(summary)} rejected ({summary.reject_fraction:.2%})"
+        line += f", see {output}/{REJECTS}" if output else ""
+        if output and (not_listed := summary.total("not_listed")):
             line += f", which lists all but {not_listed:,} of them"
         yield line
 
@@ -131,8 +141,6 @@ def warnings(summary: Summary, quotas: Quotas, output: str) -> Iterator[str]:
 def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
     """Return the error for an input without a single usable drawing."""
     line = f"no drawings to use in the {len(files)} input files"
-    if other := summary.total("other_category"):
-        line += f"; the {other:,} in them are of categories that are not in --labels"
     if rejected := summary.total("rejected"):
         line += (
             f"; {rejected:,} {_unit(summary)} rejected: {', '.join(summary.drawings['rejected'])}"
@@ -142,15 +150,14 @@ def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
 
 def unknown_label(label: str, summary: Summary) -> str:
     """Return the error for a label of --labels that no drawing has."""
-    seen = [*summary.drawings["read"], *summary.drawings.get("other_category", {})]
-    close = difflib.get_close_matches(label, seen, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    seen = {**summary.drawings.get("read", {}), **summary.drawings.get("other_category", {})}
+    hint = label_hints.hint(label, summary.labels, seen)
     return f"--labels: no drawing of category {label!r} in the input{hint}"
 
 
 def file_warning(summary: Summary, manifest: Manifest) -> str:
     """Return a warning that names the input files without a drawing; empty without any."""
-    files = [InputFile(entry["file"], entry["bytes"]) for entry in manifest.inputs]
+    files = [InputFile(entry["file"], entry["bytes"], entry["form"]) for entry in manifest.inputs]
     without = files_without_drawings(summary, files)
     named = _name_files(without, files, summary)
     return f"{len(without):,} of {len(files):,} input files gave no drawing: {named}" * bool(
@@ -167,7 +174,7 @@ def files_without_drawings(summary: Summary, files: Sequence[InputFile]) -> list
 def _why(index: int, files: Sequence[InputFile], summary: Summary) -> str:
     """Return the reason why a file gave no drawing."""
     rejected = summary.drawings.get("file_rejected", {}).get(str(index), 0)
-    unit = "records" if is_binary(files[index].path) else "lines"
+    unit = "lines" if files[index].form in CAN_BE_CUT else "records"
     if rejected:
         return f"{rejected:,} {unit} rejected"
     return f"no {unit} in it" if files[index].bytes else "0 bytes"
@@ -196,6 +203,7 @@ def none_kept(labels: Sequence[str], summary: Summary) -> str:
         f"{number:,} {text}"
         for kind, text in (
             ("not_recognized", "were not recognized (--recognized_only)"),
+            ("excluded", "are of --exclude"),
             ("kept_elsewhere", "are also in another category, which keeps them"),
         )
         if (number := summary.drawings.get(kind, {}).get(label, 0))
@@ -227,16 +235,6 @@ def empty_split(split: str, summary: Summary, quotas: Quotas) -> str:
     )
 
 
-def blank(blank: Mapping[str, int]) -> str:
-    """Return the error for drawings that would be bitmaps without any ink."""
-    of = some([f"{number:,} of {label}" for label, number in blank.items()])
-    return (
-        f"{sum(blank.values()):,} drawings would be blank ({of}): they lie outside of the picture, "
-        "as their coordinates do not begin near 0 on both axes; subtract the "
-        "minimum of x and of y from each"
-    )
-
-
 def folder_note(paths: Sequence[str], categories: Sequence[str]) -> str:
     """Return a note if drawings without a word take their folder's category; empty otherwise."""
     by_folder = {
@@ -249,14 +247,15 @@ def folder_note(paths: Sequence[str], categories: Sequence[str]) -> str:
     return f"Drawings without a word are of the category of their folder: {some(sorted(by_folder))}"
 
 
-def too_many_rejects(summary: Summary, allowed: float, staging: str) -> str:
+def too_many_rejects(summary: Summary, allowed: float, rejects: str) -> str:
     """Return the error for a run with more rejects than --max_reject_fraction."""
     reasons = summary.drawings["rejected"]
     most = max(reasons, key=lambda reason: reasons[reason])
     not_listed = summary.total("not_listed")
     listed = f"all but {not_listed:,} of them" if not_listed else "they"
+    where = f"; {listed} are listed in {rejects}" if rejects else ""
     return (
         f"{summary.total('rejected'):,} {_unit(summary)} rejected, "
         f"{summary.reject_fraction:.2%} of all, more than --max_reject_fraction={allowed:g}; "
-        f"most often: {most} ({reasons[most]:,}); {listed} are listed in {staging}/{REJECTS}"
+        f"most often: {most} ({reasons[most]:,}){where}"
     )

@@ -2,6 +2,7 @@
 
 __all__ = [
     "bucket",
+    "categories",
     "input_files",
     "partial_file",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from pipeline.drawings.drawing import record_strokes
+from pipeline.drawings.binary_record import record_strokes
 
 FIRST_BYTES = 1 << 16  # about 150 drawings, to tell how many bytes a drawing has
 BLOCK_BYTES = 1 << 20  # read at a time from the disk

@@ -9,7 +9,7 @@ import pytest
 from analysis import strokes
 from analysis.reading.drawings import LabelledDrawing, read_drawings
 from pipeline.cli import UserError
-from pipeline.drawings.drawing import parse_drawing
+from pipeline.drawings.drawing import Reading, parse_drawing
 from pipeline.rasterize import rasterize
 from tests.support.analysis_data import run_command
 from tests.support.figure_texts import assert_texts_are_apart, text_boxes
@@ -19,7 +19,8 @@ DRAWING = [[[0, 200, 200], [10, 10, 90]], [[40, 60], [50, 50]], [[100], [60]]]
 
 
 def drawing(points=DRAWING, label="cat", number=7):
-    parsed = parse_drawing(line(label, number, drawing=points).encode())
+    text = line(label, number, drawing=points).encode()
+    parsed = parse_drawing(text, Reading(frame="keep"))  # wherever it lies
     return LabelledDrawing(label, parsed)
 
 

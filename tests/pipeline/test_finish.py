@@ -1,5 +1,6 @@
 """`python -m pipeline.main --finish` as its user sees it."""
 
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -104,3 +105,15 @@ def test_wrong_flags_are_one_line(flags: list[str], message: str) -> None:
     assert (status, output) == (2, "")
     (only,) = errors.splitlines()
     assert only.startswith(f"error: {message}")
+
+
+def test_completes_a_job_of_a_version_with_fewer_settings(done_job: pathlib.Path) -> None:
+    (file,) = done_job.rglob("job.json")
+    settings = json.loads(file.read_text())
+    for name in ("frame", "seed", "excluded_keys"):
+        del settings[name]
+    settings["inputs"] = [found[:2] for found in settings["inputs"]]
+    file.write_text(json.dumps(settings))
+    status, printed, errors = finish(f"--output={done_job}")
+    assert (status, errors) == (0, "")
+    assert printed.splitlines()[1].split() == ["cat", "60", "60", "30", "10", "0"]

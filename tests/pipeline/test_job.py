@@ -345,7 +345,7 @@ def test_a_data_set_is_not_overwritten_unless_asked_and_survives_a_failed_run(
     assert read_manifest(str(output)).labels == ("sun",)
     names = {shard.file for split in SPLITS for shard in manifest.splits[split].shards}
     tfds_files = {"dataset_info.json", "features.json", "label.labels.txt"}
-    expected = {"manifest.json", "labels.txt", *tfds_files, *names}
+    expected = {"manifest.json", "labels.txt", "croissant.json", *tfds_files, *names}
     assert {path.name for path in output.iterdir()} == expected
 
 

@@ -20,7 +20,7 @@ from pipeline.graph.sampling import Quotas
 from pipeline.output import report
 from pipeline.output.publish import Summary
 from pipeline.sources import input_files
-from pipeline.sources.input_files import InputFile, WorkItem
+from pipeline.sources.input_files import WorkItem
 from tests.support.ndjson import SQUARE, line
 
 Writer = Callable[[str, Sequence[str]], str]
@@ -54,8 +54,8 @@ def lines_of(number: int) -> bytes:
 
 
 def read(path: pathlib.Path) -> list[input_files.Parsed]:
-    item = WorkItem(InputFile(str(path), path.stat().st_size))
-    return list(input_files.read_drawings(item))
+    (file,) = input_files.match_files([str(path)])
+    return list(input_files.read_drawings(WorkItem(file)))
 
 
 def test_several_streams_of_bz2_in_one_file_are_all_read(tmp_path: pathlib.Path) -> None:
@@ -116,8 +116,7 @@ def test_a_binary_record_without_a_drawing_costs_only_itself(
 
 def test_what_is_no_binary_record_is_an_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "cat.bin").write_bytes(b"".join(record(n) for n in range(50)))
-    bitmaps = bytes(range(100, 228)) * 49  # 28 x 28 pixels of eight drawings
-    (tmp_path / "dog.bin").write_bytes(bitmaps)
+    (tmp_path / "dog.bin").write_bytes(bytes(range(100, 228)) * 49 + b"more")
     with pytest.raises(RunError, match=r"/dog\.bin: at byte 0 there is no record"):
         run([f"{tmp_path}/*.bin"], tmp_path / "data")
 
@@ -207,7 +206,7 @@ def test_quotas_follow_from_the_data_at_any_overlap(
         quotas = Quotas(train=quotas.validation)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html><h1>404 Not Found</h1></html>\n", b"\n\n"])
+@pytest.mark.parametrize("content", [b"", b"404 Not Found\n", b"\n\n"])
 def test_a_file_without_a_drawing_is_named(
     content: bytes, write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
@@ -307,18 +306,33 @@ def test_the_folder_is_the_category_where_files_are_only_numbered(
 
 
 def test_files_of_one_name_in_several_folders_are_not_taken_for_one_category(
-    write_lines: Writer, tmp_path: pathlib.Path
+    write_lines: Writer, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for index, word in enumerate(["cat", "dog"]):
         lines = [wordless(100 * index + n) for n in range(50)]
         write_lines(f"in/{word}/drawings.ndjson", lines)
     patterns = [f"{tmp_path}/in/*/*.ndjson"]
-    with pytest.raises(UserError, match=r"no drawings to use .* does not tell the category"):
-        run(patterns, tmp_path / "data")
+    _, manifest = run(patterns, tmp_path / "folders")
+    assert manifest.splits["train"].class_counts == {"cat": 20, "dog": 20}
+    note = "Drawings without a word are of the category of their folder: cat, dog"
+    assert capsys.readouterr().err.count(note) == 1
     _, manifest = run(patterns, tmp_path / "data", labels=("cat", "dog"))
     assert manifest.splits["train"].class_counts == {"cat": 20, "dog": 20}
     _, manifest = run(patterns, tmp_path / "one", labels=("drawings",))
     assert manifest.splits["train"].class_counts == {"drawings": 20}
+
+
+def test_folders_of_kinds_of_data_are_no_categories(
+    write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    for index, kind in enumerate(["raw", "simplified"]):
+        lines = [wordless(100 * index + n) for n in range(50)]
+        write_lines(f"in/{kind}/cat.ndjson", lines)
+    patterns = [f"{tmp_path}/in/*/*.ndjson"]
+    with pytest.raises(UserError, match=r"no drawings to use .* does not tell the category"):
+        run(patterns, tmp_path / "data")
+    _, manifest = run(patterns, tmp_path / "data", labels=("cat",))
+    assert manifest.splits["train"].class_counts == {"cat": 20}
 
 
 def test_files_that_are_numbered_in_one_folder_are_their_own_categories(
@@ -367,29 +381,54 @@ def test_one_label_in_two_forms_of_unicode_is_one_category(
 # What is drawn.
 
 
-def test_drawings_outside_of_the_frame_are_counted_and_blank_ones_an_error(
+def moved(number: int, by: int) -> str:
+    drawing = [[[v // 4 + by for v in x], [v // 4 + by for v in y]] for x, y in SQUARE]
+    return line("cat", number, drawing=drawing)
+
+
+NEAR = [line("cat", n) for n in range(40)]
+
+
+@pytest.mark.parametrize("frame", ["auto", "keep"])
+def test_drawings_near_the_origin_are_as_they_were(
+    frame: str, write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    quotas = Quotas(None, 10)
+    path = write_lines("near.ndjson", [*NEAR, *(moved(100 + n, 7) for n in range(5))])
+    summary, manifest = run([path], tmp_path / "near", quotas=quotas, frame=frame)
+    assert list(report.warnings(summary, quotas, "data")) == []
+    assert manifest.drawings["normalised"] == 0
+
+
+@pytest.mark.parametrize("by", [8, 60, 190, 1000, -300])
+def test_drawings_outside_of_the_frame_are_moved_into_it_and_counted(
+    by: int, write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    quotas = Quotas(None, 10)
+    path = write_lines("off.ndjson", [*NEAR, *(moved(100 + n, by) for n in range(5))])
+    summary, manifest = run([path], tmp_path / "off", quotas=quotas)
+    assert list(report.warnings(summary, quotas, "data")) == []
+    assert manifest.drawings["normalised"] == 5
+    text = "5 drawings do not lie in Google's frame (whole numbers, 0 to 255, from near 0 on) and "
+    assert text + "were normalised; --frame=keep" in report.table(summary, manifest)
+
+
+def test_drawings_kept_outside_of_the_frame_are_counted_and_blank_ones_rejected(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
-    def moved(number: int, by: int) -> str:
-        drawing = [[[v // 4 + by for v in x], [v // 4 + by for v in y]] for x, y in SQUARE]
-        return line("cat", number, drawing=drawing)
-
-    near = [line("cat", n) for n in range(40)]
-    path = write_lines("near.ndjson", [*near, *(moved(100 + n, 7) for n in range(5))])
-    summary, _ = run([path], tmp_path / "near", quotas=Quotas(None, 10))
-    assert list(report.warnings(summary, Quotas(None, 10), "data")) == []
-
-    path = write_lines("off.ndjson", [*near, *(moved(100 + n, 60) for n in range(5))])
-    summary, off = run([path], tmp_path / "off", quotas=Quotas(None, 10))
+    settings: dict[str, Any] = {"quotas": Quotas(None, 10), "frame": "keep"}
+    path = write_lines("off.ndjson", [*NEAR, *(moved(100 + n, 60) for n in range(5))])
+    summary, off = run([path], tmp_path / "off", **settings)
     (warning,) = report.warnings(summary, Quotas(None, 10), "data")
     assert warning.startswith("5 of 45 drawings do not begin near 0 on both axes, as nearly all")
     assert warning.endswith(": 5 of cat")
     assert "5 drawings do not begin near 0 on both axes and are cut" in report.table(summary, off)
 
-    path = write_lines("blank.ndjson", [*near, *(moved(100 + n, 190) for n in range(5))])
-    with pytest.raises(UserError, match=r"^5 drawings would be blank \(5 of cat\)"):
-        run([path], tmp_path / "blank", quotas=Quotas(None, 10))
-    assert not (tmp_path / "blank" / "manifest.json").exists()
+    path = write_lines("blank.ndjson", [*NEAR, *(moved(100 + n, 190) for n in range(5))])
+    summary, manifest = run([path], tmp_path / "blank", max_reject_fraction=0.5, **settings)
+    assert manifest.rejects == {"no ink: with --frame=keep it lies outside of the picture": 5}
+    with pytest.raises(RunError, match=r"5 lines rejected, .* most often: no ink"):
+        run([path], tmp_path / "refused", **settings)
 
 
 def test_nearly_all_real_drawings_lie_in_the_frame(
@@ -398,6 +437,6 @@ def test_nearly_all_real_drawings_lie_in_the_frame(
     quotas = Quotas(None, 10)
     patterns = [f"{sample}/categories345/[a-d]*.ndjson"]
     summary, _ = run(patterns, tmp_path / "data", quotas=quotas)
-    assert 0 < sum(summary.drawn("displaced").values()) < 0.002 * summary.written
-    assert summary.drawn("blank") == {}
+    assert 0 < sum(summary.displaced().values()) < 0.002 * summary.written
+    assert summary.total("normalised") == 0
     assert list(report.warnings(summary, quotas, "data")) == []

@@ -212,3 +212,22 @@ def test_pipeline_never_imports_tensorflow() -> None:
     modules = json.loads(done.stdout)
     assert "apache_beam" in modules
     assert "tensorflow" not in modules
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_glob_that_a_shell_has_expanded_is_all_of_its_files(
+    is_last: bool, write_lines: Writer, tmp_path: pathlib.Path
+) -> None:
+    paths = [
+        write_lines(f"{word}.ndjson", [line(word, 100 * n + k) for k in range(40)])
+        for n, word in enumerate(["cat", "dog", "emu"])
+    ]
+    others = [f"--output={tmp_path}/data", "--direct_num_workers", "1", "--validation_share=0.2"]
+    given = ["--input", *paths]
+    done = command(*others, *given) if is_last else command(*given, *others)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert [entry["file"] for entry in manifest["inputs"]] == paths
+    done = command(*given, *others, "nowhere.ndjson")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown flag or argument nowhere.ndjson")

@@ -85,7 +85,8 @@ def test_records_that_are_sound_but_others_are_named(data: pathlib.Path, train: 
 
 
 @pytest.mark.parametrize(
-    "name", ["labels.txt", "label.labels.txt", "features.json", "dataset_info.json"]
+    "name",
+    ["labels.txt", "croissant.json", "label.labels.txt", "features.json", "dataset_info.json"],
 )
 def test_what_others_read_is_what_the_manifest_says(data: pathlib.Path, name: str) -> None:
     text = (data / name).read_text()

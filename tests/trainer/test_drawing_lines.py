@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from pipeline.cli import UserError
-from pipeline.drawings.drawing import MAX_LINE_BYTES
+from pipeline.drawings.drawing import MAX_LINE_BYTES, parse_drawing
 from tests.support.ndjson import line
 from trainer.predict import check_files, read_batches
 
@@ -111,3 +111,49 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         check_files([str(tmp_path / "a"), str(tmp_path / "nowhere.ndjson")])
     with pytest.raises(UserError, match=f"{tmp_path} is a directory; name files"):
         check_files([str(tmp_path)])
+
+
+def test_other_forms_of_files_are_read_as_the_pipeline_reads_them(tmp_path):
+    rows = [json.loads(line(number=number)) for number in range(3)]
+    forms = {
+        "a.json": json.dumps(rows, indent=1),
+        "b.csv": "key_id,drawing\n"
+        + "".join(f'{row["key_id"]},"{json.dumps(row["drawing"])}"\n' for row in rows),
+    }
+    for name, text in forms.items():
+        path = tmp_path / name
+        path.write_text(text)
+        (batch,) = read_batches([str(path)], 5)
+        assert keys(batch) == [key(0), key(1), key(2)]
+        assert [each.place for each in batch] == [f"{path}: drawing {n}" for n in (1, 2, 3)]
+
+
+def test_what_is_no_form_of_drawings_is_named(tmp_path):
+    path = tmp_path / "cat.npy"
+    path.write_bytes(b"\x93NUMPY")
+    with pytest.raises(UserError, match=r"cat\.npy looks like numpy bitmaps of 28×28 pixels; "):
+        list(read_batches([str(path)], 5))
+
+
+def test_any_word_will_do(tmp_path):
+    path = tmp_path / "a"
+    path.write_text(f"{line(word=3)}\n{line(word=None)}\n")
+    (batch,) = read_batches([str(path)], 5)
+    assert [each.drawing.word for each in batch] == ["3", None]
+
+
+def test_a_lone_stroke_of_two_points_is_read_as_lists_and_it_is_said_once(tmp_path, capsys):
+    path = tmp_path / "a"
+    stroke = json.dumps({"drawing": [[[215, 255], [128, 128]]]})
+    path.write_text(f"{stroke}\n{stroke}\n")
+    (batch,) = read_batches([str(path)], 5)
+    level = parse_drawing(json.dumps({"drawing": [[[0, 255], [0, 0]]]}).encode())
+    assert [each.drawing.strokes for each in batch] == [level.strokes] * 2
+    assert capsys.readouterr().err == (
+        f"{path}:1: two or three points a stroke: [x, y] points or lists of x and of y? "
+        "Read as lists of x and of y.\n"
+    )
+    path.write_text(f"{stroke}\n{json.dumps({'drawing': [[[9, 9], [7, 7], [200, 9], [1, 1]]]})}\n")
+    (batch,) = read_batches([str(path)], 5)  # the second is of points: so is the first
+    assert batch[0].drawing.strokes != level.strokes
+    assert capsys.readouterr().err == ""

@@ -105,6 +105,41 @@ def test_a_bad_line_is_answered_in_its_place(tmp_path):
     assert [result.get("error") for result in results] == [None, "not JSON", "no strokes", None]
 
 
+def test_a_drawing_from_a_canvas_is_seen_as_upstream_would_have_drawn_it(tmp_path):
+    seen = []
+
+    def classify(bitmaps):
+        seen.append(bitmaps)
+        return np.full((len(bitmaps), 3), 1 / 3)
+
+    (stroke,) = SQUARE["drawing"]
+    moved = [[[150.5 + x / 2 for x in stroke[0]], [-90 + y / 2 for y in stroke[1]]]]
+    lone = [[[215, 255], [128, 128]]]
+    path = tmp_path / "a.ndjson"
+    answers(write_lines(path, {"drawing": moved}, {"drawing": lone}, BAR), classify)
+    np.testing.assert_array_equal(seen[0][0], rasterize(SQUARE["drawing"]))
+    assert seen[0].any(axis=(1, 2)).all()
+
+
+def test_a_drawing_without_ink_is_no_guess(tmp_path):
+    off = {
+        "key_id": "off",
+        "drawing": [
+            [
+                [190, 255, 190],
+                [190, 255, 250],
+            ]
+        ],
+    }
+    path = write_lines(tmp_path / "a.ndjson", SQUARE, off, BAR)
+    (batch,) = read_batches([path], 100, predict.READING._replace(frame="keep"))
+    classifier = Classifier(LABELS, lambda bitmaps: np.full((len(bitmaps), 3), 1 / 3))
+    outputs = predict.predict(batch, classifier, 1)
+    assert outputs[1] == {"key_id": "off", "error": "no ink: the bitmap is blank"}
+    assert [list(output)[-1] for output in outputs] == ["predictions", "error", "predictions"]
+    assert predict.predict(batch[1:2], classifier, 1) == outputs[1:2]
+
+
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
 def test_a_run_is_loaded_with_its_labels(trained, checkpoint):
     classifier = load_run(trained[0], checkpoint)

@@ -49,3 +49,7 @@ def test_every_image_label_and_key_is_the_same(
             else:
                 image = np.unpackbits(np.frombuffer(example["image"], np.uint8))[: 85 * 85]
             np.testing.assert_array_equal(image.reshape(85, 85), bitmap)
+        pairs = tfds.as_numpy(builder.as_dataset(split=split, as_supervised=True))
+        assert [(np.asarray(image).tobytes(), label) for image, label in pairs] == [
+            (np.asarray(example["image"]).tobytes(), example["label"]) for example in found
+        ]

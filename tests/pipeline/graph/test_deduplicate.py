@@ -110,6 +110,11 @@ def test_counts_are_numbers_that_a_summary_can_hold() -> None:
 def test_there_are_more_buckets_for_more_drawings_in_whatever_form() -> None:
     assert num_buckets_for([InputFile("a.ndjson", 10**9)]) == 16
     plain, binary, packed = (
-        num_buckets_for([InputFile(name, 10**11)]) for name in ("a.ndjson", "a.bin", "a.ndjson.gz")
+        num_buckets_for([file])
+        for file in (
+            InputFile("a.ndjson", 10**11),
+            InputFile("a.bin", 10**11, form="binary"),
+            InputFile("a.ndjson.gz", 10**11, is_compressed=True),
+        )
     )
     assert 100 < plain < binary == packed

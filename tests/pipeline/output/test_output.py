@@ -128,7 +128,7 @@ def test_a_data_set_of_the_version_before_is_replaced(cats: str, tmp_path: pathl
     (output / "rejects" / "rejects-00000-of-00001.jsonl").write_text("")
     manifest = run([cats], output, overwrite=True, quotas=Quotas(25, 5))
     shards = {shard.file for split in manifest.splits.values() for shard in split.shards}
-    names = {"manifest.json", "labels.txt", "label.labels.txt", "features.json"}
+    names = {"manifest.json", "labels.txt", "label.labels.txt", "features.json", "croissant.json"}
     assert contents(output).keys() == {*names, "dataset_info.json", *shards}
 
 

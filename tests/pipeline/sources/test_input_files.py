@@ -4,11 +4,16 @@ import pathlib
 from typing import Any
 
 import pytest
+from absl import flags
 
 from pipeline.cli import RunError, UserError
-from pipeline.drawings.drawing import MAX_LINE_BYTES, Reject, parse_drawing
+from pipeline.drawings.drawing import MAX_LINE_BYTES, parse_drawing
+from pipeline.drawings.reject import Reject
+from pipeline.forms import lines as lines_of_files
+from pipeline.forms import texts
 from pipeline.sources import input_files
 from pipeline.sources.input_files import InputFile, WorkItem
+from tests.support.commands import flags_of
 from tests.support.ndjson import line
 
 LINES = [b"first", b"", b"the second", b"3", b"   ", b"x" * 40, b"last"]
@@ -20,7 +25,7 @@ def read(path: pathlib.Path, range_bytes: int) -> list[tuple[int, bytes]]:
         for item in input_files.work_items(
             [InputFile(str(path), path.stat().st_size)], range_bytes
         ):
-            found += input_files.read_lines(file, item.start, item.end)
+            found += lines_of_files.read_lines(file, item.start, item.end)
     return found
 
 
@@ -48,7 +53,11 @@ def test_ranges_of_a_large_input_grow_instead_of_becoming_more() -> None:
 
 
 def test_a_compressed_or_binary_file_is_one_work_item_with_its_place_in_the_input() -> None:
-    files = [InputFile(name, 1 << 30) for name in ("a.ndjson.gz", "b.bin", "c.ndjson")]
+    files = [
+        InputFile("a.ndjson.gz", 1 << 30, is_compressed=True),
+        InputFile("b.bin", 1 << 30, form="binary"),
+        InputFile("c.ndjson", 1 << 30),
+    ]
     items = input_files.work_items(files, 1 << 29)
     assert [(item.file_index, item.start, item.end) for item in items] == [
         (0, 0, None),
@@ -61,19 +70,19 @@ def test_a_compressed_or_binary_file_is_one_work_item_with_its_place_in_the_inpu
 def test_a_line_longer_than_a_chunk_is_read_whole_and_those_after_it(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(input_files, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(texts, "CHUNK_BYTES", 7)
     test_every_line_is_read_once_however_the_file_is_cut(tmp_path, b"\n")
 
 
 def test_a_very_long_line_is_read_in_bounded_memory_and_costs_only_itself() -> None:
     file = io.BytesIO(b"first\n" + b"x" * (5 * MAX_LINE_BYTES) + b"\nnext\n")
-    first, (position, line), last = input_files.read_lines(file)
+    first, (position, line), last = lines_of_files.read_lines(file)
     assert first == (0, b"first")
     assert position == 6
     assert MAX_LINE_BYTES < len(line) < MAX_LINE_BYTES + (2 << 20)
     assert last == (5 * MAX_LINE_BYTES + 7, b"next")
-    assert list(input_files.read_lines(file, 100, 2 * MAX_LINE_BYTES)) == []
-    assert list(input_files.read_lines(file, 100, 6 * MAX_LINE_BYTES)) == [last]
+    assert list(lines_of_files.read_lines(file, 100, 2 * MAX_LINE_BYTES)) == []
+    assert list(lines_of_files.read_lines(file, 100, 6 * MAX_LINE_BYTES)) == [last]
 
 
 def test_a_byte_order_mark_crlf_blank_lines_and_a_missing_newline_are_no_faults(
@@ -92,8 +101,8 @@ def test_a_byte_order_mark_crlf_blank_lines_and_a_missing_newline_are_no_faults(
 def test_raw_and_other_lines_come_in_the_order_of_the_file_each_as_by_itself(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, raw_bytes: int, count: int
 ) -> None:
-    monkeypatch.setattr(input_files, "_RAW_LINES", 5)
-    monkeypatch.setattr(input_files, "_RAW_BYTES", raw_bytes)
+    monkeypatch.setattr(texts, "_RAW_TEXTS", 5)
+    monkeypatch.setattr(texts, "_RAW_BYTES", raw_bytes)
     raw = [[[0, 9, 300], [0, 1, 90], [0, 1, 2]]]
     too_long = [[[0, 1] * 900, [0, 1] * 900, [0] * 1800]]
     kinds: list[dict[str, Any]]
@@ -118,7 +127,10 @@ def test_globs_are_sorted_and_each_file_is_taken_once(tmp_path: pathlib.Path) ->
     for name in ("b.ndjson", "a.ndjson", "c.txt"):
         (tmp_path / name).write_text(name)
     files = input_files.match_files([f"{tmp_path}/b*", f"{tmp_path}/*.ndjson"])
-    assert files == [(f"{tmp_path}/a.ndjson", 8), (f"{tmp_path}/b.ndjson", 8)]
+    assert [file[:2] for file in files] == [
+        (f"{tmp_path}/a.ndjson", 8),
+        (f"{tmp_path}/b.ndjson", 8),
+    ]
 
 
 def test_what_matches_nothing_or_is_a_directory_is_named(tmp_path: pathlib.Path) -> None:
@@ -126,6 +138,29 @@ def test_what_matches_nothing_or_is_a_directory_is_named(tmp_path: pathlib.Path)
         input_files.match_files([f"{tmp_path}/*.ndjson"])
     with pytest.raises(UserError, match="is a directory"):
         input_files.match_files([str(tmp_path)])
+
+
+@pytest.mark.parametrize("folder", ["a,b", "in [1]", "in [a-z] (x)", "a[", "a]b"])
+@pytest.mark.parametrize("pattern", ["*.ndjson", "cat.ndjson", "c?t.nd*"])
+def test_a_comma_or_brackets_in_a_path_are_no_hindrance(
+    tmp_path: pathlib.Path, folder: str, pattern: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "cat.ndjson").write_text(line("cat", 1))
+    text = f"{tmp_path}/{folder}/{pattern}"
+    with flags_of("pipeline.main"):
+        flags.FLAGS(["", f"--input={text}"])
+        patterns = flags.FLAGS.input
+        (file,) = input_files.match_files(patterns)
+        assert input_files.input_versions(patterns).keys() == {file.path}
+    assert file.path == f"{tmp_path}/{folder}/cat.ndjson"
+
+
+def test_how_to_write_a_comma_or_a_bracket_is_said(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UserError, match=r"matches .*/a; a comma separates globs: write \? for one"):
+        input_files.match_files([f"{tmp_path}/a", "b/*.ndjson"])
+    with pytest.raises(UserError, match=r"\[ begins a set of characters: write \[\[\] for one in"):
+        input_files.match_files([f"{tmp_path}/a[1/*.ndjson"])
 
 
 def test_a_file_that_may_not_be_read_is_named(
@@ -140,21 +175,6 @@ def test_a_file_that_may_not_be_read_is_named(
 def test_a_file_that_vanished_is_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(RunError, match=r"cannot read .*gone\.ndjson: No such file"):
         list(input_files.read_drawings(WorkItem(InputFile(f"{tmp_path}/gone.ndjson", 10))))
-
-
-@pytest.mark.parametrize(
-    ("path", "category"),
-    [
-        ("a/b/cat.ndjson", "cat"),
-        ("full_simplified_The Eiffel Tower.ndjson", "The Eiffel Tower"),
-        ("gs://bucket/full_raw_t-shirt.ndjson", "t-shirt"),
-        ("full_binary_sea turtle.bin", "sea turtle"),
-        ("cat.ndjson.gz", "cat"),
-        ("cat.bin.bz2", "cat"),
-    ],
-)
-def test_category_of_a_file(path: str, category: str) -> None:
-    assert input_files.category_of(path) == category
 
 
 @pytest.mark.parametrize("raw", [False, True])

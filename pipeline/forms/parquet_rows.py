@@ -1,0 +1,58 @@
+"""Parquet files with a column of drawings, as pandas and Hugging Face's `datasets` write them."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet
+
+_COLUMNS = ("word", "key_id", "recognized", "drawing", "image")
+_BATCH_ROWS = 256
+ERRORS: tuple[type[Exception], ...] = (pa.ArrowException, OSError)
+
+
+def drawing_columns(file: BinaryIO) -> tuple[list[str], list[str]]:
+    """Return the columns of a file that describe drawings, and all its columns.
+
+    There are none of drawings unless one holds strokes: lists, objects or JSON.
+
+    Raises:
+      pyarrow.ArrowException: it is no parquet file.
+    """
+    with contextlib.closing(pyarrow.parquet.ParquetFile(file)) as table:
+        schema = table.schema_arrow
+    strokes = [
+        field.name
+        for field in schema
+        if field.name in ("drawing", "image") and _may_hold_strokes(field.type)
+    ]
+    if not strokes:
+        return [], schema.names
+    others = [name for name in schema.names if name in _COLUMNS[:3]]
+    return [*others, strokes[0]], schema.names
+
+
+def _may_hold_strokes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):  # {x, y}; an image is {bytes, path}
+        return {"x", "y"} <= {field.name for field in kind}
+    return any(
+        is_one(kind)
+        for is_one in (
+            pa.types.is_list,
+            pa.types.is_large_list,
+            pa.types.is_string,
+            pa.types.is_large_string,
+        )
+    )
+
+
+def parquet_rows(file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, bytes]]:
+    """Yield the rows of a file as JSON texts: (number of the row, text)."""
+    number = 0
+    table = pyarrow.parquet.ParquetFile(file)
+    for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+        for row in batch.to_pylist():
+            yield number, orjson.dumps(row, default=str)
+            number += 1
