@@ -63,17 +63,21 @@ def make_dataset(patterns: Sequence[str], directory: str, train: int, validation
     )
 
 
-def train(dataset: str, runs: str, experiment: str, recipe: str, seeds: int) -> Group:
+def train(
+    dataset: str, runs: str, experiment: str, recipe: str, seeds: int, epochs: int | None
+) -> Group:
     """Train an experiment with all seeds, and evaluate each with mirror images, too."""
     found = experiments.find(experiment)
     recipe = found.recipe if recipe == OWN else recipe
+    length = "" if epochs is None else f"-epochs={epochs}"
     run_dirs = []
     for seed in range(seeds):
-        run_dir = os.path.join(runs, f"{found.name}-{recipe}-seed={seed}")
+        run_dir = os.path.join(runs, f"{found.name}-{recipe}{length}-seed={seed}")
         run_command(
             "trainer.main",
             *(f"--dataset={dataset}", f"--run_dir={run_dir}", f"--experiment={found.name}"),
             *(f"--recipe={recipe}", f"--seed={seed}"),
+            *([] if epochs is None else [f"--epochs={epochs}"]),
         )
         if not os.path.exists(mirrored(run_dir)):
             run_command(
@@ -141,6 +145,9 @@ def define_flags() -> None:
     cli.define_integer(
         "validation_per_category", 400, "Validation drawings.", lower_bound=1, upper_bound=10**6
     )
+    cli.define_integer(
+        "epochs", None, "Default: those of the recipe.", lower_bound=1, upper_bound=10**6
+    )
     cli.define_integer("seeds", 3, "Runs of each, from seed 0 on.", lower_bound=1, upper_bound=100)
 
 
@@ -161,7 +168,7 @@ def main(_: list[str]) -> None:
         make_dataset(args.input, dataset, int(number), args.validation_per_category)
         for experiment in args.experiments:
             for recipe in args.recipes:
-                print_row(row(train(dataset, runs, experiment, recipe, args.seeds)))
+                print_row(row(train(dataset, runs, experiment, recipe, args.seeds, args.epochs)))
 
 
 if __name__ == "__main__":
