@@ -28,14 +28,14 @@ MAX_INTERVAL = 10**9
 _MODERN: dict[str, Any] = {
     "learning_rate_schedule": "cosine",
     "warmup_epochs": 0.5,
-    "weight_decay": 0.05,
+    "weight_decay": 0.1,
     "label_smoothing": 0.1,
     "augment": ("mirror", "shift", "scale", "rotate"),
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "study": {},
-    "fast": _MODERN | {"epochs": 3, "learning_rate": 8e-3},
-    "best": _MODERN | {"epochs": 12, "learning_rate": 4e-3},
+    "fast": _MODERN | {"epochs": 3, "learning_rate": 1e-2},
+    "best": _MODERN | {"epochs": 12, "learning_rate": 8e-3},
 }
 
 # Groups of flags, in the order of --help.

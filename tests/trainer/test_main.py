@@ -26,14 +26,14 @@ def test_training_and_predicting_as_the_readme_says(data, tmp_path):
     flags = (f"--dataset={data}", f"--run_dir={run_dir}", "--experiment=small", "--batch_size=20")
     result = run("trainer.main", *flags, "--epochs=1")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "small (our own: 32, 64, 128 wide, plain residual blocks)" in result.stdout
+    assert "small (our own: 64, 128, 192 wide, plain residual blocks)" in result.stdout
     assert "3 classes, 40 training and 12 validation drawings" in result.stdout
     assert "epoch 1/1  step 2/2" in result.stdout
     assert "images/s" in result.stdout
     assert "last epoch 1: top-1" in result.stdout
     assert str(run_dir) in result.stdout.splitlines()[-1]
 
-    drawing = json.dumps({"word": "cat", "key_id": "1", "drawing": [[[0, 200], [0, 100]]]})
+    drawing = json.dumps({"word": "cat", "key_id": "1", "drawing": [[[0, 200, 200, 0], [0, 100, 0, 0]]]})
     result = run(
         "trainer.predict", f"--run_dir={run_dir}", "--top=2", "-", stdin=drawing + "\nbad\n"
     )

@@ -216,6 +216,8 @@ def _sum(costs: Iterable[Cost]) -> Cost:
 
 
 def _text(part: Part, width: int) -> str:
+    if isinstance(part, Block | PlainBlock) and not part.repeat:
+        return "none"
     pooling = "mean" if isinstance(part, PlainReduction) else "max"
     texts = [
         " ".join(

@@ -11,13 +11,13 @@ from trainer.models import costs, experiments
 from trainer.models.costs import stages, summary, total, widths
 from trainer.models.experiments import EXPERIMENTS
 
-# The layer whose input is the stage's output.
+# The layers of which the first that there is has the stage's output as its input.
 STAGE_LAYERS = (
     ("stem", "a1_1_1"),
     ("blocks A", "reduction_a_pool"),
-    ("reduction A", "b1_1_1"),
+    ("reduction A", "b1_1_1", "reduction_b_pool"),
     ("blocks B", "reduction_b_pool"),
-    ("reduction B", "c1_1_1"),
+    ("reduction B", "c1_1_1", "average_pool"),
     ("blocks C", "average_pool"),
 )
 
@@ -29,8 +29,10 @@ def test_costs_are_those_of_the_keras_model(name):
     model = build_model(experiment, num_classes)
     parts = stages(experiment.architecture, num_classes)
 
+    inputs = {layer.name: layer.input for layer in model.layers}
     expected_maps = [
-        (stage, *model.get_layer(layer).input.shape[1:]) for stage, layer in STAGE_LAYERS
+        (stage, *next(inputs[layer] for layer in layers if layer in inputs).shape[1:])
+        for stage, *layers in STAGE_LAYERS
     ]
     assert [(part.name, *part.map) for part in parts] == [
         *expected_maps,
@@ -119,8 +121,9 @@ def test_a_summary_names_the_layers_that_an_experiment_changes():
     assert "[max 3x3/2] [3x3:32 3x3/2:64 1x1:128 3x3:256]" in layers
     text = summary(EXPERIMENTS["small"], 3)
     assert text.splitlines()[0].endswith("3 classes, batch normalisation")
-    assert "1 x 3x3:32 3x3:32\n" in text
-    assert "[mean 2x2/2 1x1:64] [3x3/2:64 3x3:64]\n" in text
+    assert "1 x 3x3:64 3x3:64\n" in text
+    assert "[mean 2x2/2 1x1:128] [3x3/2:128 3x3:128]\n" in text
+    assert "blocks B     none\n" in text
 
 
 def test_costs_need_no_tensorflow():

@@ -125,7 +125,7 @@ def test_a_plain_residual_is_added_before_relu(name):
     x, residual, after, shortcut, branch, reduced = outputs(
         *(name, ("a1_1_1", "input"), ("a1_1_2_norm", "output"), ("reduction_a_pool", "input")),
         *(("reduction_a_shortcut_1_norm", "output"), ("reduction_a_1_2_norm", "output")),
-        ("b1_1_1", "input"),
+        ("reduction_b_pool", "input"),
     )
     assert residual.min() < 0
     np.testing.assert_array_equal(after, np.maximum(x + residual, 0))
@@ -134,7 +134,9 @@ def test_a_plain_residual_is_added_before_relu(name):
 
 def test_our_own_models_have_small_maps_and_batch_normalisation():
     for name in OURS:
-        assert [height for height, _ in stage_shapes(name)] == [21, 11, 6]
+        model = build_model(name, 3)
+        layers = ("a1_1_1", "reduction_b_pool", "average_pool")
+        assert [model.get_layer(layer).input.shape[1] for layer in layers] == [11, 6, 3]
         assert EXPERIMENTS[name].architecture.batch_norm
 
 
