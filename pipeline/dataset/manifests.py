@@ -64,6 +64,7 @@ class Manifest:
     drawings: dict[str, int]  # read, rejected, …
     rejects: dict[str, int]  # by reason
     versions: dict[str, str]
+    fields: tuple[str, ...] = ()  # of records.FIELDS, those that the records hold
     format_version: int = FORMAT_VERSION
 
     @property
@@ -74,7 +75,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the file's text; names of inputs that are not UTF-8 become escapes."""
-        text = json.dumps(vars(self), default=vars, indent=1, ensure_ascii=False)
+        content = {name: value for name, value in vars(self).items() if name != "fields" or value}
+        text = json.dumps(content, default=vars, indent=1, ensure_ascii=False)
         return printable(text) + "\n"
 
     @classmethod
@@ -84,6 +86,7 @@ class Manifest:
         if fields["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {fields['format_version']} is not {FORMAT_VERSION}")
         fields["labels"] = tuple(fields["labels"])
+        fields["fields"] = tuple(fields.get("fields", ()))
         fields["splits"] = {
             name: Split(**{**split, "shards": tuple(Shard(**shard) for shard in split["shards"])})
             for name, split in fields["splits"].items()

@@ -31,6 +31,7 @@ NO_PATHS = {
     "experiments",
     "formats",
     "keep_checkpoints",
+    "keep_fields",
     "key_id",
     "memory_drawings",
     "split",
