@@ -177,16 +177,20 @@ class DataSet:
           UserError: a shard is missing, damaged, or of another data set.
         """
         for shard in self.manifest.splits[split].shards:
-            path = self.path(shard)
-            try:
-                content = self.read_file(path)  # at most 50,000 records, 50 MB
-            except OSError as error:
-                raise UserError(f"{path}: {error.strerror}") from None
-            if hashlib.sha256(content).hexdigest() != shard.sha256:
-                for _ in records.read_records(io.BytesIO(content), path):
-                    pass  # a record's own checksum says where the damage is
-                raise UserError(f"{path}: damaged, or of another data set")
-            yield from records.read_examples(content, path)
+            yield from self.shard_examples(shard)
+
+    def shard_examples(self, shard: Shard) -> Iterator[records.Example]:
+        """Read the examples of one shard; raises as `examples` does."""
+        path = self.path(shard)
+        try:
+            content = self.read_file(path)  # at most 50,000 records, 50 MB
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != shard.sha256:
+            for _ in records.read_records(io.BytesIO(content), path):
+                pass  # a record's own checksum says where the damage is
+            raise UserError(f"{path}: damaged, or of another data set")
+        yield from records.read_examples(content, path)
 
 
 def _is_json(text: str) -> bool:

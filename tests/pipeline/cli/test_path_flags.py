@@ -34,6 +34,7 @@ NO_PATHS = {
     "keep_fields",
     "key_id",
     "memory_drawings",
+    "recipes",
     "split",
     "train_per_category",
 }
