@@ -1,6 +1,10 @@
-"""Drawings as numbered strokes in drawing order, beside their bitmaps.
+"""Drawings as numbered strokes in drawing order, beside their bitmaps; or one drawing alone.
 
-python -m analysis.strokes drawings/cat.ndjson --drawings=4 -o strokes.png
+  python -m analysis.strokes drawings/cat.ndjson --drawings=4 -o strokes.png
+  python -m analysis.strokes --key_id=KEY drawings/*.ndjson -o cat.svg,cat.gif
+
+One drawing as .svg is the drawing alone, a path for each stroke; as .gif it is drawn stroke by
+stroke. All other pictures have numbers and bitmaps.
 """
 
 import math
@@ -10,6 +14,7 @@ from itertools import islice
 import cv2
 import matplotlib
 import numpy as np
+from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -17,6 +22,8 @@ from matplotlib.patheffects import withStroke
 from analysis import commands
 from analysis.reading.drawings import LabelledDrawing, read_drawings
 from analysis.style import figures, texts
+from analysis.style.stroke_files import to_gif, to_svg
+from pipeline import cli
 from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.drawings.strokes import unpack_strokes
@@ -63,13 +70,20 @@ def plot_strokes(patterns: Sequence[str], drawings: int = 1, key_id: Sequence[st
         MAX_DRAWINGS.
       RunError: a file cannot be read to its end.
     """
+    return draw_strokes(choose_drawings(patterns, drawings, key_id))
+
+
+def choose_drawings(
+    patterns: Sequence[str], drawings: int, key_id: Sequence[str]
+) -> list[LabelledDrawing]:
+    """Read the drawings to show; arguments and errors are those of `plot_strokes`."""
     if key_id:
         chosen = _find(key_id, patterns)
     else:
         chosen = list(islice(read_drawings(patterns, drawings), MAX_DRAWINGS + 1))
     if len(chosen) > MAX_DRAWINGS:
         raise UserError(f"more than {MAX_DRAWINGS} drawings to show; fewer --drawings or files")
-    return draw_strokes(chosen)
+    return chosen
 
 
 def draw_strokes(drawings: Sequence[LabelledDrawing]) -> Figure:
@@ -87,9 +101,7 @@ def draw_strokes(drawings: Sequence[LabelledDrawing]) -> Figure:
             row, column = divmod(i, columns)
             left = MARGIN + AXIS + column * block_width
             top = MARGIN + TITLE_HEIGHT + row * block_height
-            key_id = found.drawing.key_id
-            name = f"{found.label}, key {key_id}" if key_id else found.label
-            figures.add_text(figure, left, top, name, NAME_SIZE)
+            figures.add_text(figure, left, top, _name(found), NAME_SIZE)
             strokes, image = (
                 figures.add_axes(figure, x, top + HEADING, PANEL, PANEL)
                 for x in (left, left + PANEL + AXIS)
@@ -97,6 +109,19 @@ def draw_strokes(drawings: Sequence[LabelledDrawing]) -> Figure:
             stroke_lines(split_strokes(found.drawing.strokes), bitmap, strokes)
             bitmap_image(bitmap, image)
     return figure
+
+
+def _name(drawing: LabelledDrawing) -> str:
+    key_id = drawing.drawing.key_id
+    return f"{drawing.label}, key {key_id}" if key_id else drawing.label
+
+
+def write_drawing(drawing: LabelledDrawing, path: str) -> None:
+    """Write one drawing alone as .svg or .gif; raises UserError if it cannot be written."""
+    strokes = split_strokes(drawing.drawing.strokes)
+    is_gif = _is(".gif", path)
+    content = to_gif(strokes) if is_gif else to_svg(strokes, _name(drawing))
+    figures.write_file(path, content)
 
 
 def split_strokes(packed: bytes) -> list[np.ndarray]:
@@ -208,14 +233,39 @@ def _dress(axes: Axes, title: str, ticks: Sequence[int], unit: str) -> None:
     axes.set_ylabel(f"y ({unit})", fontsize=TICK_SIZE)
 
 
-COMMAND = commands.PictureCommand(
-    commands.DRAWINGS,
-    plot_strokes,
-    {
-        "drawings": commands.integer(1, "Drawings of each file, the first ones.", 1, 10**6),
-        "key_id": commands.names([], "Keys of the drawings to show instead, with commas between."),
-    },
-)
+def _is(extension: str, path: str) -> bool:
+    return path.lower().endswith(extension)
+
+
+def define_flags() -> None:
+    commands.DRAWINGS.define_flags()
+    text = (
+        "Pictures to write (-o), with commas between: .png, .svg, .pdf, .eps; .gif of one drawing."
+    )
+    cli.define_paths("output", None, text, kind="FILE", required=True)
+    commands.define_short_output()
+    commands.integer(1, "Drawings of each file, the first ones.", 1, 10**6)("drawings")
+    commands.names([], "Keys of the drawings to show instead, with commas between.")("key_id")
+
+
+def main(argv: Sequence[str]) -> None:
+    args = flags.FLAGS
+    figures.check_outputs(args.output, (*figures.FORMATS, "gif"))
+    (patterns,) = commands.DRAWINGS.read(argv[1:])
+    chosen = choose_drawings(patterns, args.drawings, args.key_id)
+    gifs = [path for path in args.output if _is(".gif", path)]
+    if gifs and len(chosen) > 1:
+        raise UserError(
+            f"--output={gifs[0]}: shows one drawing, not {len(chosen)}; --key_id chooses one"
+        )
+    alone = [path for path in args.output if len(chosen) == 1 and _is(".svg", path)] + gifs
+    for path in alone:
+        write_drawing(chosen[0], path)
+    if pictures := [path for path in args.output if path not in alone]:
+        figures.write(draw_strokes(chosen), pictures)
+    print("wrote", ", ".join(args.output))
+
 
 if __name__ == "__main__":
-    COMMAND.run()
+    define_flags()
+    cli.run(main, takes_arguments=True)

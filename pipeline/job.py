@@ -32,7 +32,12 @@ from pipeline.sources.categories import file_categories
 from pipeline.sources.input_files import InputFile, input_versions, match_files
 
 # Of jobs that an earlier version has left to be finished.
-_LATER_SETTINGS: dict[str, Any] = {"frame": "keep", "seed": 0, "excluded_keys": []}
+_LATER_SETTINGS: dict[str, Any] = {
+    "frame": "keep",
+    "seed": 0,
+    "excluded_keys": [],
+    "keep_fields": [],
+}
 
 
 def run(
@@ -44,6 +49,7 @@ def run(
     sampling_method: str = "hash",
     recognized_only: bool = False,
     image_encoding: str = "packed",
+    keep_fields: Sequence[str] = (),
     frame: str = "auto",
     seed: int = 0,
     excluded_keys: Sequence[str] = (),
@@ -82,6 +88,7 @@ def run(
         "sampling": sampling_method,
         "recognized_only": recognized_only,
         "image_encoding": image_encoding,
+        "keep_fields": sorted(set(keep_fields)),
         "frame": frame,
         "seed": seed,
         "excluded_keys": sorted(set(excluded_keys)),
@@ -139,6 +146,7 @@ def dry_run(
             "sampling": sampling_method,
             "recognized_only": recognized_only,
             "image_encoding": "packed",
+            "keep_fields": (),
             "frame": frame,
             "seed": seed,
             "excluded_keys": excluded_keys,
@@ -251,6 +259,7 @@ def _prepare_settings(
         sampling=given["sampling"],
         recognized_only=given["recognized_only"],
         image_encoding=given["image_encoding"],
+        keep_fields=tuple(given["keep_fields"]),
         frame=given["frame"],
         seed=given["seed"],
         excluded_keys=exclusion.hashes(given["excluded_keys"]),
@@ -308,7 +317,12 @@ def _complete(
             "excluded_keys": len(given["excluded_keys"]),
         }
         manifest = publish.make_manifest(
-            summary, files, sampling_settings, given["image_encoding"], given["versions"]
+            summary,
+            files,
+            sampling_settings,
+            given["image_encoding"],
+            tuple(given["keep_fields"]),
+            given["versions"],
         )
         shard_paths = publish.shard_paths(summary, manifest, job.directory)
         if is_from_before:

@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline import cli, job
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_labels
-from pipeline.dataset.records import ENCODERS
+from pipeline.dataset.records import ENCODERS, FIELDS
 from pipeline.drawings.frame import FRAMES
 from pipeline.graph.exclusion import read_keys
 from pipeline.graph.sampling import PRIORITY, Quotas
@@ -69,6 +69,14 @@ def define_flags() -> None:
         "packed",
         list(ENCODERS),
         "packed: 904 bytes of bits, as the trainer reads them. png: PNG files of one bit a pixel.",
+        module_name=group,
+    )
+    flags.DEFINE_list(
+        "keep_fields",
+        [],
+        "More features of the records, with commas between: countrycode, recognized (1 or 0, or "
+        "-1 where the input does not tell), strokes (their number) and timestamp. The report has "
+        "the accuracy by them.",
         module_name=group,
     )
     cli.define_float(
@@ -182,6 +190,7 @@ def main(argv: list[str]) -> None:
             patterns=[*args.input, *more_input],
             output=args.output,
             image_encoding=args.image_encoding,
+            keep_fields=_keep_fields(args.keep_fields),
             overwrite=args.overwrite,
             options=options,
             **_selection(),
@@ -222,6 +231,13 @@ def _selection() -> dict[str, Any]:
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
         print("warning:", warning, file=sys.stderr)
+
+
+def _keep_fields(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in FIELDS:
+            raise UserError(f"--keep_fields: {', '.join(FIELDS)}, not {name!r}")
+    return names
 
 
 def _quotas() -> Quotas:

@@ -166,6 +166,28 @@ class SplitPredictions:
             raise too_few_drawings(directory, self.split)
         return found
 
+    def read_fields(self, directory: str, names: Sequence[str]) -> dict[str, list[str | int]]:
+        """Read fields of the records of all predicted drawings.
+
+        Args:
+          directory: the data set of the evaluation.
+          names: of records.FIELDS, that its manifest names.
+
+        Returns:
+          By name, the values in the order of the self.
+
+        Raises:
+          UserError: it is a different data set, or damaged.
+        """
+        manifest = self.evaluation.check_dataset(directory)
+        examples = list(self._examples(directory, manifest))
+        if [label for label, _ in examples] != self.arrays.labels.tolist():
+            raise UserError(f"{directory}: not in the order in which it was evaluated")
+        try:
+            return {name: [example.fields[name] for _, example in examples] for name in names}
+        except KeyError as error:
+            raise UserError(f"{directory}: a record lacks the field {error.args[0]}") from None
+
     def _examples(
         self, directory: str, manifest: Manifest
     ) -> Iterator[tuple[int, records.Example]]:

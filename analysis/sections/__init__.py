@@ -7,4 +7,5 @@ __all__ = [
     "page_heading",
     "prediction_sections",
     "run_sections",
+    "slice_sections",
 ]

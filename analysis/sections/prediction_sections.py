@@ -11,7 +11,6 @@ from analysis.confused_pairs import Confusion, most_confused
 from analysis.confusion import plot_confusion
 from analysis.mistakes import GUESSES, captions, least_certain, worst_mistakes
 from analysis.reading.evaluations import SplitPredictions
-from analysis.reading.scores import ClassScore
 from analysis.sections.page import (
     Column,
     TableCell,
@@ -48,8 +47,8 @@ def categories(view: RunView) -> list[Element]:
     rows = [
         [
             TableCell(score.label), number_cell(score.examples, ",d"), number_cell(score.recall),
-            _interval(score), number_cell(score.precision), number_cell(score.f1),
-            TableCell(_most_often(score.label, names, predicted)),
+            interval_cell(score.correct, score.examples), number_cell(score.precision),
+            number_cell(score.f1), TableCell(_most_often(score.label, names, predicted)),
         ]
         for score, predicted in ranked
     ]  # fmt: skip
@@ -142,10 +141,11 @@ SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
 }
 
 
-def _interval(score: ClassScore) -> TableCell:
-    if not score.examples:
+def interval_cell(hits: int, examples: int) -> TableCell:
+    """Return the interval of a share, sorted by its lower end; an empty cell without examples."""
+    if not examples:
         return number_cell(None)
-    low, high = wilson_interval(score.correct, score.examples)
+    low, high = wilson_interval(hits, examples)
     return TableCell(f"{low:.3f}–{high:.3f}", low)
 
 

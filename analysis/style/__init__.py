@@ -1,3 +1,3 @@
 """Style of pictures: colours, axes, scales, labels, image grids, files."""
 
-__all__ = ["category_rows", "figures", "image_grid", "labels", "scales", "texts"]
+__all__ = ["category_rows", "figures", "image_grid", "labels", "scales", "stroke_files", "texts"]

@@ -116,16 +116,16 @@ def best_columns(count: int, width: float, height: float) -> int:
     return min(range(1, count + 1), key=distance)
 
 
-def check_outputs(paths: Sequence[str]) -> None:
+def check_outputs(paths: Sequence[str], formats: Sequence[str] = FORMATS) -> None:
     """Check the paths of pictures, to be called before the work.
 
     Raises:
-      UserError: the extension of a path is not one of FORMATS, or no file can be written there.
+      UserError: the extension of a path is not one of `formats`, or no file can be written there.
     """
     for path in paths:
         check_output_file("output", path)
-        if _format(path) not in FORMATS:
-            known = f".{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}"
+        if _format(path) not in formats:
+            known = f".{', .'.join(formats[:-1])} or .{formats[-1]}"
             raise UserError(f"--output={path}: the name must end in {known}")
 
 

@@ -10,6 +10,7 @@ MODULES = {
     "synthetic": "pipeline.synthetic",
     "prepare": "pipeline.main",
     "verify": "pipeline.verify",
+    "convert": "pipeline.convert",
     "train": "trainer.main",
     "sweep": "trainer.sweep",
     "evaluate": "trainer.evaluate",

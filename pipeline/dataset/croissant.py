@@ -50,7 +50,7 @@ _CONTEXT = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-_RAI = {
+_RAI: dict[str, Any] = {
     "dataCollection": "Players of the game Quick, Draw! were given a word and 20 seconds to draw "
     "it, while a model guessed; drawings of other origin are named in manifest.json.",
     "dataCollectionType": ["Software Collection"],
@@ -82,7 +82,8 @@ def _dataset(manifest: Manifest) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "name": "quickdraw",
         "description": f"Drawings of {len(manifest.labels)} categories as {width}x{height} bitmaps "
-        "in TFRecords, as a rule Quick, Draw!'s; manifest.json says how they were made.",
+        "in TFRecords, as a rule Quick, Draw!'s; manifest.json says how they were made."
+        + (f" Records also hold {', '.join(manifest.fields)}." if manifest.fields else ""),
         "conformsTo": [
             "http://mlcommons.org/croissant/1.0",
             "http://mlcommons.org/croissant/RAI/1.0",
@@ -94,7 +95,7 @@ def _dataset(manifest: Manifest) -> dict[str, Any]:
         "datePublished": "2017-05-15",
         "version": "1.0.0",
         "isLiveDataset": False,
-        **{f"rai:{name}": value for name, value in _RAI.items()},
+        **{f"rai:{name}": value for name, value in _rai(manifest).items()},
         "rai:dataPreprocessingProtocol": [
             "Strokes were aligned, scaled to 255, resampled at 1 pixel and simplified with an "
             "epsilon of 2.",
@@ -103,6 +104,14 @@ def _dataset(manifest: Manifest) -> dict[str, Any]:
         "distribution": _distribution(manifest),
         "recordSet": [_labels(manifest), _splits(manifest)],
     }
+
+
+def _rai(manifest: Manifest) -> dict[str, Any]:
+    """Return _RAI, with what the records hold of players' country and time."""
+    names = {"countrycode": "the country", "timestamp": "the time"}
+    held = " and ".join(name for field, name in names.items() if field in manifest.fields)
+    name = "personalSensitiveInformation"
+    return {**_RAI, name: _RAI[name].replace("hold neither", f"hold {held or 'neither'}")}
 
 
 def _distribution(manifest: Manifest) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ class Manifest:
     drawings: dict[str, int]  # read, rejected, …
     rejects: dict[str, int]  # by reason
     versions: dict[str, str]
+    fields: tuple[str, ...] = ()  # of records.FIELDS, those that the records hold
     format_version: int = FORMAT_VERSION
 
     @property
@@ -74,7 +75,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the file's text; names of inputs that are not UTF-8 become escapes."""
-        text = json.dumps(vars(self), default=vars, indent=1, ensure_ascii=False)
+        content = {name: value for name, value in vars(self).items() if name != "fields" or value}
+        text = json.dumps(content, default=vars, indent=1, ensure_ascii=False)
         return printable(text) + "\n"
 
     @classmethod
@@ -84,6 +86,7 @@ class Manifest:
         if fields["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {fields['format_version']} is not {FORMAT_VERSION}")
         fields["labels"] = tuple(fields["labels"])
+        fields["fields"] = tuple(fields.get("fields", ()))
         fields["splits"] = {
             name: Split(**{**split, "shards": tuple(Shard(**shard) for shard in split["shards"])})
             for name, split in fields["splits"].items()
@@ -174,16 +177,20 @@ class DataSet:
           UserError: a shard is missing, damaged, or of another data set.
         """
         for shard in self.manifest.splits[split].shards:
-            path = self.path(shard)
-            try:
-                content = self.read_file(path)  # at most 50,000 records, 50 MB
-            except OSError as error:
-                raise UserError(f"{path}: {error.strerror}") from None
-            if hashlib.sha256(content).hexdigest() != shard.sha256:
-                for _ in records.read_records(io.BytesIO(content), path):
-                    pass  # a record's own checksum says where the damage is
-                raise UserError(f"{path}: damaged, or of another data set")
-            yield from records.read_examples(content, path)
+            yield from self.shard_examples(shard)
+
+    def shard_examples(self, shard: Shard) -> Iterator[records.Example]:
+        """Read the examples of one shard; raises as `examples` does."""
+        path = self.path(shard)
+        try:
+            content = self.read_file(path)  # at most 50,000 records, 50 MB
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != shard.sha256:
+            for _ in records.read_records(io.BytesIO(content), path):
+                pass  # a record's own checksum says where the damage is
+            raise UserError(f"{path}: damaged, or of another data set")
+        yield from records.read_examples(content, path)
 
 
 def _is_json(text: str) -> bool:

@@ -9,7 +9,8 @@ uint32 masked crc32c(data)`, little endian (tensorflow/core/lib/io/record_writer
 import functools
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import BinaryIO, NamedTuple
 
 import cv2
@@ -19,7 +20,19 @@ import numpy as np
 from pipeline.cli import UserError
 
 IMAGE_SIZE = 85  # pixels, both ways
+_MAX_UINT64 = 2**64 - 1
 PACKED_BYTES = (IMAGE_SIZE * IMAGE_SIZE + 7) // 8  # 904
+
+# What a record may hold of a drawing besides: a text, or an integer. `recognized` is 1 or 0, and -1
+# where the input does not tell; `strokes` is how many there are.
+FIELDS: dict[str, type[str] | type[int]] = {
+    "countrycode": str,
+    "recognized": int,
+    "strokes": int,
+    "timestamp": str,
+}
+NO_FIELDS: Mapping[str, str | int] = MappingProxyType({})
+_NUMBERS = 3  # the number of an Int64List in a Feature; a BytesList's is 1
 
 
 class Example(NamedTuple):
@@ -28,6 +41,7 @@ class Example(NamedTuple):
     image: bytes  # 904 bytes: numpy.packbits of the 85×85 pixels, row by row; or a PNG
     label: int  # class index
     key_id: bytes
+    fields: Mapping[str, str | int] = NO_FIELDS  # of FIELDS, those that the data set keeps
 
 
 def pack_bitmaps(bitmaps: np.ndarray) -> list[bytes]:
@@ -66,15 +80,38 @@ ENCODERS = {"packed": pack_bitmaps, "png": encode_pngs}
 DECODERS = {"packed": unpack_bitmap, "png": decode_png}
 
 
-def encode_example(image: bytes, label: int, key_id: bytes) -> bytes:
-    """Serialise a `tf.train.Example` with the features image, key_id (bytes) and label (int64)."""
-    before_image, before_key, after_key = _example_parts(len(image), len(key_id), label)
-    return b"".join((before_image, image, before_key, key_id, after_key))
+def encode_example(image: bytes, label: int, key_id: bytes, fields: bytes = b"") -> bytes:
+    """Serialise a `tf.train.Example` with the features image, key_id (bytes) and label (int64).
+
+    Args:
+      image, label, key_id: the features.
+      fields: more features, as `encode_fields` gives them.
+    """
+    before_image, before_key, after_key = _example_parts(
+        len(image), len(key_id), label, len(fields)
+    )
+    return b"".join((before_image, image, before_key, key_id, after_key, fields))
+
+
+def encode_fields(fields: Mapping[str, str | int]) -> bytes:
+    """Serialise values of FIELDS as features, by name."""
+    return b"".join(map(_encode_field, *zip(*sorted(fields.items()), strict=True)))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _encode_field(name: str, value: str | int) -> bytes:
+    if isinstance(value, int):
+        feature = _field(_NUMBERS, _field(1, _varint(value & _MAX_UINT64)))
+    else:
+        feature = _field(1, _field(1, value.encode()))
+    return _field(1, _field(1, name.encode()) + _field(2, feature))
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _example_parts(image_bytes: int, key_bytes: int, label: int) -> tuple[bytes, bytes, bytes]:
-    """Return the bytes around image and key_id; they depend on three numbers only.
+def _example_parts(
+    image_bytes: int, key_bytes: int, label: int, fields_bytes: int
+) -> tuple[bytes, bytes, bytes]:
+    """Return the bytes around image and key_id; they depend on four numbers only.
 
     A map entry is {1: key, 2: Feature}; Feature is a oneof of {1: BytesList, 3: Int64List}, and
     either list is field 1 of its message. Keys in a fixed order: the same bytes every time.
@@ -86,12 +123,11 @@ def _example_parts(image_bytes: int, key_bytes: int, label: int) -> tuple[bytes,
     before_key = len(features) - key_bytes
     packed_ints = _field(1, _varint(label))
     features += _field(1, _field(1, b"label") + _field(2, _field(3, packed_ints)))
-    example = _field(1, features)
-    header = len(example) - len(features)
+    header = _field(1, features + bytes(fields_bytes))[: -len(features) - fields_bytes]
     return (
-        example[: header + before_image],
-        example[header + before_image + image_bytes : header + before_key],
-        example[header + before_key + key_bytes :],
+        header + features[:before_image],
+        features[before_image + image_bytes : before_key],
+        features[before_key + key_bytes :],
     )
 
 
@@ -108,10 +144,26 @@ def decode_example(record: bytes) -> Example:
                 name, feature = (value for _, value in _fields(entry))
                 ((_, value_list),) = _fields(feature)
                 ((_, values[name]),) = _fields(value_list)
-        label, _ = _read_varint(values[b"label"], 0)
-        return Example(values[b"image"], label, values[b"key_id"])
+        label, _ = _read_varint(values.pop(b"label"), 0)
+        image, key_id = values.pop(b"image"), values.pop(b"key_id")
+        return Example(image, label, key_id, _decode_fields(values) if values else NO_FIELDS)
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError("not an Example with image, label and key_id") from error
+
+
+def _decode_fields(values: Mapping[bytes, bytes]) -> dict[str, str | int]:
+    """Invert `encode_fields`, of features as bytes; others than FIELDS are left out."""
+    found: dict[str, str | int] = {}
+    for name, kind in FIELDS.items():
+        value = values.get(name.encode())
+        if value is not None:
+            found[name] = value.decode() if kind is str else _signed(_read_varint(value, 0)[0])
+    return found
+
+
+def _signed(value: int) -> int:
+    """Return the number that 64 bits are as an int64."""
+    return value - (value >> 63 << 64)
 
 
 def frame_record(data: bytes) -> bytes:

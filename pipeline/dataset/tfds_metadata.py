@@ -14,15 +14,24 @@ from typing import Any
 from pipeline.dataset.croissant import FILE as CROISSANT
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.manifests import LABELS, Manifest, generation_of
+from pipeline.dataset.records import FIELDS
 
 # In the order in which they may appear: without the last one nothing opens the directory.
 SIDE_FILES = (LABELS, CROISSANT, "features.json", "label.labels.txt", "dataset_info.json")
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _FEATURES = "tensorflow_datasets.core.features"
-_PACKED_IMAGE = {
-    "pythonClassName": f"{_FEATURES}.scalar.Scalar",
-    "tensor": {"shape": {}, "dtype": "string", "encoding": "none"},
-}
+
+
+def _scalar(dtype: str) -> dict[str, Any]:
+    return {
+        "pythonClassName": f"{_FEATURES}.scalar.Scalar",
+        "tensor": {"shape": {}, "dtype": dtype, "encoding": "none"},
+    }
+
+
+_PACKED_IMAGE = _scalar("string")
+_INTEGER = _scalar("int64")
+_TEXT = {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}}
 
 
 def side_files(manifest: Manifest) -> dict[str, str]:
@@ -71,7 +80,8 @@ def _features(manifest: Manifest) -> dict[str, Any]:
             "pythonClassName": f"{_FEATURES}.class_label_feature.ClassLabel",
             "classLabel": {"numClasses": str(len(manifest.labels))},
         },
-        "key_id": {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}},
+        "key_id": _TEXT,
+        **{name: _INTEGER if FIELDS[name] is int else _TEXT for name in manifest.fields},
     }
     return {
         "pythonClassName": f"{_FEATURES}.features_dict.FeaturesDict",

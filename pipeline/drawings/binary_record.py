@@ -1,10 +1,19 @@
 """Records of upstream's binary format: parsed, and where they begin and end."""
 
 import contextlib
+import datetime
 import re
 import struct
 
-from pipeline.drawings.drawing import Drawing, RawDrawing, check_strokes, place
+from pipeline.drawings.drawing import (
+    UPSTREAM,
+    Drawing,
+    Origin,
+    RawDrawing,
+    Reading,
+    check_strokes,
+    place,
+)
 from pipeline.drawings.reject import Reject
 
 # key_id, country, recognized, timestamp, number of strokes; then of each stroke the number of
@@ -21,13 +30,15 @@ class RecordReject(Reject):
         self.end = end  # where the next record starts
 
 
-def parse_binary(data: bytes, start: int, frame: str = "auto") -> tuple[Drawing | RawDrawing, int]:
+def parse_binary(
+    data: bytes, start: int, reading: Reading = UPSTREAM
+) -> tuple[Drawing | RawDrawing, int]:
     """Parse the record of upstream's binary format that starts at `start`.
 
     Args:
       data: of a file.
       start: of the record.
-      frame: see pipeline.drawings.frame.
+      reading: how to.
 
     Returns:
       The drawing, which has no word, and where the next record starts.
@@ -39,7 +50,7 @@ def parse_binary(data: bytes, start: int, frame: str = "auto") -> tuple[Drawing 
     """
     if start + _HEADER.size > len(data):
         raise IndexError
-    key_id, country, recognized, _, count = _HEADER.unpack_from(data, start)
+    key_id, country, recognized, seconds, count = _HEADER.unpack_from(data, start)
     if recognized not in (0, 1) or not (country.isalpha() or country == bytes(2)):
         raise Reject("not a record of the binary format")
     strokes, end = record_strokes(data, start)
@@ -49,12 +60,19 @@ def parse_binary(data: bytes, start: int, frame: str = "auto") -> tuple[Drawing 
         check_strokes(count)
         if not all(xs):
             raise Reject("a stroke has no points")
-        placed = place(xs, ys, frame)
+        placed = place(xs, ys, reading.frame)
     except Reject as reject:
         raise RecordReject(str(reject), end) from None
-    if isinstance(placed, bytes):
-        return Drawing(None, str(key_id), bool(recognized), placed), end
-    return RawDrawing(None, str(key_id), bool(recognized), *placed), end
+    drawing = (
+        Drawing(None, str(key_id), bool(recognized), placed)
+        if isinstance(placed, bytes)
+        else RawDrawing(None, str(key_id), bool(recognized), *placed)
+    )
+    if reading.keeps_origin:
+        time = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        origin = Origin(country.strip(b"\0").decode("ascii"), f"{time:%Y-%m-%d %H:%M:%S} UTC")
+        drawing = drawing._replace(origin=origin)
+    return drawing, end
 
 
 def record_strokes(data: bytes | bytearray, start: int) -> tuple[list[tuple[int, int]], int]:

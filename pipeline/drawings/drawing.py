@@ -25,6 +25,7 @@ _ORDINARY_LINE_BYTES = 100_000  # real ones are shorter
 # and the limits of simplify.py the worst line found takes 50 ms: 4 MiB of numbers in two lists.
 MAX_PARTS = 50_000
 _MAX_KEY_BYTES = 255
+_MAX_ORIGIN = 64  # characters; a country has 2, a time up to 33
 _SURE_KEY_LENGTH = _MAX_KEY_BYTES // 4  # in UTF-8 a character takes four bytes at most
 _RECOGNIZED = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -36,9 +37,20 @@ class Reading(NamedTuple):
     # By number, for words that are numbers; None: such a word is taken for a name.
     labels: tuple[str, ...] | None = ()
     layout: str = LISTS  # of the strokes, see pipeline.drawings.shapes
+    keeps_origin: bool = False  # whether Drawing.origin is read
 
 
 UPSTREAM = Reading()
+
+
+class Origin(NamedTuple):
+    """Country and time of a drawing, as texts of the input; empty where it has none."""
+
+    countrycode: str = ""
+    timestamp: str = ""
+
+
+NO_ORIGIN = Origin()
 
 
 class Drawing(NamedTuple):
@@ -49,6 +61,7 @@ class Drawing(NamedTuple):
     recognized: bool | None
     strokes: bytes  # see pipeline.drawings.strokes
     is_normalised: bool = False  # did not lie in upstream's frame
+    origin: Origin = NO_ORIGIN
 
 
 class RawDrawing(NamedTuple):
@@ -60,6 +73,7 @@ class RawDrawing(NamedTuple):
     xs: "list[array[float]]"  # an array("d") a stroke
     ys: "list[array[float]]"
     is_normalised: bool = False  # by what follows; it is not upstream's raw format
+    origin: Origin = NO_ORIGIN
 
 
 def parse_drawing(line: bytes, reading: Reading = UPSTREAM) -> Drawing:
@@ -89,8 +103,8 @@ def simplify_drawings(
 def _simplified(drawing: RawDrawing, strokes: Simplified | TooLarge) -> Drawing | Reject:
     if isinstance(strokes, TooLarge):
         return Reject(str(strokes))
-    word, key_id, recognized, _, _, is_normalised = drawing
-    return Drawing(word, key_id, recognized, pack_strokes(*strokes), is_normalised)
+    word, key_id, recognized, _, _, is_normalised, origin = drawing
+    return Drawing(word, key_id, recognized, pack_strokes(*strokes), is_normalised, origin)
 
 
 def parse_line(line: bytes, reading: Reading = UPSTREAM) -> Drawing | RawDrawing:
@@ -159,9 +173,23 @@ def parse_fields(
     if type(strokes) is str:
         strokes = _parse_text(strokes)
     parsed = parse_strokes(strokes, reading, may_hold_booleans)
-    if isinstance(parsed, bytes):
-        return Drawing(word, key_id, recognized, parsed)
-    return RawDrawing(word, key_id, recognized, *parsed)
+    drawing = (
+        Drawing(word, key_id, recognized, parsed)
+        if isinstance(parsed, bytes)
+        else RawDrawing(word, key_id, recognized, *parsed)
+    )
+    return drawing._replace(origin=_origin(fields)) if reading.keeps_origin else drawing
+
+
+def _origin(fields: dict[str, Any]) -> Origin:
+    """Return country and time of a drawing's fields; what is no short text counts as none."""
+    texts = (fields.get(name) for name in Origin._fields)
+    return Origin(
+        *(
+            str(text) if type(text) in (str, int, float) and len(str(text)) <= _MAX_ORIGIN else ""
+            for text in texts
+        )
+    )
 
 
 def _label(word: Any, labels: tuple[str, ...] | None) -> str | None:

@@ -5,12 +5,12 @@ from typing import BinaryIO
 
 from pipeline.cli import RunError
 from pipeline.drawings.binary_record import RecordReject, holds_binary_records, parse_binary
-from pipeline.drawings.drawing import MAX_LINE_BYTES
+from pipeline.drawings.drawing import MAX_LINE_BYTES, Reading
 from pipeline.drawings.reject import Reject
 from pipeline.forms.texts import CHUNK_BYTES, Parsed, RawBatch
 
 
-def read_records(file: BinaryIO, name: str, frame: str) -> Iterator[Parsed]:
+def read_records(file: BinaryIO, name: str, reading: Reading) -> Iterator[Parsed]:
     """Yield the records of an upstream `.bin` file.
 
     A record that holds no usable drawing is a Reject, and passed over by its own lengths. What is
@@ -19,7 +19,7 @@ def read_records(file: BinaryIO, name: str, frame: str) -> Iterator[Parsed]:
     Args:
       file: at its beginning.
       name: of the file.
-      frame: see pipeline.drawings.frame.
+      reading: how.
 
     Raises:
       RunError: at some byte there is no record, or one so long that it takes in others.
@@ -35,7 +35,7 @@ def read_records(file: BinaryIO, name: str, frame: str) -> Iterator[Parsed]:
     start = 0  # of the record at hand, in data
     while True:
         try:
-            drawing, end = parse_binary(data, start, frame)
+            drawing, end = parse_binary(data, start, reading)
             yield from batch.add(data_offset + start, drawing, data[start:end])
             start = end
         except RecordReject as reject:

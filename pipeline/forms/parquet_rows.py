@@ -53,6 +53,10 @@ def parquet_rows(file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, 
     number = 0
     table = pyarrow.parquet.ParquetFile(file)
     for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+        for index, field in enumerate(batch.schema):
+            if pa.types.is_temporal(field.type):  # Python's own cannot hold every nanosecond
+                text = batch.column(index).cast(pa.string())
+                batch = batch.set_column(index, field.name, text)
         for row in batch.to_pylist():
             yield number, orjson.dumps(row, default=str)
             number += 1

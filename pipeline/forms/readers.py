@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from pipeline.cli import RunError
 from pipeline.drawings.drawing import (
     Drawing,
+    Origin,
     RawDrawing,
     Reading,
     load_line,
@@ -69,14 +70,16 @@ def _read_csv(file: BinaryIO, part: Part, reading: Reading) -> Iterator[Parsed]:
 def _read_parquet(file: BinaryIO, part: Part, reading: Reading) -> Iterator[Parsed]:
     parse = functools.partial(parse_line, reading=reading)
     try:
-        columns, _ = parquet_rows.drawing_columns(file)
+        columns, names = parquet_rows.drawing_columns(file)
+        if reading.keeps_origin:
+            columns += [name for name in Origin._fields if name in names]
         yield from parse_texts(parquet_rows.parquet_rows(file, columns), parse, part.name)
     except parquet_rows.ERRORS as error:
         raise RunError(f"cannot read {part.name}: {error}") from error
 
 
 def _read_binary(file: BinaryIO, part: Part, reading: Reading) -> Iterator[Parsed]:
-    return binary.read_records(file, part.name, reading.frame)
+    return binary.read_records(file, part.name, reading)
 
 
 NDJSON, JSON, CSV, PARQUET, BINARY = "ndjson", "json", "csv", "parquet", "binary"

@@ -10,6 +10,7 @@ All stages use pyarrow.RecordBatch, a row a drawing, with those of these columns
     order         uint64    of the drawing in its shard
     key_id        binary    empty for a drawing without one
     strokes       binary    see pipeline.drawings.strokes
+    fields        binary    see records.encode_fields; left out where none are kept
 
 Beam's runner for one machine keeps everything that is grouped in memory, several times over. There
 batches spill to files beside the output, and only their positions are grouped. Remote runners
@@ -21,7 +22,7 @@ import functools
 import os
 import uuid
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import FileIO
 from itertools import pairwise
 from typing import BinaryIO, NamedTuple, TypeAlias
@@ -31,6 +32,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from pipeline.cli import RunError
+from pipeline.dataset import records
 from pipeline.drawings.drawing import Drawing
 from pipeline.graph import sampling
 
@@ -48,6 +50,7 @@ Element: TypeAlias = bytes | Spilled
 SLICE_SCHEMA = pa.schema(
     {"label": pa.int32(), "order": pa.uint64(), "key_id": pa.binary(), "strokes": pa.binary()}
 )
+_SLICE_SCHEMA_WITH_FIELDS = SLICE_SCHEMA.append(pa.field("fields", pa.binary()))
 _IPC_OPTIONS = pa.ipc.IpcWriteOptions()  # without it each stream asks the environment
 
 
@@ -70,7 +73,10 @@ class _BinaryColumn:
 class BatchBuilder:
     """Columns of a batch that grows drawing by drawing."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_fields: Sequence[str] = ()) -> None:
+        """Begin without drawings; `keep_fields` are of records.FIELDS."""
+        self._keep_fields = keep_fields
+        self._fields = _BinaryColumn()
         self._indices: dict[str, int] = {}  # of the categories, in the order in which they came
         self._categories = array("i")
         self._identities = array("q")
@@ -84,8 +90,8 @@ class BatchBuilder:
 
     @property
     def bytes(self) -> int:
-        """Size of keys and strokes."""
-        return len(self._key_ids.data) + len(self._strokes.data)
+        """Size of keys, strokes and fields."""
+        return len(self._key_ids.data) + len(self._strokes.data) + len(self._fields.data)
 
     def add(self, category: str, identity: int, rank: int | None, drawing: Drawing) -> None:
         """Add a drawing; all ranks are None where the identity is the rank."""
@@ -96,9 +102,13 @@ class BatchBuilder:
         self._strokes_hashes.append(sampling.strokes_hash(drawing.strokes))
         self._key_ids.append(drawing.key_id.encode() if drawing.key_id else b"")
         self._strokes.append(drawing.strokes)
+        if self._keep_fields:
+            values = fields_of(drawing)
+            kept = {name: values[name] for name in self._keep_fields}
+            self._fields.append(records.encode_fields(kept))
 
     def finish(self) -> pa.RecordBatch:
-        """Return the batch: category, identity, rank, strokes_hash, key_id, strokes."""
+        """Return the batch: category, identity, rank, strokes_hash, key_id, strokes, fields."""
         columns = {
             "category": pa.DictionaryArray.from_arrays(
                 np.array(self._categories), list(self._indices)
@@ -110,7 +120,18 @@ class BatchBuilder:
         }
         if self._ranks:
             columns["rank"] = pa.array(np.array(self._ranks))
+        if self._keep_fields:
+            columns["fields"] = self._fields.finish()
         return pa.RecordBatch.from_pydict(columns)
+
+
+def fields_of(drawing: Drawing) -> dict[str, str | int]:
+    """Return what a record may hold of a drawing besides, see records.FIELDS."""
+    return {
+        **drawing.origin._asdict(),
+        "recognized": -1 if drawing.recognized is None else int(drawing.recognized),
+        "strokes": drawing.strokes[0] + 256 * drawing.strokes[1],
+    }
 
 
 def ranks_of(batch: pa.RecordBatch | pa.Table, identities: np.ndarray) -> np.ndarray:
@@ -160,9 +181,14 @@ def read_batch(element: Element) -> pa.RecordBatch:
     return pa.ipc.open_stream(read_element(element)).read_next_batch()
 
 
-def read_slice(element: Element) -> pa.RecordBatch:
-    """Read a batch of SLICE_SCHEMA, serialised without its schema."""
-    return pa.ipc.read_record_batch(pa.py_buffer(read_element(element)), SLICE_SCHEMA)
+def slice_schema(has_fields: bool) -> pa.Schema:
+    """Return SLICE_SCHEMA, with the column of fields where they are kept."""
+    return _SLICE_SCHEMA_WITH_FIELDS if has_fields else SLICE_SCHEMA
+
+
+def read_slice(element: Element, has_fields: bool = False) -> pa.RecordBatch:
+    """Read a batch of `slice_schema`, serialised without its schema."""
+    return pa.ipc.read_record_batch(pa.py_buffer(read_element(element)), slice_schema(has_fields))
 
 
 class Spill:

@@ -63,7 +63,10 @@ class Parse(beam.DoFn):
         self._recognized_only = settings.recognized_only
         self._by_position = settings.sampling == "first"
         self._file_categories = settings.file_categories
-        self._reading = Reading(settings.frame, settings.labels or ())
+        self._keep_fields = settings.keep_fields
+        self._reading = Reading(
+            settings.frame, settings.labels or (), keeps_origin=bool(settings.keep_fields)
+        )
         self._hash_key = sampling.hash_key(settings.seed)
         self._excluded_keys = settings.excluded_keys
         self._is_dry = settings.is_dry_run
@@ -75,7 +78,7 @@ class Parse(beam.DoFn):
 
     def process(self, item: WorkItem) -> Iterator[Any]:
         counts: Counter[tuple[str, str]] = Counter()
-        builder = BatchBuilder()
+        builder = BatchBuilder(self._keep_fields)
         file_category = self._file_categories[item.file_index]
         first_rank = sampling.rank_by_position(item.file_index, 0)
         is_kept = self._reading.frame == "keep"
@@ -116,7 +119,7 @@ class Parse(beam.DoFn):
             builder.add(category, identity, rank, drawing)
             if len(builder) >= BATCH_DRAWINGS or builder.bytes >= BATCH_BYTES:
                 yield from self._flush(builder)
-                builder = BatchBuilder()
+                builder = BatchBuilder(self._keep_fields)
         if len(builder):
             yield from self._flush(builder)
         if rejects:

@@ -19,6 +19,7 @@ class PrepareSettings(NamedTuple):
     recognized_only: bool = False
     frame: str = "auto"  # see pipeline.drawings.frame
     image_encoding: str = "packed"  # or png
+    keep_fields: tuple[str, ...] = ()  # of records.FIELDS
     seed: int = 0
     excluded_keys: frozenset[int] = frozenset()  # see pipeline.graph.exclusion
     is_dry_run: bool = False  # nothing is to be written

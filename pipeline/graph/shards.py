@@ -18,7 +18,7 @@ from pipeline.dataset import records
 from pipeline.dataset.manifests import Shard, shard_name
 from pipeline.files import storage
 from pipeline.graph import batches, sampling
-from pipeline.graph.batches import SLICE_SCHEMA, Element, Spill
+from pipeline.graph.batches import Element, Spill
 from pipeline.graph.exclusion import record_key
 from pipeline.graph.sampling import Selection
 from pipeline.graph.settings import PrepareSettings
@@ -28,7 +28,7 @@ from pipeline.rasterize import draw_packed
 _CHUNK_DRAWINGS = 256
 _CHUNK_BYTES = 1 << 20
 # Of a whole shard: offsets of 32 bits would end at 2 GB of strokes.
-_SHARD_SCHEMA = SLICE_SCHEMA.set(3, pa.field("strokes", pa.large_binary()))
+_STROKES = pa.field("strokes", pa.large_binary())
 
 
 class WrittenShard(NamedTuple):
@@ -66,8 +66,9 @@ class AssignShards(beam.DoFn):
         for split, num_shards in enumerate(selection.num_shards):
             chosen = splits == split
             shards[chosen] = first_shards[split] + sampling.shard_of(orders[chosen], num_shards)
-        columns = [pa.array(labels), pa.array(orders), batch["key_id"], batch["strokes"]]
-        assigned = pa.RecordBatch.from_arrays(columns, schema=SLICE_SCHEMA)
+        schema = batches.slice_schema("fields" in batch.schema.names)
+        columns = [pa.array(labels), pa.array(orders), *map(batch.column, schema.names[2:])]
+        assigned = pa.RecordBatch.from_arrays(columns, schema=schema)
         for number, part in batches.groups(assigned, shards):
             split = int(np.searchsorted(first_shards, number, "right")) - 1
             shard = (selection.splits[split], number - int(first_shards[split]))
@@ -97,6 +98,7 @@ class WriteShard(beam.DoFn):
     def __init__(self, settings: PrepareSettings) -> None:
         self._staging = settings.staging
         self._image_encoding = settings.image_encoding
+        self._has_fields = bool(settings.keep_fields)
         self._progress = settings.progress
         self._records = Metrics.distribution("pipeline", "shard_records")
         self._bytes = Metrics.distribution("pipeline", "shard_bytes")
@@ -109,7 +111,8 @@ class WriteShard(beam.DoFn):
     ) -> Iterator[WrittenShard]:
         (split, index), slices = element
         num_shards = selection.num_shards[selection.splits.index(split)]
-        drawings = _in_order(pa.Table.from_batches(map(batches.read_slice, slices)))
+        parts = (batches.read_slice(element, self._has_fields) for element in slices)
+        drawings = _in_order(pa.Table.from_batches(parts))
         written = write_shard(
             self._staging,
             shard_name(split, index, num_shards),
@@ -139,7 +142,7 @@ def write_shard(
     Args:
       directory: of the job.
       name, split, index: of the shard.
-      drawings: label, key_id and strokes, in the order of the records.
+      drawings: label, key_id, strokes and maybe fields, in the order of the records.
       image_encoding: a key of records.ENCODERS.
 
     Raises:
@@ -162,7 +165,10 @@ def write_shard(
             for row in np.flatnonzero(drawn.is_displaced).tolist():
                 displaced[labels[row]] += 1
             keys = map(record_key, key_ids, strokes)
-            examples = map(records.encode_example, encode(drawn.bitmaps), labels, keys)
+            columns = [encode(drawn.bitmaps), labels, keys]
+            if "fields" in chunk.schema.names:
+                columns.append(chunk["fields"].to_pylist())
+            examples = map(records.encode_example, *columns)
             data = b"".join(map(records.frame_record, examples))
             checksum.update(data)
             size += len(data)
@@ -175,10 +181,13 @@ def write_shard(
 def _in_order(drawings: pa.Table) -> Iterator[pa.Table]:
     """Yield the drawings of a shard by order, in chunks of a bounded number and size.
 
-    Of several drawings of one order, which are copies of one, the lowest strokes stay.
+    Of several drawings of one order, which are copies of one, the lowest strokes and fields stay.
     """
-    drawings = drawings.combine_chunks().cast(_SHARD_SCHEMA).combine_chunks()
-    ascending = [(name, "ascending") for name in ("order", "key_id", "strokes")]
+    names = drawings.schema.names
+    schema = drawings.schema.set(names.index("strokes"), _STROKES)
+    drawings = drawings.combine_chunks().cast(schema).combine_chunks()
+    columns = [name for name in ("order", "key_id", "strokes", "fields") if name in names]
+    ascending = [(name, "ascending") for name in columns]
     rows = pa.compute.sort_indices(drawings, ascending).to_numpy()
     orders = drawings["order"].to_numpy()[rows]
     is_first = np.append(True, orders[1:] != orders[:-1])

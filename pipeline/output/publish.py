@@ -73,12 +73,13 @@ def make_manifest(
     files: Sequence[InputFile],
     sampling_settings: dict[str, Any],
     image_encoding: str,
+    keep_fields: tuple[str, ...] = (),
     made_by: dict[str, str] | None = None,
 ) -> Manifest:
     """Describe the data set of a job, its shards under the names that they are to have.
 
     Args:
-      summary, files, sampling_settings, image_encoding: of the job.
+      summary, files, sampling_settings, image_encoding, keep_fields: of the job.
       made_by: the versions with which it was done; None: those of this process.
 
     Raises:
@@ -130,6 +131,7 @@ def make_manifest(
         },
         rejects=summary.drawings.get("rejected", {}),
         versions=made_by or versions(),
+        fields=keep_fields,
     )
     _check_counts(summary, manifest)
     return manifest

@@ -2,12 +2,15 @@
 
 import itertools
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from analysis import strokes
 from analysis.reading.drawings import LabelledDrawing, read_drawings
+from analysis.style import stroke_files
 from pipeline.cli import UserError
 from pipeline.drawings.drawing import Reading, parse_drawing
 from pipeline.rasterize import rasterize
@@ -161,3 +164,67 @@ def test_strokes_of_real_drawings_are_those_of_the_file(sample):
     left = strokes.draw_strokes(found).axes[::2]
     for axes, drawing_of_file in zip(left, expected, strict=True):
         assert drawn_strokes(axes) == [np.transpose(stroke).tolist() for stroke in drawing_of_file]
+
+
+# In upstream's frame: it is shown as it lies.
+IN_FRAME = [[[0, 200, 255], [0, 10, 90]], [[40, 60], [50, 50]], [[100], [60]]]
+
+
+def write_two(write_lines):
+    """A file of two drawings, the second of which is IN_FRAME, and that one's key."""
+    texts = [line("cat", 1), line("cat", 2, drawing=IN_FRAME)]
+    return write_lines("cat.ndjson", texts), str(10**15 + 2)
+
+
+def test_one_drawing_as_svg_has_a_path_for_each_stroke(write_lines, tmp_path):
+    path, key = write_two(write_lines)
+    output = tmp_path / "cat.svg"
+    result = run_command("analysis.strokes", f"--key_id={key}", path, "-o", output)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"wrote {output}\n"
+    svg = ElementTree.parse(output).getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    assert svg.find(f"{name}title").text == f"cat, key {key}"
+    paths = [each.get("d") for each in svg.iter(f"{name}path")]
+    assert paths == ["M0,0L200,10 255,90", "M40,50L60,50", "M100,60L100,60"]
+    left, top, width, height = map(float, svg.get("viewBox").split())
+    for x, y in [(0, 0), (255, 90)]:  # with the width of the pen
+        assert left < x - 2 < x + 2 < left + width
+        assert top < y - 2 < y + 2 < top + height
+
+
+def test_one_drawing_as_gif_is_drawn_stroke_by_stroke(write_lines, tmp_path):
+    path, key = write_two(write_lines)
+    output = tmp_path / "cat.gif"
+    result = run_command("analysis.strokes", f"--key_id={key}", path, "-o", output)
+    assert (result.returncode, result.stderr) == (0, "")
+    with Image.open(output) as gif:
+        assert gif.info["loop"] == 0  # for ever
+        assert gif.n_frames == 1 + len(IN_FRAME)
+        ink, times = [], []
+        for frame in range(gif.n_frames):
+            gif.seek(frame)
+            ink.append(np.asarray(gif.convert("L")) < 128)
+            times.append(gif.info["duration"])
+    assert not ink[0].any()
+    for before, after, stroke in zip(ink, ink[1:], IN_FRAME, strict=False):
+        assert (after | before == after).all()
+        rows, columns = np.nonzero(after & ~before)
+        xs, ys = np.array(stroke, float)
+        scale, margin = stroke_files.GIF_SCALE, stroke_files.MARGIN
+        for found, values in ((columns, xs), (rows, ys)):
+            expected = (np.array([values.min(), values.max()]) + margin) * scale
+            assert np.abs([found.min(), found.max()] - expected).max() <= scale * 4
+    assert times[-1] > times[0] > 0
+
+
+def test_several_drawings_as_svg_are_the_picture_and_as_gif_refused(write_lines, tmp_path):
+    path, _ = write_two(write_lines)
+    output = tmp_path / "cats.svg"
+    result = run_command("analysis.strokes", "--drawings=2", path, "-o", output)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "matplotlib" in output.read_text().lower()
+    refused = run_command("analysis.strokes", "--drawings=2", path, "-o", tmp_path / "cats.gif")
+    assert refused.returncode == 2
+    assert "cats.gif: shows one drawing, not 2; --key_id chooses one" in refused.stderr
+    assert not (tmp_path / "cats.gif").exists()

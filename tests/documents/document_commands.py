@@ -83,6 +83,9 @@ COMMANDS: dict[str, Action] = {
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/shares "
     "--validation_share=0.2": Run(_ONE_WORKER, is_warm=True),
     "python -m pipeline.verify --dataset=data/doodles": Run(),
+    "python -m pipeline.convert --dataset=data/doodles --output=data/parquet --to=parquet": Run(
+        is_warm=True
+    ),
     "python -m pipeline.download --labels=pipeline/labels/study20.txt --drawings_per_category=3000 "
     "--output=data/drawings20": Run(
         (

@@ -38,13 +38,22 @@ def run_command(module: str, *arguments: object) -> "subprocess.CompletedProcess
 
 
 def write_dataset(
-    directory: pathlib.Path, counts: Mapping[str, int], shards: int = 2, validation: int = 1
+    directory: pathlib.Path,
+    counts: Mapping[str, int],
+    shards: int = 2,
+    validation: int = 1,
+    validation_fields: Sequence[Mapping[str, str | int]] = (),
 ) -> manifests.Manifest:
-    """A data set with `counts[label]` training drawings and `validation` others of each label."""
+    """A data set with `counts[label]` training drawings and `validation` others of each label.
+
+    The validation drawings may have fields, in their order; all then have the same.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     splits = {
         "train": _write_split(directory, "train", counts, shards),
-        "validation": _write_split(directory, "validation", dict.fromkeys(counts, validation), 1),
+        "validation": _write_split(
+            directory, "validation", dict.fromkeys(counts, validation), 1, validation_fields
+        ),
         "test": manifests.Split(0, dict.fromkeys(counts, 0), ()),
     }
     manifest = manifests.Manifest(
@@ -52,6 +61,7 @@ def write_dataset(
         image={"height": 85, "width": 85, "encoding": "packed"},
         splits=splits,
         rasterizer={}, sampling={}, inputs=[], drawings={}, rejects={}, versions={},
+        fields=tuple(sorted(validation_fields[0])) if validation_fields else (),
     )  # fmt: skip
     (directory / manifests.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
@@ -67,14 +77,19 @@ def bitmaps_in_shards(directory, manifest, label):
 
 
 def _write_split(
-    directory: pathlib.Path, split: str, counts: Mapping[str, int], shards: int
+    directory: pathlib.Path,
+    split: str,
+    counts: Mapping[str, int],
+    shards: int,
+    fields: Sequence[Mapping[str, str | int]] = (),
 ) -> manifests.Split:
     rng = np.random.default_rng(len(split))
     classes = rng.permutation(np.repeat(np.arange(len(counts)), list(counts.values())))
     written = []
     for index in range(shards):
         part = classes[index::shards].tolist()
-        data = b"".join(_record(label, rng) for label in part)
+        encoded = [records.encode_fields(of) for of in fields] or [b""] * len(part)
+        data = b"".join(_record(label, rng, of) for label, of in zip(part, encoded, strict=True))
         name = manifests.shard_name(split, index, shards)
         (directory / name).write_bytes(data)
         checksum = hashlib.sha256(data).hexdigest()
@@ -82,9 +97,9 @@ def _write_split(
     return manifests.Split(len(classes), dict(counts), tuple(written))
 
 
-def _record(label: int, rng: np.random.Generator) -> bytes:
+def _record(label: int, rng: np.random.Generator, fields: bytes = b"") -> bytes:
     image = records.pack_bitmaps((rng.random((1, 85, 85)) < 0.3).astype(np.uint8))[0]
-    return records.frame_record(records.encode_example(image, label, b"key"))
+    return records.frame_record(records.encode_example(image, label, b"key", fields))
 
 
 def write_run(

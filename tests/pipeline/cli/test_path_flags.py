@@ -31,8 +31,10 @@ NO_PATHS = {
     "experiments",
     "formats",
     "keep_checkpoints",
+    "keep_fields",
     "key_id",
     "memory_drawings",
+    "recipes",
     "split",
     "train_per_category",
 }

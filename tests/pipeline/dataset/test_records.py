@@ -25,8 +25,25 @@ def test_tensorflow_reads_the_same_example(label: int) -> None:
     assert example.features.feature["label"].int64_list.value[0] == label
     assert example.features.feature["key_id"].bytes_list.value[0] == key_id
     assert sorted(example.features.feature) == ["image", "key_id", "label"]
-    assert records.decode_example(record) == (image, label, key_id)
-    assert records.decode_example(example.SerializeToString()) == (image, label, key_id)
+    assert records.decode_example(record) == (image, label, key_id, {})
+    assert records.decode_example(example.SerializeToString()) == (image, label, key_id, {})
+
+
+def test_tensorflow_reads_the_same_fields_besides() -> None:
+    fields: dict[str, str | int] = {
+        "timestamp": "2017-03-08 21:12:07 UTC", "recognized": -1, "countrycode": "", "strokes": 300,
+    }  # fmt: skip
+    record = records.encode_example(b"image", 7, b"key", records.encode_fields(fields))
+    features = tf.train.Example.FromString(record).features.feature
+    assert sorted(features) == [
+        "countrycode", "image", "key_id", "label", "recognized", "strokes", "timestamp",
+    ]  # fmt: skip
+    assert features["recognized"].int64_list.value == [-1]
+    assert features["strokes"].int64_list.value == [300]
+    assert features["countrycode"].bytes_list.value == [b""]
+    assert features["timestamp"].bytes_list.value == [b"2017-03-08 21:12:07 UTC"]
+    assert features["image"].bytes_list.value == [b"image"]
+    assert records.decode_example(record) == (b"image", 7, b"key", fields)
 
 
 def test_tensorflow_reads_the_same_records(tmp_path: object) -> None:
