@@ -33,7 +33,9 @@ def test_training_and_predicting_as_the_readme_says(data, tmp_path):
     assert "last epoch 1: top-1" in result.stdout
     assert str(run_dir) in result.stdout.splitlines()[-1]
 
-    drawing = json.dumps({"word": "cat", "key_id": "1", "drawing": [[[0, 200, 200, 0], [0, 100, 0, 0]]]})
+    drawing = json.dumps(
+        {"word": "cat", "key_id": "1", "drawing": [[[0, 200, 200, 0], [0, 100, 0, 0]]]}
+    )
     result = run(
         "trainer.predict", f"--run_dir={run_dir}", "--top=2", "-", stdin=drawing + "\nbad\n"
     )
