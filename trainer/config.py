@@ -24,7 +24,7 @@ AUGMENTATIONS = ("mirror", "shift", "scale", "rotate")
 MAX_SEED = 2**32 - 1  # NumPy's generator, which Keras seeds too, takes 32 bits
 MAX_INTERVAL = 10**9
 
-# What --recipe sets, by the names of the flags. docs/results.md has what each setting is worth.
+# What --recipe sets, by the names of the flags.
 _MODERN: dict[str, Any] = {
     "learning_rate_schedule": "cosine",
     "warmup_epochs": 0.5,

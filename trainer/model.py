@@ -101,11 +101,10 @@ class Dropout(keras.layers.Dropout):
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation by the statistics of the global batch, on any number of replicas.
 
-    One replica trains with TensorFlow's fused kernel, which Keras 3 never takes: a step of `demo`
-    is 2.4 times as long without it. On several replicas, Keras' synchronized layer also counts a
-    row that counts on another replica. Here each replica's count, mean and variance are exchanged
-    at once and combined (Chan et al., Updating Formulae and a Pairwise Algorithm for Computing
-    Sample Variances, 1979).
+    One replica trains with TensorFlow's fused kernel, which Keras 3 never takes. On several, Keras'
+    synchronized layer also counts a row that counts on another replica; here each replica's count,
+    mean and variance are exchanged at once and combined (Chan et al., Updating Formulae and a
+    Pairwise Algorithm for Computing Sample Variances, 1979).
     """
 
     def call(

@@ -56,7 +56,7 @@ _NO_PROGRESS = ((r"^epoch \d+/\d+  step .*", ""), (r"  \(best\)$", ""))
 _PREDICTIONS = ((r'"label":"[^"]*"', '"label":"CATEGORY"'),)
 # Fewer experiments and precisions; which operations take longest depends on machine and size.
 _TRAINER_BENCHMARK = (
-    (r"\b(small|E\d_\d+)\b(?=,| in)", "EXPERIMENT"),
+    (r"\b(demo|small|E\d_\d+)\b(?=,| in)", "EXPERIMENT"),
     (r"^a step of EXPERIMENT in (float32|mixed_bfloat16)", "a step in PRECISION"),
     (r"^(?!ours|usual|other)[a-z ]+?( +\d+\.\d+ s +\d+%)$", r"OPERATION\1"),
 )
@@ -191,6 +191,15 @@ COMMANDS: dict[str, Action] = {
     "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(
         (("1e-3,3e-4", "3e-4"),), is_warm=True
     ),
+    "make results DATA=DIR": Run(
+        (
+            (
+                "DATA=DIR",
+                'DATA=DIR FLAGS="--train_per_category=10 --validation_per_category=2 '
+                '--experiments=small --seeds=2 --epochs=1"',
+            ),
+        )
+    ),
     "make bench-trainer DATA=DIR": Run(
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
@@ -230,5 +239,6 @@ COMMANDS: dict[str, Action] = {
     "make bench-pipeline": Run(status=2),  # says that it needs DATA
     "make bench-growth": Run(status=2),
     "make bench-trainer": Run(status=2),
+    "make results": Run(status=2),
     "make clean": Run(),
 }

@@ -334,7 +334,7 @@ _E4_10 = _changed(
 def _plain(name: str, recipe: str, stem: int, widths: tuple[int, int, int]) -> Experiment:
     """Describe a model of few multiply-adds, for CPUs: three strides of the stem come before the
     first residual block, whose map is 11x11; then 6x6 and 3x3. At equal time, more epochs of a
-    small model win over fewer of a large one, and no dropout over any (docs/results.md).
+    small model won over fewer of a large one, and no dropout over any.
 
     `stem`: filters of its first convolution.
     """
