@@ -72,9 +72,9 @@ def test_the_table_for_people(sweep):
     assert table.to_text().splitlines() == [
         "2 runs on 2 categories, 600 training and 20 validation drawings; scores of the last epoch",
         "",
-        f"run   parameters  mult-adds  epochs   {text}  top-3  MAP@3   loss  best top-1  "
+        f"run    parameters  mult-adds  epochs   {text}  top-3  MAP@3   loss  best top-1  "
         "images/s    training  the study's  batch_norm  learning_rate",
-        "E3*    1,000,000      600 M       4  0.600 ± 0.110  0.900  0.800  0.700   0.662 (3)  "
+        "E3*     1,000,000      600 M       4  0.600 ± 0.110  0.900  0.800  0.700   0.662 (3)  "
         "      10  2 min 00 s        0.906       False          0.001",
         "small   1,000,000      600 M    0/12              -      -      -      -           -  "
         "       -           -            -        True          0.002",

@@ -7,7 +7,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from pipeline.cli import UserError
-from trainer import main
+from tests.support.commands import flags_of
 from trainer.config import RECIPES, Interval, TrainConfig
 from trainer.models import experiments
 
@@ -42,15 +42,14 @@ def test_an_interval_passes_by_its_own_measure():
 @pytest.fixture
 def settings():
     """Returns the configuration that flags of trainer.main give."""
-    if "recipe" not in flags.FLAGS:
-        main.define_flags()
 
     def settings(experiment, *words):
         with flagsaver.flagsaver():
             flags.FLAGS(["trainer.main", "--dataset=data", "--run_dir=run", *words])
             return TrainConfig.from_flags(experiments.find(experiment))
 
-    return settings
+    with flags_of("trainer.main"):
+        yield settings
 
 
 @pytest.mark.parametrize(
