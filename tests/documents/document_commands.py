@@ -195,7 +195,7 @@ COMMANDS: dict[str, Action] = {
         (
             (
                 "DATA=DIR",
-                'DATA=DIR FLAGS="--train_per_category=10 --validation_per_category=2 '
+                'DATA=DIR FLAGS="--train_per_category=40 --validation_per_category=10 '
                 '--experiments=small --seeds=2 --epochs=1"',
             ),
         )
