@@ -20,6 +20,7 @@ from analysis.reading.runs import read_run, read_training_time
 from pipeline import cli
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import MANIFEST, read_manifest
+from pipeline.sources.input_files import match_files
 from trainer.config import RECIPES
 from trainer.models import experiments
 
@@ -51,8 +52,15 @@ def run_command(module: str, *arguments: str) -> None:
 
 
 def make_dataset(patterns: Sequence[str], directory: str, train: int, validation: int) -> None:
-    """Make a data set of so many drawings a category, unless it is there."""
+    """Make a data set of so many drawings a category, unless it is there.
+
+    Raises:
+      UserError: the one that is there was made of other files.
+    """
     if os.path.exists(os.path.join(directory, MANIFEST)):
+        made_of = {each["file"] for each in read_manifest(directory).inputs}
+        if made_of != {file.path for file in match_files(list(patterns))}:
+            raise UserError(f"{directory}: made of other files; choose another --output")
         return
     run_command(
         "pipeline.main",
