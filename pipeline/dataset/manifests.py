@@ -200,19 +200,30 @@ def _is_json(text: str) -> bool:
         return False
 
 
+def read_lines(path: str, item: str) -> list[str]:
+    """Read the lines of a text file that are not empty, without spaces around them.
+
+    `item`: what a line is, for the error.
+
+    Raises:
+      UserError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8, a {item} a line") from None
+
+
 def read_labels(path: str) -> tuple[str, ...]:
     """Read the labels of a text file, one a line; the line number from 0 is the class index.
 
     Raises:
       UserError: the file cannot be read, is empty, or names a label twice or one that is none.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file if line.strip()]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8, a label a line") from None
+    lines = read_lines(path, "label")
     if "".join(lines).startswith(("[", "{")) and _is_json("".join(lines)):
         raise UserError(f"{path}: it is JSON; write one label a line")
     if not lines:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 from pipeline.cli import UserError
+from pipeline.dataset.manifests import read_lines
 
 
 def read_keys(path: str) -> list[str]:
@@ -14,13 +15,7 @@ def read_keys(path: str) -> list[str]:
     Raises:
       UserError: the file cannot be read, or holds no key.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            keys = [line.strip() for line in file if line.strip()]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8, a key_id a line") from None
+    keys = read_lines(path, "key_id")
     if not keys:
         raise UserError(f"{path}: no key_ids in it")
     if keys[0].startswith(("{", "[")):
