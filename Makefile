@@ -14,7 +14,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test test-slow test-engines demo bench-pipeline bench-growth bench-trainer results clean
+.PHONY: test test-slow test-engines demo bench-pipeline bench-growth bench-trainer results pretrained clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -65,6 +65,10 @@ bench-growth: .venv/installed
 # Accuracy and time of models trained on the drawings in DATA, into results/
 results: .venv/installed
 	$(BIN)/python -m benchmarks.results $(INPUT) $(FLAGS)
+
+# The model that comes with the package, of all categories in DATA, into trainer/pretrained/
+pretrained: .venv/installed
+	$(BIN)/python -m benchmarks.pretrained $(INPUT) $(FLAGS)
 
 # Speed and memory of the trainer beside the usual ways
 bench-trainer: .venv/installed

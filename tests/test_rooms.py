@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "trainer.training": "pipeline.cli pipeline.dataset trainer.config trainer.data trainer.hardware"
     " trainer.model trainer.models trainer.runs",
     "trainer.exports": "pipeline.cli pipeline.dataset pipeline.drawings pipeline.rasterize"
-    " trainer.hardware trainer.model trainer.models trainer.runs trainer.training",
+    " trainer.config trainer.hardware trainer.model trainer.models trainer.runs trainer.training",
     "trainer.sweeps": "pipeline.cli trainer.models trainer.runs",
     "analysis.reading": "pipeline.cli pipeline.dataset pipeline.drawings pipeline.sources"
     " trainer.config trainer.models trainer.runs",

@@ -7,6 +7,7 @@ the identity of a run and the check follow from it. No TensorFlow here.
 import dataclasses
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -351,3 +352,26 @@ def describe_run(
         "drawings": {name: manifest.splits[name].records for name in ("train", "validation")},
         "labels": list(manifest.labels),
     }
+
+
+def flags_of_run(config: Mapping[str, Any]) -> list[str]:
+    """Return the flags of trainer.main that repeat a run, but for its paths.
+
+    `config`: the content of config.json. Of the source of --init_from only its name is given.
+    """
+    known = experiments.EXPERIMENTS.get(config["experiment"])
+    is_known = known is not None and known.architecture.describe() == config["architecture"]
+    recipe = config.get("recipe", "study")
+    given = [f"--experiment={config['experiment']}" if is_known else "--architecture=config.json"]
+    given.append(f"--recipe={recipe}")
+    for field in _flag_fields():
+        value = config.get(field.name, field.default)
+        if field.metadata["group"] not in (RECIPE, BEYOND, MODEL) or field.name == "recipe":
+            continue
+        if field.name == "init_from" and value:
+            value = os.path.basename(value["path"])
+        value = tuple(value) if isinstance(value, list) else value
+        if value != RECIPES[recipe].get(field.name, field.default):
+            text = ",".join(value) if isinstance(value, tuple) else value
+            given.append(f"--{field.name}={text}")
+    return given

@@ -2,11 +2,13 @@
 
 import collections
 import contextlib
+import dataclasses
 import filecmp
 import io
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,17 +18,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import DataSet
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
-from trainer.config import TrainConfig
+from trainer.config import RECIPES, TrainConfig, describe_run, flags_of_run
 from trainer.export import check_formats
-from trainer.exports import exporters
-from trainer.exports.classifiers import FILES, load_export, load_run
+from trainer.exports import classifiers, exporters
+from trainer.exports.classifiers import FILES, Classifier, load_export, load_run
 from trainer.exports.job import export_run, first_drawings, replaced
 from trainer.model import build_model
+from trainer.models import experiments
 from trainer.runs.run_directory import read_state
 from trainer.train import train
 
@@ -226,6 +230,61 @@ def test_the_comparison_is_printed_and_kept(exported, trained):
     assert kept["files"]["model.keras"]["same_top1"] == 1
     size_bytes = os.path.getsize(os.path.join(directory, "model.keras"))
     assert kept["files"]["model.keras"]["bytes"] == size_bytes
+
+
+def test_the_card_says_what_was_measured_and_its_snippets_run(exported, trained, monkeypatch):
+    directory, _ = exported
+    with open(os.path.join(directory, "README.md"), encoding="utf-8") as file:
+        card = file.read()
+    best = read_state(trained[0]).best
+    scores = best.evaluation
+    front, body = card.removeprefix("---\n").split("---\n", 1)
+    (accuracy, map3) = yaml.safe_load(front)["model-index"][0]["results"][0]["metrics"]
+    assert accuracy == {"type": "accuracy", "value": round(scores["top1"], 4)}
+    assert map3["value"] == round(scores["map3"], 4)
+    assert f"after epoch {best.epoch} of 5" in body
+    top1, error = scores["top1"], (scores["top1"] * (1 - scores["top1"]) / 23) ** 0.5
+    assert f"| checkpoint |  | {top1:.4f} ± {error:.4f} | {scores['top3']:.4f} |" in body
+    for each in scores["per_class"]:
+        row = f"| {each['label']} | {each['examples']} | {each['recall']:.2f} |"
+        assert row in body
+    snippets = re.findall(r"^`(.+)`:\n\n```python\n((?:.+\n)+)```$", body, re.MULTILINE)
+    assert [name for name, _ in snippets] == list(FILES.values())
+    monkeypatch.chdir(directory)
+    for name, code in snippets:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, {})
+        blank = load_export(os.path.join(directory, name))(np.zeros((1, 85, 85), np.uint8))
+        label = LABELS[blank.argmax()]
+        assert printed.getvalue().split()[-1] in (str(blank.argmax()), label)
+
+
+def test_the_card_gives_the_flags_that_repeat_the_run(tmp_path):
+    config = TrainConfig("data", "run", experiments.find("small"), recipe="fast", epochs=5)
+    config = dataclasses.replace(config, **(RECIPES["fast"] | {"epochs": 5, "seed": 7}))
+    manifest = write_dataset(tmp_path, train=8, validation=4)
+    expected = ["--experiment=small", "--recipe=fast", "--epochs=5", "--seed=7"]
+    assert flags_of_run(describe_run(config, manifest)) == expected
+    changed = dataclasses.replace(config, experiment=tiny_experiment(), augment=(), seed=0)
+    assert flags_of_run(describe_run(changed, manifest)) == [
+        *("--architecture=config.json", "--recipe=fast", "--epochs=5", "--augment="),
+    ]
+
+
+def test_an_export_that_loses_accuracy_is_none(run_dir, trained, monkeypatch):
+    export_run(run_dir, "best", ["keras"])
+    load = classifiers.load_export
+
+    def load_spoiled(path):
+        labels, classify = load(path)
+        return Classifier(labels, lambda bitmaps: np.roll(classify(bitmaps), 1, axis=1))
+
+    monkeypatch.setattr(classifiers, "load_export", load_spoiled)
+    with pytest.raises(
+        RunError, match=r"model_int8.tflite: top-1 0\.\d+, the checkpoint's 1\.0000"
+    ):
+        export_run(run_dir, "best", ["tflite_int8"])
+    assert set(os.listdir(f"{run_dir}/export")) == {"model.keras", "export.json", "README.md"}
 
 
 def test_the_calibration_is_the_same_every_time(run_dir, exported):

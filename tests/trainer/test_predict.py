@@ -251,9 +251,9 @@ def test_a_reader_that_goes_away_ends_it_quietly(lite_model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-"], "either --run_dir or --model is needed"),
-        (["--run_dir=a", "--model=b", "-"], "either --run_dir or --model is needed"),
-        (["--model=b", "--checkpoint=last", "-"], "--checkpoint chooses from a --run_dir; "),
+        (["--run_dir=a", "--model=b", "-"], "--run_dir or --model, not both"),
+        (["--model=b", "--checkpoint=last", "-"], "--checkpoint chooses from a --run_dir"),
+        (["--checkpoint=last", "-"], "--checkpoint chooses from a --run_dir"),
         (["--model=b"], "no input: name ndjson files, or - for stdin"),
         (["--model=b", "nowhere.ndjson"], "nowhere.ndjson: no such file"),
         (["--model=b", "-"], "b: no such file or directory"),

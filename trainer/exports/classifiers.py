@@ -25,6 +25,10 @@ FILES = {
     "tflite_float16": "model_float16.tflite",
     "tflite_int8": "model_int8.tflite",
 }
+# Comes with the package: of Quick, Draw!'s 345 categories.
+PRETRAINED = os.path.join(
+    os.path.dirname(os.path.dirname(__file__)), "pretrained", FILES["tflite_int8"]
+)
 _MAX_THREADS = 8  # the small maps of one drawing keep no more busy
 
 
@@ -71,6 +75,16 @@ def load_export(path: str) -> Classifier:
     if path.endswith(".tflite"):
         return _load_tflite(path)
     raise UserError(f"{path}: neither a .keras or .tflite file nor a SavedModel directory")
+
+
+def load_classifier(run_dir: str | None, checkpoint: str, model: str | None) -> Classifier:
+    """Load a run's checkpoint, or an export, or else the model that comes with the package.
+
+    Raises what `load_run` and `load_export` do.
+    """
+    if run_dir is not None:
+        return load_run(run_dir, checkpoint)
+    return load_export(PRETRAINED if model is None else model)
 
 
 def litert_threads() -> int:

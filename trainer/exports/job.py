@@ -16,20 +16,24 @@ from pipeline.dataset import records
 from pipeline.dataset.manifests import DataSet, read_manifest
 from trainer.exports import classifiers, exporters
 from trainer.exports.classifiers import FILES, Classifier
+from trainer.exports.model_card import Tested, model_card
 from trainer.hardware import storage
 from trainer.runs import run_directory
 from trainer.training.checkpoints import SavedRun, load_run
 from trainer.training.memory import out_of_memory
+from trainer.training.metrics import Metrics
 
 EXPORT = "export"  # in a run directory
 SCORES = "export.json"  # in an export
+CARD = "README.md"
 CALIBRATION_DRAWINGS = 300
-COMPARED_DRAWINGS = 1000
 BATCH_SIZE = 100  # drawings at once, where they are classified in batches
 _TIMED_SINGLY = 50  # drawings
 # Of a probability, for exports that compute in float32. Another order of the same sums gives
 # 0.00001, the tensor cores of GPUs more; beyond this the export is not the checkpoint's model.
 MAX_DIFFERENCE = 0.01
+# Of top-1, that any export may lose to the checkpoint: a file that does not work is no export.
+MAX_LOSS = 0.01
 _FLOAT32 = ("keras", "saved_model", "tflite_float32")
 _HEADER = (
     f"{'':22}{'MB':>6}{'ms single':>12}{'ms batched':>13}{'top-1':>8}{'same top-1':>13}"
@@ -48,15 +52,51 @@ class Measured(NamedTuple):
 class Scores(NamedTuple):
     """A classifier compared with the checkpoint's."""
 
-    top1: float  # part of drawings whose true class is the most probable one
+    metrics: dict[str, Any]  # of Metrics
     same_top1: float  # part of drawings to which both give the same class
     largest_difference: float  # of a probability
     ms_single: float
     ms_batched: float
 
+    @property
+    def top1(self) -> float:
+        return self.metrics["top1"]
+
+    def describe(self) -> dict[str, float]:
+        """Return what export.json keeps of it."""
+        scores = {name: self.metrics[name] for name in ("top1", "top3", "map3")}
+        return scores | {name: value for name, value in self._asdict().items() if name != "metrics"}
+
+
+class Comparison(NamedTuple):
+    """Drawings on which every export is compared with the checkpoint."""
+
+    labels: tuple[str, ...]
+    bitmaps: np.ndarray  # [N, 85, 85] uint8 of 0 and 1
+    classes: np.ndarray  # [N], their true ones
+    checkpoint: Measured
+
+    def scores(self, measured: Measured) -> Scores:
+        """Score what an export gives for the drawings."""
+        probabilities, reference = measured.probabilities, self.checkpoint.probabilities
+        metrics = Metrics(len(self.labels))
+        tiny = np.finfo(np.float32).tiny
+        metrics.add(np.log(np.maximum(probabilities, tiny)), self.classes)
+        return Scores(
+            metrics=metrics.result(self.labels),
+            same_top1=float((probabilities.argmax(1) == reference.argmax(1)).mean()),
+            largest_difference=float(np.abs(probabilities - reference).max()),
+            ms_single=measured.ms_single,
+            ms_batched=measured.ms_batched,
+        )
+
 
 def export_run(
-    run_dir: str, checkpoint: str, formats: Sequence[str], dataset: str | None = None
+    run_dir: str,
+    checkpoint: str,
+    formats: Sequence[str],
+    dataset: str | None = None,
+    drawings: int = 1000,
 ) -> None:
     """Write export/ in the run directory, and replace an earlier one once it is complete.
 
@@ -65,17 +105,18 @@ def export_run(
       checkpoint: "best", "last" or the number of an epoch.
       formats: keys of FILES.
       dataset: a data set directory with the run's labels; by default the run's own.
+      drawings: validation drawings to compare on, if there are as many.
 
     Raises:
       UserError: the run or the data set cannot be used.
       RunError: the checkpoint is damaged, a file cannot be written, an export does not give what
-        the checkpoint gives, or memory runs out.
+        the checkpoint gives or loses accuracy, or memory runs out.
     """
     run = load_run(run_dir, checkpoint)
     directory = dataset or run.config["dataset"]
     data = _open_dataset(directory, run.labels, is_given=dataset is not None)
     calibration, _ = first_drawings(data, "train", CALIBRATION_DRAWINGS)
-    bitmaps, classes = first_drawings(data, "validation", COMPARED_DRAWINGS)
+    bitmaps, classes = first_drawings(data, "validation", drawings)
     print(
         f"run       {run_dir}: {run.config['experiment']}, {run.model.count_params():,} "
         f"parameters, {checkpoint} checkpoint, of epoch {run.epoch}\n"
@@ -85,6 +126,10 @@ def export_run(
     )
     target = os.path.join(run_dir, EXPORT)
     with replaced(target) as incomplete, out_of_memory(BATCH_SIZE, is_flag=False):
+        reference = measure(classifiers.from_run(run), bitmaps)
+        comparison = Comparison(run.labels, bitmaps, classes, reference)
+        scores = _write_and_compare(run, formats, calibration, comparison, incomplete)
+        sizes = {name: _size_bytes(os.path.join(incomplete, name)) for name in scores}
         description = {
             "experiment": run.config["experiment"],
             "checkpoint": checkpoint,
@@ -95,14 +140,22 @@ def export_run(
             "calibration_drawings": len(calibration),
             "compared_drawings": len(bitmaps),
             "litert_threads": classifiers.litert_threads(),
-            "files": _write_and_compare(run, formats, calibration, bitmaps, classes, incomplete),
+            "files": {
+                name: {"bytes": sizes[name], **each.describe()} for name, each in scores.items()
+            },
             "versions": {package: version(package) for package in ("tensorflow", "keras")},
         }
         run_directory.write_json(os.path.join(incomplete, SCORES), description)
+        tested = [Tested("checkpoint", None, comparison.scores(reference).metrics)]
+        tested += [Tested(name, sizes[name], each.metrics) for name, each in scores.items()]
+        confidences = reference.probabilities.max(axis=1)
+        card = model_card(run.config, run.epoch, data.manifest, tested, confidences)
+        _write_text(os.path.join(incomplete, CARD), card)
     print(
         f"\nms per drawing, one at a time and in batches of {BATCH_SIZE}; LiteRT on "
         f"{classifiers.litert_threads()} threads\n"
-        f"exports with their labels, and {SCORES} with these scores, in {target}"
+        f"exports with their labels, {SCORES} with these scores, and a model card, {CARD}, in "
+        f"{target}"
     )
 
 
@@ -149,38 +202,51 @@ def _write_and_compare(
     run: SavedRun,
     formats: Sequence[str],
     calibration: np.ndarray,
-    bitmaps: np.ndarray,
-    classes: np.ndarray,
+    comparison: Comparison,
     directory: str,
-) -> dict[str, Any]:
+) -> dict[str, Scores]:
     """Write the files, print a line of scores for each, and return the scores by file.
 
     Args:
       run: to export.
       formats: keys of FILES.
       calibration: [M, 85, 85] uint8 of 0 and 1, of the training split.
-      bitmaps: [N, 85, 85], of the validation split.
-      classes: [N], their true ones.
+      comparison: of the validation split.
       directory: of the files.
+
+    Raises:
+      RunError: an export is not the checkpoint's model, or loses more than MAX_LOSS.
     """
     print(_HEADER, flush=True)
-    reference = measure(classifiers.from_run(run), bitmaps)
-    _print_row("checkpoint", None, compare(reference, reference, classes))
+    checkpoint = comparison.scores(comparison.checkpoint)
+    _print_row("checkpoint", None, checkpoint)
     model = exporters.standard_model(run.with_probabilities())
-    files = {}
     description = {key: run.config[key] for key in ("experiment", "architecture")}
     description["epoch"] = run.epoch
+    written = {}
     for name in formats:
         path = os.path.join(directory, FILES[name])
         exporters.write_export(name, model, run.labels, path, calibration, description)
-        scores = compare(measure(classifiers.load_export(path), bitmaps), reference, classes)
-        size_bytes = _size_bytes(path)
-        _print_row(FILES[name], size_bytes, scores)
+        scores = comparison.scores(measure(classifiers.load_export(path), comparison.bitmaps))
+        _print_row(FILES[name], _size_bytes(path), scores)
         # Written so that NaN fails.
         if name in _FLOAT32 and not scores.largest_difference <= MAX_DIFFERENCE:
             raise RunError(f"{FILES[name]} does not give what the checkpoint gives; not exported")
-        files[FILES[name]] = {"bytes": size_bytes, **scores._asdict()}
-    return files
+        if checkpoint.top1 - scores.top1 > MAX_LOSS:
+            raise RunError(
+                f"{FILES[name]}: top-1 {scores.top1:.4f}, the checkpoint's {checkpoint.top1:.4f}; "
+                f"nothing is exported that loses more than {MAX_LOSS} (--formats leaves it out)"
+            )
+        written[FILES[name]] = scores
+    return written
+
+
+def _write_text(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _print_row(name: str, size_bytes: int | None, scores: Scores) -> None:
@@ -228,18 +294,6 @@ def measure(classifier: Classifier, bitmaps: np.ndarray) -> Measured:
     probabilities, ms_batched = _timed(classifier, batches)
     _, ms_single = _timed(classifier, list(bitmaps[:_TIMED_SINGLY, np.newaxis]))
     return Measured(probabilities, ms_single, ms_batched)
-
-
-def compare(export: Measured, checkpoint: Measured, classes: np.ndarray) -> Scores:
-    """Compare both on the same drawings, whose true classes are `classes`, [N]."""
-    top = export.probabilities.argmax(axis=1)
-    return Scores(
-        top1=float((top == classes).mean()),
-        same_top1=float((top == checkpoint.probabilities.argmax(axis=1)).mean()),
-        largest_difference=float(np.abs(export.probabilities - checkpoint.probabilities).max()),
-        ms_single=export.ms_single,
-        ms_batched=export.ms_batched,
-    )
 
 
 def _timed(classifier: Classifier, batches: list[np.ndarray]) -> tuple[np.ndarray, float]:

@@ -6,6 +6,7 @@ __all__ = [
     "initial_weights",
     "log",
     "memory",
+    "metrics",
     "optimizer",
     "session",
     "steps",
