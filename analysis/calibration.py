@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
-from analysis.statistics.uncertainty import CONFIDENCE, wilson_interval
 from analysis.style import figures, texts
+from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 BINS = 15  # of equal width, as in Guo et al.
 

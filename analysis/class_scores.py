@@ -16,9 +16,9 @@ from matplotlib.ticker import PercentFormatter
 from analysis import commands
 from analysis.reading.evaluations import Evaluation
 from analysis.reading.scores import ClassScore
-from analysis.statistics.uncertainty import CONFIDENCE, wilson_interval
 from analysis.style import category_rows, figures, texts
 from pipeline.cli import UserError
+from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 RECALL: dict[str, Any] = {"color": figures.COLOURS[0], "marker": "o", "ms": 4.5, "mew": 0}
 PRECISION: dict[str, Any] = {

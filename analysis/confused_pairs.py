@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
-from analysis.statistics.similar_order import similarity
+from analysis.reading.similar_order import similarity
 from analysis.style import image_grid, texts
 from analysis.style.image_grid import FAINT_INK, INK, Cell, GridSection, Text
 from pipeline.cli import UserError

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis import commands
+from analysis.reading import similar_order
 from analysis.reading.evaluations import Evaluation
-from analysis.statistics import similar_order
 from analysis.style import figures, texts
 
 MAX_NUMBERED = 20  # categories: with more there are no numbers in the cells

@@ -13,12 +13,12 @@ from analysis import commands
 from analysis.reading.evaluations import Evaluation, read_saved_of
 from analysis.reading.runs import Run, read_run, read_training_time
 from analysis.reading.scores import ClassScore, Scores, Validation, read_validation
-from analysis.statistics.uncertainty import chance
 from analysis.style.texts import duration
 from pipeline import cli
 from pipeline.cli import align
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from trainer.runs import run_directory
+from trainer.runs.uncertainty import chance
 
 SHOWN_CLASSES = 3  # best and worst
 INDENT = " " * 10

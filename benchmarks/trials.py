@@ -91,8 +91,8 @@ class SqueezeAndExcitation(BatchNormalization):
         self.squeeze.build((None, channels))
         self.excite.build((None, channels // 8))
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = super().call(x, training=training)
+    def call(self, inputs: tf.Tensor, training: bool = False, mask: Any = None) -> tf.Tensor:
+        x = super().call(inputs, training=training, mask=mask)
         factors = self.excite(self.squeeze(tf.reduce_mean(x, axis=(1, 2))))
         return x * factors[:, tf.newaxis, tf.newaxis]
 
@@ -163,7 +163,7 @@ class Run:
         self.trial, self.classes, self.seed = trial, classes, seed
         self.model = build(trial, classes)
         offsets = {id(each.beta) for each in self.model.layers if hasattr(each, "beta")}
-        groups = [], []
+        groups: tuple[list[Any], list[Any]] = ([], [])  # the offsets last
         for variable in self.model.trainable_variables:
             groups[id(variable) in offsets].append(variable)
         self.groups = [group for group in groups if group]

@@ -37,11 +37,10 @@ MAY_IMPORT = {
     "trainer.sweeps": "pipeline.cli trainer.models trainer.runs",
     "analysis.reading": "pipeline.cli pipeline.dataset pipeline.drawings pipeline.sources"
     " trainer.config trainer.models trainer.runs",
-    "analysis.statistics": "",
     "analysis.style": "pipeline.cli",
     "analysis.commands": "pipeline.cli analysis.reading analysis.style",
-    "analysis.comparison": "pipeline.cli analysis.reading analysis.statistics analysis.style"
-    " trainer.config trainer.models",
+    "analysis.comparison": "pipeline.cli analysis.reading analysis.style"
+    " trainer.config trainer.models trainer.runs",
 }
 
 

@@ -9,11 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.reading.runs import Run, run_names
-from analysis.statistics.uncertainty import standard_error
 from analysis.style import figures, labels, scales, texts
 from pipeline.cli import UserError
 from trainer.models import costs, study
 from trainer.models.experiments import EXPERIMENTS
+from trainer.runs.uncertainty import standard_error
 
 # Inches.
 PANEL_WIDTH = 3.9

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from analysis.reading.runs import Run, read_training_time, run_names
 from analysis.reading.scores import read_validation
-from analysis.statistics.uncertainty import standard_error
 from analysis.style import texts
 from pipeline.cli import align
 from trainer.config import IDENTITY
 from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
+from trainer.runs.uncertainty import standard_error
 
 SETTINGS = ("batch_norm", *IDENTITY, "early_stopping")  # shown where the runs differ in them
 

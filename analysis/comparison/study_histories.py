@@ -10,13 +10,13 @@ from matplotlib.lines import Line2D
 
 from analysis.comparison.run_table import describe_data
 from analysis.reading.runs import Run
-from analysis.statistics.uncertainty import standard_error
 from analysis.style import figures, scales, texts
 from analysis.style.labels import LineStyle
 from pipeline.cli import UserError
 from trainer.models import study
 from trainer.models.costs import widths
 from trainer.models.experiments import EXPERIMENTS, Experiment
+from trainer.runs.uncertainty import standard_error
 
 # Keys of a history, in the order of the panels.
 PANELS = {

@@ -1,3 +1,3 @@
 """Data of pictures: runs, scores, evaluations, bitmaps, drawings."""
 
-__all__ = ["bitmaps", "drawings", "evaluations", "runs", "scores"]
+__all__ = ["bitmaps", "drawings", "evaluations", "runs", "scores", "similar_order"]

@@ -8,9 +8,9 @@ from xml.etree.ElementTree import Element
 from analysis.reading.runs import Run, read_training_time
 from analysis.sections.page import element
 from analysis.sections.run_sections import RunView
-from analysis.statistics.uncertainty import chance
 from analysis.style import texts
 from pipeline.cli import UserError
+from trainer.runs.uncertainty import chance
 
 PROJECT = "InceptionResNet QuickDraw"
 NOTHING = "–"

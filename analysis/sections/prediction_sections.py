@@ -22,7 +22,7 @@ from analysis.sections.page import (
     table,
 )
 from analysis.sections.run_sections import RunView
-from analysis.statistics.uncertainty import CONFIDENCE, wilson_interval
+from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 PAIRS = 12
 DRAWINGS_OF_A_PAIR = 6  # of each of its categories

@@ -12,13 +12,13 @@ from analysis.reading.evaluations import Evaluation
 from analysis.reading.runs import Run, read_speeds, read_training_time
 from analysis.reading.scores import Scores, read_validation
 from analysis.sections.page import Column, TableCell, element, facts, number_cell, picture, table
-from analysis.statistics.uncertainty import chance, standard_error
 from analysis.style.texts import duration
 from analysis.throughput import plot_throughput
 from pipeline.cli import UserError
 from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
 from trainer.runs import run_directory
+from trainer.runs.uncertainty import chance, standard_error
 
 # Settings of config.json beside batch, learning rate and seed, with their values in the study's
 # recipe: only others are shown.

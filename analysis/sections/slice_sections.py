@@ -13,9 +13,9 @@ from analysis.reading.evaluations import SplitPredictions
 from analysis.sections.page import Column, TableCell, element, number_cell, table
 from analysis.sections.prediction_sections import interval_cell
 from analysis.sections.run_sections import RunView
-from analysis.statistics.uncertainty import CONFIDENCE
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
+from trainer.runs.uncertainty import CONFIDENCE
 
 TITLE = "Parts of the drawings"
 MAX_COUNTRIES = 12  # the most frequent; the others are one row

@@ -9,10 +9,10 @@ from analysis.class_scores import draw_class_scores, plot_class_scores
 from analysis.reading.evaluations import validation_of
 from analysis.reading.runs import read_run
 from analysis.reading.scores import ClassScore
-from analysis.statistics.uncertainty import standard_error, wilson_interval
 from analysis.style import figures
 from pipeline.cli import UserError
 from tests.support.analysis_data import check_texts, run_command, write_evaluation, write_run
+from trainer.runs.uncertainty import standard_error, wilson_interval
 
 SCORES = {"cat": 8, "The Great Wall of China": 4, "car": 10}
 

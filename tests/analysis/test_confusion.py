@@ -6,7 +6,7 @@ import pytest
 from analysis.confusion import STEPS, draw_confusion, plot_confusion
 from analysis.reading.evaluations import validation_of
 from analysis.reading.runs import read_run
-from analysis.statistics.similar_order import cut_groups, similar_order, similarity
+from analysis.reading.similar_order import cut_groups, similar_order, similarity
 from analysis.style import figures
 from pipeline.cli import UserError
 from tests.support.analysis_data import check_texts, run_command, write_evaluation, write_run

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-from analysis.statistics.uncertainty import chance
 from analysis.style.texts import duration
 from analysis.summary import summarize
 from pipeline.cli import UserError
@@ -17,6 +16,7 @@ from tests.support.analysis_data import (
     write_metrics,
     write_run,
 )
+from trainer.runs.uncertainty import chance
 
 COUNTS = {"cat": 30, "The Great Wall of China": 20, "car": 20, "ant": 20, "sun": 10}
 CORRECT = {"cat": 9, "The Great Wall of China": 2, "car": 6, "ant": 10, "sun": 5}

@@ -32,6 +32,7 @@ from trainer.exports.job import export_run, first_drawings, replaced
 from trainer.model import build_model
 from trainer.models import experiments
 from trainer.runs.run_directory import read_state
+from trainer.runs.uncertainty import wilson_interval
 from trainer.train import train
 
 # Keras' own, where it reads weights to write them.
@@ -243,8 +244,9 @@ def test_the_card_says_what_was_measured_and_its_snippets_run(exported, trained,
     assert accuracy == {"type": "accuracy", "value": round(scores["top1"], 4)}
     assert map3["value"] == round(scores["map3"], 4)
     assert f"after epoch {best.epoch} of 5" in body
-    top1, error = scores["top1"], (scores["top1"] * (1 - scores["top1"]) / 23) ** 0.5
-    assert f"| checkpoint |  | {top1:.4f} ± {error:.4f} | {scores['top3']:.4f} |" in body
+    low, high = wilson_interval(round(scores["top1"] * 23), 23)
+    figures = f"{scores['top1']:.4f} | {low:.3f} to {high:.3f} | {scores['top3']:.4f}"
+    assert f"| checkpoint |  | {figures} |" in body
     for each in scores["per_class"]:
         row = f"| {each['label']} | {each['examples']} | {each['recall']:.2f} |"
         assert row in body

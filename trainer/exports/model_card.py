@@ -1,7 +1,6 @@
 """The model card of an export, in the form of Hugging Face's hub: README.md with YAML metadata."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,9 +9,10 @@ import numpy as np
 from pipeline.dataset.manifests import Manifest
 from trainer.config import flags_of_run
 from trainer.exports.classifiers import FILES
+from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 _SHOWN_CONFUSIONS = 10
-_CALIBRATION_BINS = 15
+_SCORES = ("file", "MB", "top-1", f"{CONFIDENCE:.0%} interval", "top-3", "MAP@3")
 
 
 class Tested(NamedTuple):
@@ -62,9 +62,11 @@ def model_card(
         f"The weights after epoch {epoch} of {config['epochs']}, trained by",
         _code("sh", _command(config)),
         "## Scores",
-        f"On {checkpoint['examples']:,} validation drawings, which were not trained on; ± is the "
-        "standard error.",
-        _table(("file", "MB", "top-1", "top-3", "MAP@3"), map(_scores_row, tested)),
+        f"On {checkpoint['examples']:,} validation drawings, which were not trained on.",
+        _table(
+            ("file", "MB", "top-1", f"{CONFIDENCE:.0%} interval", "top-3", "MAP@3"),
+            map(_scores_row, tested),
+        ),
         _calibration(confidences, checkpoint["top1"]),
         "### Confusions",
         _confusions(checkpoint, labels),
@@ -151,11 +153,12 @@ def _scores_row(tested: Tested) -> tuple[str, ...]:
     scores = tested.scores
     size = "" if tested.size_bytes is None else f"{tested.size_bytes / 1e6:.1f}"
     top1 = scores["top1"]
-    error = math.sqrt(top1 * (1 - top1) / scores["examples"])
+    low, high = wilson_interval(round(top1 * scores["examples"]), scores["examples"])
     return (
         tested.name,
         size,
-        f"{top1:.4f} ± {error:.4f}",
+        f"{top1:.4f}",
+        f"{low:.3f} to {high:.3f}",
         *(f"{scores[name]:.4f}" for name in ("top3", "map3")),
     )
 

@@ -1,8 +1,9 @@
-"""Run directory: settings, state, predictions. No TensorFlow here."""
+"""Run directory: settings, state, predictions; uncertainty of scores. No TensorFlow here."""
 
 __all__ = [
     "evaluation_files",
     "predictions",
     "run_directory",
     "state",
+    "uncertainty",
 ]
