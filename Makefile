@@ -82,7 +82,7 @@ bench-trainer: .venv/installed
 
 # For tests and benchmarks, too: their tools, and Google's clients
 .venv/installed: .venv/installed-demo
-	$(INSTALL) --editable '.[trainer,analysis,dev,gcp]'
+	$(INSTALL) --editable '.[trainer,analysis,onnx,dev,gcp]'
 	touch $@
 
 clean:

@@ -9,6 +9,7 @@ writes runs/E3_8/export/:
   model_float32.tflite  for LiteRT (TensorFlow Lite): image → probabilities
   model_float16.tflite  the same in half the size, with weights in float16
   model_int8.tflite     the same in a quarter of the size and quicker, all in int8
+  model.onnx            the same for ONNX Runtime, with --formats=onnx
   export.json           scores of the comparison
   README.md             a model card: scores, confusions, data, training, limits, how to load it
 
@@ -23,7 +24,7 @@ from absl import flags
 
 from pipeline import cli
 from pipeline.cli import UserError
-from trainer.exports.classifiers import FILES
+from trainer.exports.classifiers import DEFAULT_FORMATS, FILES
 from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.runs import run_directory
 from trainer.runs.state import define_checkpoint_flag
@@ -38,7 +39,7 @@ def define_flags() -> None:
         required=True,
     )
     define_checkpoint_flag()
-    flags.DEFINE_list("formats", list(FILES), "Formats to write.")
+    flags.DEFINE_list("formats", list(DEFAULT_FORMATS), f"Formats to write: {', '.join(FILES)}.")
     cli.define_path(
         "dataset",
         None,
@@ -66,10 +67,13 @@ def check_formats(formats: Sequence[str]) -> None:
             raise UserError(f"--formats: no format {name!r}; there are {', '.join(FILES)}")
     if not formats:
         raise UserError(f"--formats: none given; there are {', '.join(FILES)}")
-    if any(name.startswith("tflite") for name in formats) and not importlib.util.find_spec(
-        "ai_edge_litert"
-    ):
-        raise UserError("TensorFlow Lite models need ai-edge-litert: pip install '.[trainer]'")
+    needed = {"ai_edge_litert": ("tflite", "trainer"), "tf2onnx": ("onnx", "onnx")}
+    for module, (start, extra) in needed.items():
+        is_needed = any(name.startswith(start) for name in formats)
+        if is_needed and not importlib.util.find_spec(module):
+            raise UserError(
+                f"--formats: {start} needs {module.replace('_', '-')}: pip install '.[{extra}]'"
+            )
 
 
 if __name__ == "__main__":

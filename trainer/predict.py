@@ -67,7 +67,7 @@ def define_flags() -> None:
     cli.define_path(
         "model",
         None,
-        "Instead of --run_dir: an export, a .keras or .tflite file or a SavedModel directory.",
+        "Instead of --run_dir: a file of trainer.export, or the directory of its SavedModel.",
         kind="PATH",
         is_for_tensorflow=True,
     )

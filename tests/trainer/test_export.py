@@ -16,6 +16,8 @@ import zipfile
 
 import keras
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import tensorflow as tf
 import yaml
@@ -27,7 +29,13 @@ from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer.config import RECIPES, TrainConfig, describe_run, flags_of_run
 from trainer.export import check_formats
 from trainer.exports import classifiers, exporters
-from trainer.exports.classifiers import FILES, Classifier, load_export, load_run
+from trainer.exports.classifiers import (
+    DEFAULT_FORMATS,
+    FILES,
+    Classifier,
+    load_export,
+    load_run,
+)
 from trainer.exports.job import export_run, first_drawings, replaced
 from trainer.model import build_model
 from trainer.models import experiments
@@ -88,6 +96,7 @@ def run_dir(trained, tmp_path):
         ("tflite_float32", 1e-5),
         ("tflite_float16", 0.01),
         ("tflite_int8", 0.1),
+        ("onnx", 1e-5),
     ],
 )
 def test_an_export_that_was_copied_elsewhere_gives_what_the_checkpoint_gives(
@@ -177,7 +186,7 @@ def test_the_saved_model_has_a_signature_for_bitmaps_and_one_for_labels(exported
         assert tuple(file.read().splitlines()) == LABELS
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "saved_model"])
+@pytest.mark.parametrize("name", [name for name in DEFAULT_FORMATS if name != "saved_model"])
 def test_unzip_shows_the_labels_of_a_file(exported, name):
     with zipfile.ZipFile(os.path.join(exported[0], FILES[name])) as archive:
         assert archive.read("labels.txt").decode() == "cat\ncake\ncar\n"
@@ -205,6 +214,22 @@ def test_a_tensorflow_lite_model_is_of_its_number_format(exported, name, dtypes,
     assert list(runner.get_output_details()) == ["probabilities"]
     kernels = [t for t in interpreter.get_tensor_details() if t["shape"].tolist() == [4, 3, 3, 1]]
     assert kernels[0]["dtype"] == kernel  # the first convolution's, as the file has it
+
+
+def test_the_onnx_model_has_names_and_takes_any_batch(exported, bitmaps):
+    session = onnxruntime.InferenceSession(os.path.join(exported[0], FILES["onnx"]))
+    (source,), (result,) = session.get_inputs(), session.get_outputs()
+    assert (source.name, source.shape) == ("image", ["batch", 85, 85, 1])
+    assert (result.name, result.shape) == ("probabilities", ["batch", 3])
+    assert {node.domain for node in onnx.load(session._model_path).graph.node} == {""}
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"\x08\x08"])
+def test_a_damaged_onnx_model_is_refused(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model.onnx"):
+        load_export(str(path))
 
 
 def test_the_comparison_is_printed_and_kept(exported, trained):
@@ -379,14 +404,16 @@ def test_a_damaged_shard_is_named(run_dir, trained, tmp_path):
 
 
 def test_formats_are_checked_at_the_start(monkeypatch):
-    with pytest.raises(UserError, match=r"no format 'onnx'; there are keras, saved_model, tflite"):
-        check_formats(["keras", "onnx"])
+    with pytest.raises(UserError, match=r"no format 'pt'; there are keras, saved_model, tflite"):
+        check_formats(["keras", "pt"])
     with pytest.raises(UserError, match="none given"):
         check_formats([])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     check_formats(["keras", "saved_model"])
-    with pytest.raises(UserError, match=r"need ai-edge-litert: pip install '.\[trainer\]'"):
+    with pytest.raises(UserError, match=r"needs ai-edge-litert: pip install '.\[trainer\]'"):
         check_formats(["keras", "tflite_int8"])
+    with pytest.raises(UserError, match=r"onnx needs tf2onnx: pip install '.\[onnx\]'"):
+        check_formats(["onnx"])
 
 
 def test_the_command_prints_nothing_but_its_own_lines(run_dir):

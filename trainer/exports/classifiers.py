@@ -24,7 +24,9 @@ FILES = {
     "tflite_float32": "model_float32.tflite",
     "tflite_float16": "model_float16.tflite",
     "tflite_int8": "model_int8.tflite",
+    "onnx": "model.onnx",
 }
+DEFAULT_FORMATS = tuple(name for name in FILES if name != "onnx")  # which needs more packages
 # Comes with the package: of Quick, Draw!'s 345 categories.
 PRETRAINED = os.path.join(
     os.path.dirname(os.path.dirname(__file__)), "pretrained", FILES["tflite_int8"]
@@ -61,7 +63,7 @@ def from_run(run: "SavedRun") -> Classifier:
 
 
 def load_export(path: str) -> Classifier:
-    """Load a file of trainer.export: a .keras or .tflite file or a SavedModel directory.
+    """Load a file of trainer.export: a .keras, .tflite or .onnx file or a SavedModel directory.
 
     Raises:
       UserError: it is none of these, damaged, without labels, or a package is missing.
@@ -74,7 +76,9 @@ def load_export(path: str) -> Classifier:
         return _from_keras(*load_keras(path))
     if path.endswith(".tflite"):
         return _load_tflite(path)
-    raise UserError(f"{path}: neither a .keras or .tflite file nor a SavedModel directory")
+    if path.endswith(".onnx"):
+        return _load_onnx(path)
+    raise UserError(f"{path}: neither a .keras, .tflite or .onnx file nor a SavedModel directory")
 
 
 def load_classifier(run_dir: str | None, checkpoint: str, model: str | None) -> Classifier:
@@ -162,6 +166,26 @@ def _load_tflite(path: str) -> Classifier:
         return _dequantize(outputs, result)
 
     return Classifier(labels, classify)
+
+
+def _load_onnx(path: str) -> Classifier:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(f"{path} needs onnxruntime: pip install '.[onnx]'") from None
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        labels = session.get_modelmeta().custom_metadata_map["labels"].splitlines()
+    except KeyError:
+        raise UserError(f"{path}: no labels in it; not written by trainer.export") from None
+    except Exception as error:  # its errors have no class in common
+        raise cannot_load(path, error) from None
+
+    def classify(bitmaps: np.ndarray) -> np.ndarray:
+        image = bitmaps[..., np.newaxis].astype(np.float32)
+        return session.run(["probabilities"], {"image": image})[0]
+
+    return Classifier(tuple(labels), classify)
 
 
 def _quantize(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:

@@ -9,15 +9,19 @@ Inputs and outputs of the formats:
   .tflite      signature `serving_default`: image → probabilities, as of .keras; of the int8 model
                both are int8, with scale and zero point as TensorFlow Lite has it
 
+  .onnx        image → probabilities, as of .keras
+
 1 is ink. Labels travel inside: `labels.txt` is an entry of the ZIP archive that a .keras file is;
 of the archive at the end of a .tflite file, where TensorFlow Lite's metadata has associated files;
-and in the assets of a SavedModel. A .keras file holds `architecture.json` too, from which training
-can start (--init_from): the keys experiment, architecture and epoch.
+in the assets of a SavedModel; in the metadata of an ONNX model, a line each. A .keras file holds
+`architecture.json` too, from which training can start (--init_from): the keys experiment,
+architecture and epoch.
 """
 
 import json
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -72,6 +76,9 @@ def write_export(
         if name == "saved_model":
             _write_saved_model(model, labels, path)
             return
+        if name == "onnx":
+            _write_onnx(model, labels, path)
+            return
         if name == "keras":
             model.save(path)
         else:
@@ -103,6 +110,26 @@ def _write_saved_model(model: keras.Model, labels: Sequence[str], path: str) -> 
         module.labels_file = tf.saved_model.Asset(labels_file)
         signatures = {"serving_default": function, "labels": list_labels}
         tf.saved_model.save(module, path, signatures)
+
+
+def _write_onnx(model: keras.Model, labels: Sequence[str], path: str) -> None:
+    """Write an ONNX model by Keras and tf2onnx, whose names of outputs and batches are made up."""
+    import onnx
+
+    image = keras.InputSpec("float32", shape=(None, IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
+    with quiet_tensorflow(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about NumPy's former names
+        model.export(path, verbose=False, format="onnx", input_signature=[image])
+    written = onnx.load(path)
+    (source,), (result,) = written.graph.input, written.graph.output
+    for node in written.graph.node:
+        node.output[:] = ["probabilities" if each == result.name else each for each in node.output]
+    result.name = "probabilities"
+    for tensor in (source, result):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.helper.set_model_props(written, {"labels": "\n".join(labels)})
+    onnx.checker.check_model(written)
+    onnx.save(written, path)
 
 
 def _convert(model: keras.Model, number_format: str, calibration: np.ndarray) -> bytes:

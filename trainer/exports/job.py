@@ -34,7 +34,7 @@ _TIMED_SINGLY = 50  # drawings
 MAX_DIFFERENCE = 0.01
 # Of top-1, that any export may lose to the checkpoint: a file that does not work is no export.
 MAX_LOSS = 0.01
-_FLOAT32 = ("keras", "saved_model", "tflite_float32")
+_FLOAT32 = ("keras", "saved_model", "tflite_float32", "onnx")
 _HEADER = (
     f"{'':22}{'MB':>6}{'ms single':>12}{'ms batched':>13}{'top-1':>8}{'same top-1':>13}"
     f"{'largest difference':>21}"

@@ -8,7 +8,6 @@ import numpy as np
 
 from pipeline.dataset.manifests import Manifest
 from trainer.config import flags_of_run
-from trainer.exports.classifiers import FILES
 from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 _SHOWN_CONFUSIONS = 10
@@ -129,6 +128,13 @@ classify = Interpreter("FILE").get_signature_runner()
 image = np.zeros((1, 85, 85, 1), np.float32)
 print(classify(image=image)["probabilities"].argmax())
 """
+_ONNX = """
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+image = np.zeros((1, 85, 85, 1), np.float32)
+best = session.run(["probabilities"], {"image": image})[0].argmax()
+print(session.get_modelmeta().custom_metadata_map["labels"].splitlines()[best])
+"""
 _TFLITE_INT8 = """
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -139,7 +145,7 @@ print(classify(image=(image * 255 - 128).astype(np.int8))["probabilities"].argma
 
 
 def _snippet(file: str) -> str:
-    texts = {FILES["keras"]: _KERAS, FILES["saved_model"]: _SAVED_MODEL}
+    texts = {"model.keras": _KERAS, "saved_model": _SAVED_MODEL, "model.onnx": _ONNX}
     text = texts.get(file, _TFLITE_INT8 if "int8" in file else _TFLITE)
     return f"`{file}`:\n\n{_code('python', text.strip().replace('FILE', file))}"
 
