@@ -19,7 +19,7 @@ from trainer import predict
 from trainer.config import TrainConfig
 from trainer.exports.classifiers import FILES, Classifier, load_export, load_run
 from trainer.exports.job import export_run, first_drawings
-from trainer.predict import read_batches
+from trainer.inputs.drawing_files import READING, read_batches
 from trainer.runs.run_directory import read_state
 from trainer.train import train
 from trainer.training.checkpoints import load_run as load_saved_run
@@ -132,7 +132,7 @@ def test_a_drawing_without_ink_is_no_guess(tmp_path):
         ],
     }
     path = write_lines(tmp_path / "a.ndjson", SQUARE, off, BAR)
-    (batch,) = read_batches([path], 100, predict.READING._replace(frame="keep"))
+    (batch,) = read_batches([path], 100, READING._replace(frame="keep"))
     classifier = Classifier(LABELS, lambda bitmaps: np.full((len(bitmaps), 3), 1 / 3))
     outputs = predict.predict(batch, classifier, 1)
     assert outputs[1] == {"key_id": "off", "error": "no ink: the bitmap is blank"}
