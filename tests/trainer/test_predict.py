@@ -179,6 +179,14 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path):
         load_run(str(tmp_path), "best")
 
 
+def test_a_run_of_another_version_is_not_called_damaged(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"experiment": "E2_7"}')
+    (tmp_path / "checkpoints" / "state.json").write_text('{"epoch": 1, "step": 3}')
+    with pytest.raises(UserError, match=f"{tmp_path}: of another version of the trainer, with"):
+        load_run(str(tmp_path), "best")
+
+
 def test_an_export_answers_as_its_run_does(trained, lite_model, tmp_path):
     """From a file, from stdin, and through the command."""
     lines = [SQUARE, BAR, SQUARE | {"key_id": "18"}] * 5
