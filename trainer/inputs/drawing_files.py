@@ -7,7 +7,7 @@ import stat
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from pipeline.cli import RunError, UserError
 from pipeline.drawings.drawing import Reading
@@ -20,6 +20,18 @@ STDIN = "-"
 # A word is only repeated here, so that any will do.
 READING = Reading(labels=None, layout=UNKNOWN)
 _LAYOUT_BYTES = 8 << 20  # searched for a drawing that tells the layout of its strokes
+
+
+class _File(NamedTuple):
+    """A file, or one in a zip archive."""
+
+    name: str  # of one in an archive, the archive's and its own
+    open: Callable[[], BinaryIO]  # at its beginning; raises one of compression.ERRORS
+    bytes: int | None  # None in an archive
+
+    @property
+    def is_in_archive(self) -> bool:
+        return self.bytes is None
 
 
 def check_files(paths: Sequence[str]) -> None:
@@ -42,16 +54,18 @@ def read_batches(
 
     A batch has `size` lines; fewer at the end, and when the input is a pipe or a terminal without
     more lines yet: a process that waits for an output before its next line gets one. A file in an
-    archive that is no form of drawings is an error in its place.
+    archive that is no form of drawings is an error in its place. Where nothing in a file tells
+    whether strokes are points, the others tell it.
 
     Raises:
       UserError: a file cannot be read or is of no form of drawings; the lines before come first.
       RunError: a file is damaged; as above.
     """
     batch: list[Line] = []
+    shared_layout = functools.cache(functools.partial(_shared_layout, paths))
     try:
         for path in paths:
-            for line in _read_path(path, reading):
+            for line in _read_path(path, reading, shared_layout):
                 if line is not None:
                     batch.append(line)
                 if len(batch) == size or (line is None and batch):
@@ -65,22 +79,21 @@ def read_batches(
         yield batch
 
 
-def _read_path(path: str, reading: Reading) -> Iterator[Line | None]:
+def _read_path(
+    path: str, reading: Reading, shared_layout: Callable[[], str]
+) -> Iterator[Line | None]:
     """Yield the drawings of a file or archive, and None where reading on would wait."""
     if path == STDIN:
         yield from read_lines(sys.stdin.buffer, "stdin", reading, may_wait=True)
         return
     with _errors_of(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
-            with _open(path) as file:
-                yield from read_lines(file, path, reading, may_wait=True)
-        elif _is_archive(path):
-            with zipfile.ZipFile(path) as archive:
-                yield from _read_archive(archive, path, reading)
-        else:
-            open_file = functools.partial(_open, path)
-            form, layout = _recognise(open_file, path, os.path.getsize(path))
-            yield from _read_file(open_file, path, form, reading._replace(layout=layout))
+            with _open(path) as pipe:
+                yield from read_lines(pipe, path, reading, may_wait=True)
+            return
+        for file in _files(path):
+            with _errors_of(file.name):
+                yield from _read_file(file, reading, shared_layout)
 
 
 @contextlib.contextmanager
@@ -99,66 +112,80 @@ def _open(path: str) -> BinaryIO:
     return open(path, "rb")
 
 
-def _is_archive(path: str) -> bool:
+def _files(path: str) -> Iterator[_File]:
+    """Yield a file, or those in a zip archive."""
     recognition.check_name(path)
-    with _open(path) as file:
-        return file.read(len(compression.ZIP)) == compression.ZIP
+    with _open(path) as content:
+        is_archive = content.read(len(compression.ZIP)) == compression.ZIP
+    if not is_archive:
+        yield _File(path, functools.partial(_open, path), os.path.getsize(path))
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name, _ in compression.members(archive)]
+        recognition.check_archive(names)
+        for name in names:
+            opener = functools.partial(compression.member, archive, name)
+            yield _File(f"{path}/{name}", opener, None)
 
 
-def _read_archive(archive: zipfile.ZipFile, path: str, reading: Reading) -> Iterator[Line | None]:
-    """Yield the drawings of the files in an archive, and an error for each that has none."""
-    names = [name for name, _ in compression.members(archive)]
-    recognition.check_archive(names)
-    for member in names:
-        name = f"{path}/{member}"
-        open_member = functools.partial(compression.member, archive, member)
-        with _errors_of(name):
-            try:
-                form, layout = _recognise(open_member, name, None)
-            except recognition.Unreadable as unreadable:
-                yield Line(name, None, str(unreadable))
-            else:
-                yield from _read_file(open_member, name, form, reading._replace(layout=layout))
+def _shared_layout(paths: Sequence[str]) -> str:
+    """Return the layout of the files whose drawings tell it; UNKNOWN unless it is one.
 
-
-def _recognise(open_file: Callable[[], BinaryIO], name: str, size: int | None) -> tuple[str, str]:
-    """Return the form of a file, and the layout of its strokes; raises recognition.Unreadable.
-
-    Args:
-      open_file: opens it, at its beginning.
-      name: its name.
-      size: bytes; None for a file in an archive, of which also text without drawings is none.
+    As the pipeline, which reads ambiguous files so.
     """
-    recognition.check_name(name)
+    found = set()
+    for path in paths:
+        if path != STDIN and stat.S_ISREG(os.stat(path).st_mode):
+            # What is wrong with a file is said when it is read.
+            with contextlib.suppress(recognition.Unreadable, *compression.ERRORS):
+                for file in _files(path):
+                    with contextlib.suppress(recognition.Unreadable):
+                        form, layout = _recognise(file)
+                        found |= {layout} - {UNKNOWN} if form != readers.BINARY else set()
+    return found.pop() if len(found) == 1 else UNKNOWN
+
+
+def _recognise(file: _File) -> tuple[str, str]:
+    """Return the form of a file, and the layout of its strokes; raises recognition.Unreadable."""
+    recognition.check_name(file.name)
     head = b""
     # Damage shows when the file is read.
-    with contextlib.suppress(*compression.ERRORS), compression.decompressed(open_file()) as file:
-        while (missing := recognition.HEAD_BYTES - len(head)) and (chunk := file.read(missing)):
+    with contextlib.suppress(*compression.ERRORS), _decompressed(file) as content:
+        while (missing := recognition.HEAD_BYTES - len(head)) and (chunk := content.read(missing)):
             head += chunk
-    form = recognition.recognise(head, name, size)
-    if form == readers.NDJSON and size is None:
+    form = recognition.recognise(head, file.name, file.bytes)
+    if form == readers.NDJSON and file.is_in_archive:
         recognition.check_text(head)
-    with (
-        contextlib.suppress(RunError, *compression.ERRORS),
-        compression.decompressed(open_file()) as file,
-    ):
+    with contextlib.suppress(RunError, *compression.ERRORS), _decompressed(file) as content:
         if form == readers.PARQUET:
-            recognition.check_columns(file)
-        return form, readers.layout(file, form, _LAYOUT_BYTES)
+            recognition.check_columns(content)
+        return form, readers.layout(content, form, _LAYOUT_BYTES)
     return form, UNKNOWN
 
 
+def _decompressed(file: _File) -> BinaryIO:
+    return compression.decompressed(file.open())
+
+
 def _read_file(
-    open_file: Callable[[], BinaryIO], name: str, form: str, reading: Reading
+    file: _File, reading: Reading, shared_layout: Callable[[], str]
 ) -> Iterator[Line | None]:
-    """Yield the drawings of a file of a known form."""
-    with compression.decompressed(open_file()) as file:
+    """Yield the drawings of a file; of one in an archive that has none an error."""
+    try:
+        form, layout = _recognise(file)
+    except recognition.Unreadable as unreadable:
+        if not file.is_in_archive:
+            raise
+        yield Line(file.name, None, str(unreadable))
+        return
+    reading = reading._replace(layout=shared_layout() if layout == UNKNOWN else layout)
+    with _decompressed(file) as content:
         if form == readers.NDJSON:  # as an editor numbers the lines
-            yield from read_lines(file, name, reading, may_wait=False)
+            yield from read_lines(content, file.name, reading, may_wait=False)
             return
-        found = readers.read(file, form, readers.Part(name), reading)
+        found = readers.read(content, form, readers.Part(file.name), reading)
         for number, (_, drawing, _) in enumerate(found, start=1):
-            place = f"{name}: drawing {number}"
+            place = f"{file.name}: drawing {number}"
             if isinstance(drawing, Reject):
                 yield Line(place, None, str(drawing))
             else:

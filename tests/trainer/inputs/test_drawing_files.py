@@ -15,7 +15,7 @@ import pytest
 from pipeline.cli import RunError, UserError
 from pipeline.drawings.drawing import MAX_LINE_BYTES, parse_drawing
 from tests.support.ndjson import line
-from trainer.inputs.drawing_files import check_files, read_batches
+from trainer.inputs.drawing_files import READING, check_files, read_batches
 
 
 def keys(batch):
@@ -246,3 +246,20 @@ def test_parquet_without_strokes_is_refused_as_the_pipeline_refuses_it(tmp_path)
     pq.write_table(pa.table({"label": ["cat"], "image": [b"1"]}), path)
     with pytest.raises(UserError, match=r"a\.parquet looks like a parquet file without strokes"):
         list(read_batches([str(path)], 5))
+
+
+def test_a_file_that_does_not_tell_its_layout_is_read_as_the_others_are(tmp_path, capsys):
+    """As the pipeline prepares them."""
+    points = json.dumps({"drawing": [[[9, 9], [7, 7], [200, 9], [1, 1]]]})
+    lone = json.dumps({"drawing": [[[215, 255], [128, 128]]]})
+    path = archive(tmp_path / "own.zip", **{"a.ndjson": lone, "b.ndjson": points})
+    for name, content in (("a", lone), ("b", points)):
+        (tmp_path / name).write_text(content)
+    for paths in ([path], [str(tmp_path / "a"), str(tmp_path / "b")]):
+        (batch,) = read_batches(paths, 5)
+        expected = parse_drawing(lone.encode(), READING._replace(layout="points"))
+        assert batch[0].drawing.strokes == expected.strokes
+        assert capsys.readouterr().err == ""
+    (tmp_path / "c").write_text(line())  # of lists: nothing is certain any more
+    list(read_batches([path, str(tmp_path / "c")], 5))
+    assert f"{path}/a.ndjson:1: two or three points a stroke: " in capsys.readouterr().err
