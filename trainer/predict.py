@@ -7,8 +7,8 @@ Files are those that pipeline.main reads, zip archives of them too; - is stdin, 
 answered line by line. Drawings that do not lie in Google's frame, as from a canvas, are moved and
 scaled as the pipeline does it. Prints a JSON line for every drawing: {"key_id": …, "word": …,
 "predictions": [{"label": …, "probability": …}, …]}, most probable first, with key_id and word if
-the drawing has them. A bad line, or a file in an archive that is no form of drawings, gives
-{"error": …} and a message on stderr, the others are classified, and the exit status is 1.
+the drawing has them. A bad line, an empty file, or a file in an archive that is no form of drawings
+gives {"error": …} and a message on stderr, the others are classified, and the exit status is 1.
 """
 
 import sys

@@ -19,6 +19,7 @@ from trainer.inputs.drawing_lines import Line, read_lines
 STDIN = "-"
 # A word is only repeated here, so that any will do.
 READING = Reading(labels=None, layout=UNKNOWN)
+_EMPTY = "no drawings in the file"
 _LAYOUT_BYTES = 8 << 20  # searched for a drawing that tells the layout of its strokes
 
 
@@ -53,9 +54,9 @@ def read_batches(
     """Read the drawings of all files, `-` being stdin, and of stdin lines without empty ones.
 
     A batch has `size` lines; fewer at the end, and when the input is a pipe or a terminal without
-    more lines yet: a process that waits for an output before its next line gets one. A file in an
-    archive that is no form of drawings is an error in its place. Where nothing in a file tells
-    whether strokes are points, the others tell it.
+    more lines yet: a process that waits for an output before its next line gets one. A file
+    without drawings, or in an archive one of no form of drawings, is an error in its place. Where
+    nothing in a file tells whether strokes are points, the others tell.
 
     Raises:
       UserError: a file cannot be read or is of no form of drawings; the lines before come first.
@@ -170,7 +171,7 @@ def _decompressed(file: _File) -> BinaryIO:
 def _read_file(
     file: _File, reading: Reading, shared_layout: Callable[[], str]
 ) -> Iterator[Line | None]:
-    """Yield the drawings of a file; of one in an archive that has none an error."""
+    """Yield the drawings of a file, or an error if it has none; see `read_batches`."""
     try:
         form, layout = _recognise(file)
     except recognition.Unreadable as unreadable:
@@ -179,14 +180,26 @@ def _read_file(
         yield Line(file.name, None, str(unreadable))
         return
     reading = reading._replace(layout=shared_layout() if layout == UNKNOWN else layout)
+    is_empty = True
     with _decompressed(file) as content:
-        if form == readers.NDJSON:  # as an editor numbers the lines
-            yield from read_lines(content, file.name, reading, may_wait=False)
-            return
-        found = readers.read(content, form, readers.Part(file.name), reading)
-        for number, (_, drawing, _) in enumerate(found, start=1):
-            place = f"{file.name}: drawing {number}"
-            if isinstance(drawing, Reject):
-                yield Line(place, None, str(drawing))
-            else:
-                yield Line(place, drawing)
+        for line in _read_content(content, file.name, form, reading):
+            is_empty = False
+            yield line
+    if is_empty:
+        yield Line(file.name, None, _EMPTY)
+
+
+def _read_content(
+    content: BinaryIO, name: str, form: str, reading: Reading
+) -> Iterator[Line | None]:
+    """Yield the drawings of an open file."""
+    if form == readers.NDJSON:  # as an editor numbers the lines
+        yield from read_lines(content, name, reading, may_wait=False)
+        return
+    found = readers.read(content, form, readers.Part(name), reading)
+    for number, (_, drawing, _) in enumerate(found, start=1):
+        place = f"{name}: drawing {number}"
+        if isinstance(drawing, Reject):
+            yield Line(place, None, str(drawing))
+        else:
+            yield Line(place, drawing)

@@ -154,7 +154,7 @@ def test_a_lone_stroke_of_two_points_is_read_as_lists_and_it_is_said_once(tmp_pa
     assert [each.drawing.strokes for each in batch] == [level.strokes] * 2
     assert capsys.readouterr().err == (
         f"{path}:1: two or three points a stroke: [x, y] points or lists of x and of y? "
-        "Read as lists of x and of y.\n"
+        "Longer strokes in another input file tell. Read as lists of x and of y.\n"
     )
     path.write_text(f"{stroke}\n{json.dumps({'drawing': [[[9, 9], [7, 7], [200, 9], [1, 1]]]})}\n")
     (batch,) = read_batches([str(path)], 5)  # the second is of points: so is the first
@@ -177,7 +177,6 @@ def test_files_in_an_archive_are_read_each_in_its_form(tmp_path):
         "own/b.ndjson.bz2": bz2.compress(numbered(2)),
         "own/c.json": rows,
         "__MACOSX/own/._a.ndjson": b"\0\5\26\7",
-        "own/empty.ndjson": b"",
     }
     path = archive(tmp_path / "own.zip", **contents)
     (batch,) = read_batches([path], 100)
@@ -194,6 +193,7 @@ def test_a_file_in_an_archive_without_drawings_is_one_error_that_names_it(tmp_pa
         "b.png": b"\x89PNG\r\n",
         "c.zip": b"PK\3\4",
         "d.ndjson": numbered(1),
+        "e.ndjson": b"",
     }
     path = archive(tmp_path / "own.zip", **contents)
     (batch,) = read_batches([path], 100)
@@ -202,6 +202,7 @@ def test_a_file_in_an_archive_without_drawings_is_one_error_that_names_it(tmp_pa
         f"{path}/a.ndjson:2: not JSON",
         f"{path}/b.png: looks like a picture, PNG",
         f"{path}/c.zip: looks like a zip archive in a compressed file",
+        f"{path}/e.ndjson: no drawings in the file",
     ]
     assert [each.drawing.key_id for each in batch if each.drawing] == [key(0), key(1)]
 
@@ -263,3 +264,29 @@ def test_a_file_that_does_not_tell_its_layout_is_read_as_the_others_are(tmp_path
     (tmp_path / "c").write_text(line())  # of lists: nothing is certain any more
     list(read_batches([path, str(tmp_path / "c")], 5))
     assert f"{path}/a.ndjson:1: two or three points a stroke: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.ndjson", b""),
+        ("a.ndjson", b"\n \r\n"),
+        ("a.ndjson.gz", gzip.compress(b"")),
+        ("a.json", b"[ ]"),
+        ("a.csv", b"word,drawing\n"),
+        ("a.bin", b""),
+    ],
+)
+def test_a_file_without_drawings_is_an_error_that_names_it(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "b").write_bytes(numbered(0))
+    (batch,) = read_batches([str(tmp_path / name), str(tmp_path / "b")], 5)
+    assert keys(batch) == ["no drawings in the file", key(0)]
+    assert batch[0].place == str(tmp_path / name)
+
+
+def test_nothing_on_stdin_is_no_error(monkeypatch):
+    reading, writing = os.pipe()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(os.fdopen(reading, "rb")))
+    os.close(writing)
+    assert list(read_batches(["-"], 100)) == []
