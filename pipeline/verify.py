@@ -2,7 +2,8 @@
 
 Every shard must be there, of the length, the SHA-256 and the number of records that the manifest
 says, every record's checksum must match, and every class must have its drawings. The files that
-others read, labels.txt and TensorFlow Datasets', must be those that the manifest makes.
+others read, labels.txt and TensorFlow Datasets', must be those that the manifest makes; those that
+0.1.0 made pass, with a line that says so.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from pipeline import cli
 from pipeline.cli import RunError, UserError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import SPLITS, Manifest, Shard, read_file, read_manifest
-from pipeline.dataset.tfds_metadata import side_files
+from pipeline.dataset.tfds_metadata import CROISSANT, earlier_side_files, side_files
 
 
 def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[str], Counter[str]]:
@@ -62,8 +63,9 @@ def check_dataset(directory: str, manifest: Manifest) -> list[str]:
 
 def check_side_files(directory: str, manifest: Manifest) -> list[str]:
     """Return the faults of labels.txt and TensorFlow Datasets' files, a line each."""
+    is_earlier = has_earlier_side_files(directory, manifest)
     faults = []
-    for name, text in side_files(manifest).items():
+    for name, text in (earlier_side_files if is_earlier else side_files)(manifest).items():
         path = os.path.join(directory, name)
         try:
             if read_file(path) != text.encode():
@@ -71,6 +73,23 @@ def check_side_files(directory: str, manifest: Manifest) -> list[str]:
         except OSError as error:
             faults.append(f"{path}: {error.strerror}")
     return faults
+
+
+def has_earlier_side_files(directory: str, manifest: Manifest) -> bool:
+    """Tell whether 0.1.0 described the data set: dataset_info.json is as then, no croissant.json.
+
+    A data set whose croissant.json was lost later is told by its dataset_info.json.
+    """
+    info = "dataset_info.json"
+    try:
+        if read_file(os.path.join(directory, info)) != earlier_side_files(manifest)[info].encode():
+            return False
+        read_file(os.path.join(directory, CROISSANT))
+    except FileNotFoundError as error:
+        return str(error.filename).endswith(CROISSANT)
+    except OSError:  # is a fault of its own
+        return False
+    return False
 
 
 def define_flags() -> None:
@@ -90,6 +109,12 @@ def main(argv: list[str]) -> None:
         f"{directory}: {sum(len(split.shards) for split in splits)} shards with "
         f"{sum(split.records for split in splits):,} drawings are as the manifest says"
     )
+    if has_earlier_side_files(directory, manifest):
+        print(
+            f"{directory}: version 0.1.0 wrote its description: {CROISSANT} is missing, and "
+            "dataset_info.json lacks supervisedKeys; to renew them, rerun pipeline.main as it was "
+            "run, with --overwrite"
+        )
 
 
 if __name__ == "__main__":

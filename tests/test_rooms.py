@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "trainer.model": "pipeline.dataset trainer.hardware trainer.models",
     "trainer.config": "pipeline.cli pipeline.dataset trainer.models",
     "trainer.runs": "pipeline.cli trainer.config trainer.hardware trainer.models",
+    "trainer.inputs": "pipeline.cli pipeline.drawings pipeline.forms",
     "trainer.data": "pipeline.cli pipeline.dataset trainer.hardware",
     "trainer.training": "pipeline.cli pipeline.dataset trainer.config trainer.data trainer.hardware"
     " trainer.model trainer.models trainer.runs",

@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis.style import fonts
 from pipeline.cli import UserError, check_output_file
 
 FORMATS = ("png", "svg", "pdf", "eps")
@@ -31,14 +32,13 @@ GRID = "#e4e4e4"
 # Okabe and Ito's colours, made for colour-blind readers, without the yellow: too faint for lines.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
-FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 TITLE_SIZE = 10  # points
 LABEL_SIZE = 8
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every table of every font
 
 _STYLE: dict[Any, Any] = {
-    "font.family": FONT,
+    "font.family": fonts.FONT,
     "font.size": 9,
     "figure.dpi": DPI,
     "text.color": TEXT,
@@ -164,6 +164,7 @@ def write_file(path: str, content: bytes) -> None:
 def render(figure: Figure, file_format: str) -> bytes:
     """Return the bytes of a file of one of FORMATS, without the time of writing."""
     with style():
+        fonts.apply(figure)
         if file_format == "png":
             return _render_png(figure)
         date = {"svg": "Date", "pdf": "CreationDate"}.get(file_format)

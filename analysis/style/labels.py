@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
-from analysis.style import figures, texts
+from analysis.style import figures, fonts, texts
 
 LABEL_SIZE = figures.LABEL_SIZE
 LABEL_SPACING = 0.17  # inches from line to line of labels, as the next
@@ -171,7 +171,7 @@ def label_points(
     for (x, _), ends in zip(points, bars, strict=True):
         taken.append(Bbox(axes.transData.transform([(x, end) for end in ends])))
     drawn = [
-        axes.text(*point, name, fontsize=size, fontweight=weight)
+        axes.text(*point, name, fontsize=size, fontweight=weight, family=fonts.families(name))
         for point, name, weight in zip(points, names, weights, strict=True)
     ]
     distances = np.linalg.norm(centres[:, np.newaxis] - centres, axis=2)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
-from analysis.style import figures
+from analysis.style import figures, fonts
 
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # in sentences
 
@@ -18,8 +18,8 @@ SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"} 
 def text_width(texts: Sequence[str], font_size: float, **style: Any) -> float:
     """Return the width of the widest of `texts` in inches; `font_size` in points."""
     figure, renderer = _ruler()
-    look: dict[str, Any] = {"fontsize": font_size, "family": figures.FONT, "parse_math": False}
-    drawn = [figure.text(0, 0, text, **look, **style) for text in texts]
+    look: dict[str, Any] = {"fontsize": font_size, "parse_math": False, **style}
+    drawn = [figure.text(0, 0, text, family=fonts.families(text), **look) for text in texts]
     widths = [text.get_window_extent(renderer).width for text in drawn]
     figure.texts.clear()
     return max(widths, default=0) / figures.DPI
@@ -48,7 +48,7 @@ def wrap_to_width(text: str, width: float, font_size: float, weight: str = "norm
       font_size: points.
       weight: of the font.
     """
-    font = FontProperties(family=figures.FONT, size=font_size, weight=weight)
+    font = FontProperties(family=fonts.families(text), size=font_size, weight=weight)
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

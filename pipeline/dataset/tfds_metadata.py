@@ -46,6 +46,14 @@ def side_files(manifest: Manifest) -> dict[str, str]:
     }
 
 
+def earlier_side_files(manifest: Manifest) -> dict[str, str]:
+    """Return the content of each file as 0.1.0 wrote it: no Croissant, no supervised keys."""
+    info = _dataset_info(manifest)
+    del info["supervisedKeys"]
+    texts = {**side_files(manifest), "dataset_info.json": _json(info)}
+    return {name: text for name, text in texts.items() if name != CROISSANT}
+
+
 def _dataset_info(manifest: Manifest) -> dict[str, Any]:
     return {
         "name": "quickdraw",

@@ -9,4 +9,7 @@ class Ambiguous(Reject):
     """A drawing whose strokes may be points as well as lists, where nothing tells which."""
 
     def __init__(self) -> None:
-        super().__init__("two or three points a stroke: [x, y] points or lists of x and of y?")
+        super().__init__(
+            "two or three points a stroke: [x, y] points or lists of x and of y? "
+            "Longer strokes in another input file tell."
+        )

@@ -53,20 +53,19 @@ def decompressed_head(head: bytes, count: int) -> bytes:
     return found[:count]
 
 
-def members(file: BinaryIO) -> list[tuple[str, int]]:
+def members(archive: zipfile.ZipFile) -> list[tuple[str, int]]:
     """Return the files in a zip archive, sorted: (name, compressed bytes)."""
-    with zipfile.ZipFile(file) as archive:
-        return sorted(
-            (member.filename, member.compress_size)
-            for member in archive.infolist()
-            if not (member.is_dir() or member.filename.startswith(_FINDER))
-        )
+    return sorted(
+        (member.filename, member.compress_size)
+        for member in archive.infolist()
+        if not (member.is_dir() or member.filename.startswith(_FINDER))
+    )
 
 
-def member(file: BinaryIO, name: str) -> BinaryIO:
-    """Open a file in a zip archive, which is read from `file`; raises one of ERRORS."""
+def member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    """Open a file in a zip archive; raises one of ERRORS."""
     try:
-        return cast(BinaryIO, zipfile.ZipFile(file).open(name))
+        return cast(BinaryIO, archive.open(name))
     except RuntimeError as error:  # it has a password, or a compression that Python does not know
         raise OSError(str(error)) from error
 

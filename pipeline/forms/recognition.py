@@ -7,6 +7,7 @@ from typing import BinaryIO
 from pipeline.drawings.binary_record import begins_with_record
 from pipeline.drawings.reject import Reject
 from pipeline.forms import csv_rows
+from pipeline.forms.compression import ZIP
 from pipeline.forms.parquet_rows import ERRORS as PARQUET_ERRORS
 from pipeline.forms.parquet_rows import drawing_columns
 from pipeline.forms.readers import BINARY, CSV, JSON, NDJSON, PARQUET
@@ -18,14 +19,18 @@ _BITMAP_BYTES = 28 * 28  # a pixel a byte, as the public numpy bitmaps have it
 _STROKES = "drawings are read as strokes"
 _FORMS = f"{_STROKES}: ndjson, JSON, csv, parquet, or upstream's .bin, also as .gz, .bz2 or .zip"
 _UPSTREAM = f"{_STROKES}: take the .ndjson or .bin of full/simplified, full/raw or full/binary"
+_FILL = "pack the files of drawings into it"
 _UNPACK = "unpack it, or compress it as .gz, .bz2 or .zip"
 _BITMAPS = ("numpy bitmaps of 28×28 pixels", _UPSTREAM)
+_ZIP_END = b"PK\x05\x06"  # which ends an archive, and is all of an empty one
 _IMAGE = "a picture, {}"
 # How files begin that are none of ours: what they look like, and what to do.
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", *_BITMAPS),
     (b"\xfd7zXZ\x00", "a file that xz compressed", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "a file that zstd compressed", _UNPACK),
+    (_ZIP_END, "a zip archive without files", _FILL),
+    (ZIP, "a zip archive in a compressed file", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a", "a rar archive", _UNPACK),
     (b"\x89PNG", _IMAGE.format("PNG"), _FORMS),
@@ -98,8 +103,20 @@ def check_columns(file: BinaryIO) -> None:
         raise Unreadable(f"a parquet file without strokes in a column drawing ({some})", _FORMS)
 
 
+def check_text(head: bytes) -> None:
+    """Raise Unreadable for a file that was taken for ndjson, if no line begins as JSON does.
+
+    An empty file is not: it lacks nothing. `head`: its first HEAD_BYTES, decompressed.
+    """
+    lines = head.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    if head.strip() and not any(line.lstrip().startswith((b"{", b"[")) for line in lines):
+        raise Unreadable("a file without drawings", _FORMS)
+
+
 def check_archive(members: list[str]) -> None:
-    """Raise Unreadable for a zip archive of numpy arrays, or of a document."""
+    """Raise Unreadable for a zip archive without files, of numpy arrays, or of a document."""
+    if not members:
+        raise Unreadable("a zip archive without files", _FILL)
     if any(member.endswith(".npy") for member in members):
         if {"train.npy", "test.npy", "valid.npy"} & set(members):
             raise Unreadable("sketch-rnn's .npz", _UPSTREAM)

@@ -11,6 +11,7 @@ import glob
 import io
 import math
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -113,8 +114,8 @@ def _recognise(path_and_bytes: tuple[str, int]) -> list[InputFile]:
             head = _read_head(file)
         if not head.startswith(compression.ZIP):
             return [_with_form(InputFile(path, size), head)]
-        with storage.open_file(path) as file:
-            members = compression.members(file)
+        with storage.open_file(path) as file, zipfile.ZipFile(file) as archive:
+            members = compression.members(archive)
         recognition.check_archive([name for name, _ in members])
         found = []
         for member, member_bytes in members:
@@ -263,5 +264,6 @@ def _open(file: InputFile, end: int | None = None) -> Iterator[BinaryIO]:
             return
         content = stack.enter_context(storage.open_file(path))
         if file.archive:
-            content = compression.member(content, file.path.removeprefix(f"{path}/"))
+            archive = stack.enter_context(zipfile.ZipFile(content))
+            content = compression.member(archive, file.path.removeprefix(f"{path}/"))
         yield compression.decompressed(content) if file.is_compressed else content

@@ -1,5 +1,6 @@
 """`python -m pipeline.verify` says which shards are not as the manifest says."""
 
+import json
 import pathlib
 import shutil
 
@@ -94,6 +95,39 @@ def test_what_others_read_is_what_the_manifest_says(data: pathlib.Path, name: st
     assert f"{name}: the content is not what the manifest says" in faults(data)
     (data / name).unlink()
     assert f"{name}: No such file" in faults(data)
+
+
+@pytest.fixture
+def earlier(data: pathlib.Path) -> pathlib.Path:
+    """The data set as 0.1.0 wrote it."""
+    (data / "croissant.json").unlink()
+    info = json.loads((data / "dataset_info.json").read_text())
+    del info["supervisedKeys"]
+    (data / "dataset_info.json").write_text(json.dumps(info, indent=1) + "\n")
+    return data
+
+
+def test_a_data_set_of_an_earlier_version_passes_and_it_is_said(earlier: pathlib.Path) -> None:
+    done = run_module("pipeline.verify", [f"--dataset={earlier}"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:] == [
+        f"{earlier}: version 0.1.0 wrote its description: croissant.json is missing, and "
+        "dataset_info.json lacks supervisedKeys; to renew them, rerun pipeline.main as it was run, "
+        "with --overwrite"
+    ]
+
+
+def test_damage_to_a_data_set_of_an_earlier_version_is_named(
+    earlier: pathlib.Path, train: str
+) -> None:
+    for name in ("features.json", "label.labels.txt", train):
+        content = (earlier / name).read_bytes()
+        (earlier / name).write_bytes(content[:-1])
+        assert f"{earlier / name}: " in faults(earlier)
+        (earlier / name).write_bytes(content)
+    assert faults(earlier) == ""
+    (earlier / "croissant.json").write_text("{}")  # which 0.1.0 did not write
+    assert f"{earlier / 'croissant.json'}: the content is not" in faults(earlier)
 
 
 def test_the_command_exits_with_1_for_faults(data: pathlib.Path, train: str) -> None:

@@ -171,7 +171,7 @@ def test_labels_that_the_run_does_not_have_are_named_unless_they_are_left_out(ru
     rename(tmp_path, "cake", "bird")
     with pytest.raises(UserError, match=r"'bird' are not among the labels of .*; --labels=FILE"):
         evaluate_run(run_dir, str(tmp_path), "test", "best", 8)
-    with pytest.raises(UserError, match=r"^--labels: 'bird' is no category of .*run0$"):
+    with pytest.raises(UserError, match=r"^--labels: 'bird' is no category of .*run\d+$"):
         evaluate_run(run_dir, str(tmp_path), "test", "best", 8, labels=("cat", "bird", "cake"))
     with pytest.raises(UserError, match=f"^--labels: 'cake' is no category of {tmp_path}$"):
         evaluate_run(run_dir, str(tmp_path), "test", "best", 8, labels=("cat", "cake"))

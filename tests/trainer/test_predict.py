@@ -19,7 +19,7 @@ from trainer import predict
 from trainer.config import TrainConfig
 from trainer.exports.classifiers import FILES, Classifier, load_export, load_run
 from trainer.exports.job import export_run, first_drawings
-from trainer.predict import read_batches
+from trainer.inputs.drawing_files import READING, read_batches
 from trainer.runs.run_directory import read_state
 from trainer.train import train
 from trainer.training.checkpoints import load_run as load_saved_run
@@ -132,7 +132,7 @@ def test_a_drawing_without_ink_is_no_guess(tmp_path):
         ],
     }
     path = write_lines(tmp_path / "a.ndjson", SQUARE, off, BAR)
-    (batch,) = read_batches([path], 100, predict.READING._replace(frame="keep"))
+    (batch,) = read_batches([path], 100, READING._replace(frame="keep"))
     classifier = Classifier(LABELS, lambda bitmaps: np.full((len(bitmaps), 3), 1 / 3))
     outputs = predict.predict(batch, classifier, 1)
     assert outputs[1] == {"key_id": "off", "error": "no ink: the bitmap is blank"}
@@ -176,6 +176,14 @@ def test_predictions_on_the_validation_split_have_the_accuracy_of_the_evaluation
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no run directory \(no config.json\)"):
+        load_run(str(tmp_path), "best")
+
+
+def test_a_run_of_another_version_is_not_called_damaged(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"experiment": "E2_7"}')
+    (tmp_path / "checkpoints" / "state.json").write_text('{"epoch": 1, "step": 3}')
+    with pytest.raises(UserError, match=f"{tmp_path}: of another version of the trainer, with"):
         load_run(str(tmp_path), "best")
 
 

@@ -90,7 +90,8 @@ class VerifiedData(DataSet):
         if batch_size > split.records:
             raise UserError(
                 f"--batch_size={batch_size} is larger than the training split of "
-                f"{self.directory}, {split.records} drawings"
+                f"{self.directory}, {split.records} drawings; "
+                f"give --batch_size={split.records} or less"
             )
 
     def start(self, seen: Mapping[str, Sequence[Any]] | None = None) -> "VerifiedData":

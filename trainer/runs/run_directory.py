@@ -141,6 +141,15 @@ def read_config(run_dir: str) -> dict[str, Any]:
     return read_json(path)
 
 
+def check_format(run_dir: str, config: dict[str, Any]) -> None:
+    """Raise UserError for a run whose files are not as this version of the trainer keeps them."""
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"{run_dir}: of another version of the trainer, with other checkpoints and another "
+            "order of drawings; use it with that version, or train in another --run_dir"
+        )
+
+
 def latest(config: dict[str, Any], name: str) -> Any:
     """Return a setting of the last session, or else of the beginning of the run."""
     sessions = config.get("sessions", [])
@@ -317,14 +326,10 @@ def _compare(run_dir: str, description: dict[str, Any]) -> str:
     """Return why a run cannot resume in a run directory; empty if it can.
 
     Raises:
-      UserError: it is not this trainer's.
+      UserError: it is of another version of the trainer.
     """
     there = read_config(run_dir)
-    if there.get("format") != FORMAT:
-        raise UserError(
-            f"{run_dir}: of another version of the trainer, with other checkpoints and another "
-            "order of drawings; choose another --run_dir"
-        )
+    check_format(run_dir, there)
     found = differences(there, description, identity(description))
     if not found:
         return ""

@@ -213,11 +213,12 @@ def load_run(
       with_raw: whether to load `raw_model` too.
 
     Raises:
-      UserError: it is no run directory, no epoch is finished, or the run has no average beside the
-        raw weights.
+      UserError: it is no run directory or another version's, no epoch is finished, or the run has
+        no average beside the raw weights.
       RunError: the checkpoint is damaged.
     """
     config = run_directory.read_config(run_dir)
+    run_directory.check_format(run_dir, config)
     state = run_directory.read_state(run_dir)
     saved = state.find(checkpoint)
     if state.last is None:

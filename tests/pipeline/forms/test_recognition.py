@@ -68,6 +68,8 @@ TEXT = line("cat", 1)
         ("cat.ndjson.zst", b"\x28\xb5\x2f\xfdrest", "a file that zstd compressed; unpack it"),
         ("cat.tar", tar(), "a tar archive; unpack it"),
         ("cat.tar.gz", gzip.compress(tar()), "a tar archive; unpack it"),
+        ("cat.zip", npz(), "a zip archive without files; pack"),
+        ("cat.zip.gz", gzip.compress(npz("a")), "a zip archive in a compressed file; unpack it"),
         ("cat.7z", b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
     ],
     ids=lambda value: value if isinstance(value, str) else "content",  # archives hold the time

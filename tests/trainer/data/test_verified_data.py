@@ -57,7 +57,9 @@ def test_images_of_an_unknown_encoding_are_refused(tmp_path):
 
 def test_a_batch_larger_than_the_training_split_is_refused(tmp_path):
     write_dataset(tmp_path, train=50)
-    with pytest.raises(UserError, match=r"--batch_size=51 is larger .* 50 drawings"):
+    with pytest.raises(
+        UserError, match=r"--batch_size=51 is larger .* 50 drawings; give --batch_size=50 or"
+    ):
         open_data(tmp_path).check_trainable(51)
 
 

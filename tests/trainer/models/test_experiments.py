@@ -125,19 +125,21 @@ def test_a_plain_residual_is_added_before_relu(name):
     x, residual, after, shortcut, branch, reduced = outputs(
         *(name, ("a1_1_1", "input"), ("a1_1_2_norm", "output"), ("reduction_a_pool", "input")),
         *(("reduction_a_shortcut_1_norm", "output"), ("reduction_a_1_2_norm", "output")),
-        ("reduction_b_pool", "input"),
+        ("reduction_a_relu", "output"),
     )
     assert residual.min() < 0
     np.testing.assert_array_equal(after, np.maximum(x + residual, 0))
     np.testing.assert_array_equal(reduced, np.maximum(shortcut + branch, 0))
 
 
-def test_our_own_models_have_small_maps_and_batch_normalisation():
-    for name in OURS:
-        model = build_model(name, 3)
-        layers = ("a1_1_1", "reduction_b_pool", "average_pool")
-        assert [model.get_layer(layer).input.shape[1] for layer in layers] == [11, 6, 3]
-        assert EXPERIMENTS[name].architecture.batch_norm
+@pytest.mark.parametrize(
+    ("name", "maps"), [("small", [11, 6, 3]), ("medium", [21, 11, 6]), ("large", [21, 11, 6])]
+)
+def test_our_own_models_have_small_maps_and_batch_normalisation(name, maps):
+    model = build_model(name, 3)
+    layers = ("a1_1_1", "reduction_b_pool", "average_pool")
+    assert [model.get_layer(layer).input.shape[1] for layer in layers] == maps
+    assert EXPERIMENTS[name].architecture.batch_norm
 
 
 def test_the_name_of_an_earlier_version_is_that_of_its_successor():

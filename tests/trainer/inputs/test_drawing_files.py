@@ -6,13 +6,16 @@ import io
 import json
 import os
 import tracemalloc
+import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import UserError
+from pipeline.cli import RunError, UserError
 from pipeline.drawings.drawing import MAX_LINE_BYTES, parse_drawing
 from tests.support.ndjson import line
-from trainer.predict import check_files, read_batches
+from trainer.inputs.drawing_files import READING, check_files, read_batches
 
 
 def keys(batch):
@@ -151,9 +154,139 @@ def test_a_lone_stroke_of_two_points_is_read_as_lists_and_it_is_said_once(tmp_pa
     assert [each.drawing.strokes for each in batch] == [level.strokes] * 2
     assert capsys.readouterr().err == (
         f"{path}:1: two or three points a stroke: [x, y] points or lists of x and of y? "
-        "Read as lists of x and of y.\n"
+        "Longer strokes in another input file tell. Read as lists of x and of y.\n"
     )
     path.write_text(f"{stroke}\n{json.dumps({'drawing': [[[9, 9], [7, 7], [200, 9], [1, 1]]]})}\n")
     (batch,) = read_batches([str(path)], 5)  # the second is of points: so is the first
     assert batch[0].drawing.strokes != level.strokes
     assert capsys.readouterr().err == ""
+
+
+def archive(path, **contents):
+    """Write a zip archive of files: name → content."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in contents.items():
+            file.writestr(name, content)
+    return str(path)
+
+
+def test_files_in_an_archive_are_read_each_in_its_form(tmp_path):
+    rows = json.dumps([json.loads(line(number=number)) for number in (3, 4)])
+    contents = {
+        "own/a.ndjson": numbered(0) + b"\n" + numbered(1),
+        "own/b.ndjson.bz2": bz2.compress(numbered(2)),
+        "own/c.json": rows,
+        "__MACOSX/own/._a.ndjson": b"\0\5\26\7",
+    }
+    path = archive(tmp_path / "own.zip", **contents)
+    (batch,) = read_batches([path], 100)
+    assert keys(batch) == [key(number) for number in range(5)]
+    assert [each.place.removeprefix(f"{path}/own/") for each in batch] == [
+        "a.ndjson:1", "a.ndjson:3", "b.ndjson.bz2:1", "c.json: drawing 1", "c.json: drawing 2"
+    ]  # fmt: skip
+
+
+def test_a_file_in_an_archive_without_drawings_is_one_error_that_names_it(tmp_path):
+    contents = {
+        "README.txt": "Drawings of mine.\n\nThe second line.\n",
+        "a.ndjson": numbered(0) + b"{",
+        "b.png": b"\x89PNG\r\n",
+        "c.zip": b"PK\3\4",
+        "d.ndjson": numbered(1),
+        "e.ndjson": b"",
+    }
+    path = archive(tmp_path / "own.zip", **contents)
+    (batch,) = read_batches([path], 100)
+    assert [f"{each.place}: {each.error}".split(";")[0] for each in batch if each.error] == [
+        f"{path}/README.txt: looks like a file without drawings",
+        f"{path}/a.ndjson:2: not JSON",
+        f"{path}/b.png: looks like a picture, PNG",
+        f"{path}/c.zip: looks like a zip archive in a compressed file",
+        f"{path}/e.ndjson: no drawings in the file",
+    ]
+    assert [each.drawing.key_id for each in batch if each.drawing] == [key(0), key(1)]
+
+
+def test_an_archive_that_is_damaged_or_empty_is_named(tmp_path):
+    path = archive(tmp_path / "a.zip", **{"a.ndjson": numbered(0), "b.ndjson": numbered(1, 2)})
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.index(b"b.ndjson") + 20] ^= 255
+    (tmp_path / "a.zip").write_bytes(content)
+    batches = read_batches([path], 100)
+    assert key(0) in keys(next(batches))
+    with pytest.raises(UserError, match=r"a\.zip/b\.ndjson: cannot be read: "):
+        list(batches)
+    (tmp_path / "a.zip").write_bytes(content[:-40])
+    with pytest.raises(UserError, match=r"a\.zip: cannot be read: File is not a zip file"):
+        list(read_batches([path], 100))
+    for contents in ({}, {"folder/": b""}):
+        with pytest.raises(UserError, match=r"b\.zip looks like a zip archive without files; "):
+            list(read_batches([archive(tmp_path / "b.zip", **contents)], 100))
+
+
+def test_a_large_file_in_an_archive_is_not_kept(tmp_path):
+    path = archive(tmp_path / "a.zip", a=numbered(0) * 60_000)
+    tracemalloc.start()
+    assert sum(map(len, read_batches([path], 100))) == 60_000
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < len(numbered(0)) * 60_000 / 2
+
+
+def test_drawings_before_damage_that_may_hide_others_come_before_the_error(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(f'[{line(number=0)}, {{"drawing": [[[1, "drawing": 1}}, {line(number=1)}]')
+    batches = read_batches([str(path)], 5)
+    assert keys(next(batches))[0] == key(0)
+    with pytest.raises(RunError, match=r"a\.json"):
+        list(batches)
+
+
+def test_parquet_without_strokes_is_refused_as_the_pipeline_refuses_it(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"label": ["cat"], "image": [b"1"]}), path)
+    with pytest.raises(UserError, match=r"a\.parquet looks like a parquet file without strokes"):
+        list(read_batches([str(path)], 5))
+
+
+def test_a_file_that_does_not_tell_its_layout_is_read_as_the_others_are(tmp_path, capsys):
+    """As the pipeline prepares them."""
+    points = json.dumps({"drawing": [[[9, 9], [7, 7], [200, 9], [1, 1]]]})
+    lone = json.dumps({"drawing": [[[215, 255], [128, 128]]]})
+    path = archive(tmp_path / "own.zip", **{"a.ndjson": lone, "b.ndjson": points})
+    for name, content in (("a", lone), ("b", points)):
+        (tmp_path / name).write_text(content)
+    for paths in ([path], [str(tmp_path / "a"), str(tmp_path / "b")]):
+        (batch,) = read_batches(paths, 5)
+        expected = parse_drawing(lone.encode(), READING._replace(layout="points"))
+        assert batch[0].drawing.strokes == expected.strokes
+        assert capsys.readouterr().err == ""
+    (tmp_path / "c").write_text(line())  # of lists: nothing is certain any more
+    list(read_batches([path, str(tmp_path / "c")], 5))
+    assert f"{path}/a.ndjson:1: two or three points a stroke: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.ndjson", b""),
+        ("a.ndjson", b"\n \r\n"),
+        ("a.ndjson.gz", gzip.compress(b"")),
+        ("a.json", b"[ ]"),
+        ("a.csv", b"word,drawing\n"),
+        ("a.bin", b""),
+    ],
+)
+def test_a_file_without_drawings_is_an_error_that_names_it(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "b").write_bytes(numbered(0))
+    (batch,) = read_batches([str(tmp_path / name), str(tmp_path / "b")], 5)
+    assert keys(batch) == ["no drawings in the file", key(0)]
+    assert batch[0].place == str(tmp_path / name)
+
+
+def test_nothing_on_stdin_is_no_error(monkeypatch):
+    reading, writing = os.pipe()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(os.fdopen(reading, "rb")))
+    os.close(writing)
+    assert list(read_batches(["-"], 100)) == []
