@@ -8,11 +8,14 @@ Files are those that pipeline.main reads, zip archives of them too; - is stdin, 
 answered line by line. Drawings that do not lie in Google's frame, as from a canvas, are moved and
 scaled as the pipeline does it. Prints a JSON line for every drawing: {"key_id": …, "word": …,
 "predictions": [{"label": …, "probability": …}, …]}, most probable first, with key_id and word if
-the drawing has them. A bad line, an empty file, or a file in an archive that is no form of drawings
-gives {"error": …} and a message on stderr, the others are classified, and the exit status is 1.
+the drawing has them; with --format=csv a row of as many columns. A bad line, an empty file, or a
+file in an archive that is no form of drawings gives {"error": …} and a message on stderr, the
+others are classified, and the exit status is 1.
 """
 
+import csv
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,6 +58,7 @@ def define_flags() -> None:
         "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
     )
 
+    flags.DEFINE_enum("format", "json", ("json", "csv"), "Of the output: a line or a row each.")
     flags.DEFINE_enum(
         "frame",
         "auto",
@@ -74,6 +78,7 @@ def main(argv: list[str]) -> None:
         raise UserError("no input: name ndjson files, or - for stdin")
     check_files(paths)
     classifier = load_classifier(args.run_dir, args.checkpoint, args.model)
+    write = csv_writer(args.top) if args.format == "csv" else write_json
     bad_lines = 0
     reading = READING._replace(frame=args.frame)
     for lines in read_batches(paths, args.batch_size, reading):
@@ -83,10 +88,30 @@ def main(argv: list[str]) -> None:
             if error := output.get("error"):
                 bad_lines += 1
                 print(f"{line.place}: {error}", file=sys.stderr)
-            sys.stdout.buffer.write(orjson.dumps(output, option=orjson.OPT_APPEND_NEWLINE))
-        sys.stdout.buffer.flush()
+            write(output)
+        sys.stdout.flush()
     if bad_lines:
         raise RunError(f"{bad_lines} of the lines could not be classified")
+
+
+def write_json(output: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(output, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def csv_writer(top: int) -> Callable[[dict[str, Any]], None]:
+    """Print the names of the columns, and return a function that prints the row of an output."""
+    fields = ["key_id", "word", "error"]
+    fields += [f"{name}{rank}" for rank in range(1, top + 1) for name in ("label", "probability")]
+    writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
+    writer.writeheader()
+
+    def write(output: dict[str, Any]) -> None:
+        row = {name: output[name] for name in fields[:3] if name in output}
+        for rank, prediction in enumerate(output.get("predictions", ()), start=1):
+            row |= {f"{name}{rank}": value for name, value in prediction.items()}
+        writer.writerow(row)
+
+    return write
 
 
 def predict(lines: list[Line], classifier: Classifier, top: int) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Predictions: the pipeline's rasterizer, a JSON line a drawing, bad lines, open pipes."""
 
+import csv
+import io
 import json
 import pathlib
 import select
@@ -241,6 +243,24 @@ def test_who_writes_a_line_and_waits_is_answered(lite_model):
         process.stdin.close()
         assert process.stdout.read() == b""
     assert process.returncode == 0
+
+
+def test_csv_has_the_columns_of_the_json_lines(lite_model, tmp_path):
+    named = SQUARE | {"word": 'a "square", drawn'}
+    path = write_lines(tmp_path / "a.ndjson", named, b"{", BAR)
+    as_json = run_predict(f"--model={lite_model}", "--top=2", path)
+    as_csv = run_predict(f"--model={lite_model}", "--top=2", "--format=csv", path)
+    assert (as_csv.returncode, as_csv.stderr) == (as_json.returncode, as_json.stderr)
+    rows = list(csv.DictReader(io.StringIO(as_csv.stdout)))
+    outputs = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert len(rows) == len(outputs) == 3
+    for row, output in zip(rows, outputs, strict=True):
+        assert [row[name] or None for name in ("key_id", "word", "error")] == [
+            output.get(name) for name in ("key_id", "word", "error")
+        ]
+        predictions = output.get("predictions", [{"label": "", "probability": ""}] * 2)
+        found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in (1, 2)]
+        assert found == [(each["label"], str(each["probability"])) for each in predictions]
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(lite_model, tmp_path):
