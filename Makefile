@@ -14,7 +14,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test test-slow test-engines demo bench-pipeline bench-growth bench-trainer results pretrained clean
+.PHONY: test test-slow test-engines demo bench-pipeline bench-growth bench-trainer results trials pretrained clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -65,6 +65,10 @@ bench-growth: .venv/installed
 # Accuracy and time of models trained on the drawings in DATA, into results/
 results: .venv/installed
 	$(BIN)/python -m benchmarks.results $(INPUT) $(FLAGS)
+
+# What changes of the recipe are worth, at equal training time, on the drawings in DATA
+trials: .venv/installed
+	$(BIN)/python -m benchmarks.trials $(INPUT) $(FLAGS)
 
 # The model that comes with the package, of all categories in DATA, into trainer/pretrained/
 pretrained: .venv/installed

@@ -212,7 +212,8 @@ class Run:
         if trial.is_smoothing_learned:
             self._count(logits, classes)
         for average, variable in zip(self.average, self._floats(), strict=False):
-            decay = tf.minimum(trial.average, (1 + tf.cast(number, tf.float32)) / 10)
+            steps = tf.cast(number, tf.float32)
+            decay = tf.minimum(trial.average, (1 + steps) / (10 + steps))
             average.assign(decay * average + (1 - decay) * variable.value)
 
     def _targets(self, classes: tf.Tensor) -> tf.Tensor:
