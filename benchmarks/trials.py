@@ -11,7 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -133,16 +133,19 @@ TRIALS = {
 }
 
 
-class Drawings(tuple):
-    """Bitmaps, [N, 85, 85] uint8 of 0 and 1, and classes, [N] int64, of a split."""
+class Drawings(NamedTuple):
+    """Drawings of a split."""
 
-    @classmethod
-    def read(cls, directory: str, split: str) -> "Drawings":
-        data = DataSet(directory, read_manifest(directory))
-        decode = records.DECODERS[data.manifest.image["encoding"]]
-        examples = list(data.examples(split))
-        bitmaps = np.stack([decode(each.image) for each in examples])
-        return cls((bitmaps, np.array([each.label for each in examples])))
+    bitmaps: np.ndarray  # [N, 85, 85] uint8 of 0 and 1
+    classes: np.ndarray  # [N] int64
+
+
+def read_drawings(directory: str, split: str) -> Drawings:
+    data = DataSet(directory, read_manifest(directory))
+    decode = records.DECODERS[data.manifest.image["encoding"]]
+    examples = list(data.examples(split))
+    bitmaps = np.stack([decode(each.image) for each in examples])
+    return Drawings(bitmaps, np.array([each.label for each in examples]))
 
 
 def build(trial: Trial, classes: int) -> keras.Model:
@@ -302,7 +305,7 @@ def train(run: Run, drawings: Drawings, seconds: float) -> float:
         seen_sizes.add(size)
         seen += len(classes)
     run.use_average()
-    return seen / len(drawings[1])
+    return seen / len(drawings.classes)
 
 
 def evaluate(model: keras.Model, drawings: Drawings) -> tuple[float, float]:
@@ -345,7 +348,7 @@ def main(_: list[str]) -> None:
     directory = f"{args.output}/data-{args.train_per_category}+{args.validation_per_category}"
     make_dataset(args.input, directory, args.train_per_category, args.validation_per_category)
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    training, validation = (Drawings.read(directory, split) for split in ("train", "validation"))
+    training, validation = (read_drawings(directory, split) for split in ("train", "validation"))
     classes = len(read_manifest(directory).labels)
     print_row(("change", "epochs", "top-1", "top-1 with mirror"))
     print_row(["---"] * 4)

@@ -178,6 +178,7 @@ COMMANDS: dict[str, Action] = {
     "--output=runs/test.json": Run(is_warm=True),
     "python -m analysis.mistakes --evaluation=runs/test.json -o runs/test_mistakes.png": Run(),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
+    "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict -": Run(),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict --run_dir=runs/doodles -": Run(
         replacements=_PREDICTIONS
     ),
@@ -197,6 +198,25 @@ COMMANDS: dict[str, Action] = {
                 "DATA=DIR",
                 'DATA=DIR FLAGS="--train_per_category=40 --validation_per_category=10 '
                 '--experiments=small --seeds=2 --epochs=1"',
+            ),
+        )
+    ),
+    "make trials DATA=DIR": Run(
+        (
+            (
+                "DATA=DIR",
+                "DATA=DIR FLAGS='--train_per_category=8 --validation_per_category=4 --seconds=0.1 "
+                '--seeds=1 --trials="none,mirrored in every other epoch,cutmix"\'',
+            ),
+        ),
+        ((r"^[^|].*", ""),),
+    ),
+    "make pretrained DATA=DIR": Run(
+        (
+            (
+                "DATA=DIR",
+                "DATA=DIR FLAGS='--train_per_category=40 --validation_per_category=4 --epochs=2 "
+                "--package=results/package'",  # the project's own stays
             ),
         )
     ),
@@ -240,5 +260,7 @@ COMMANDS: dict[str, Action] = {
     "make bench-growth": Run(status=2),
     "make bench-trainer": Run(status=2),
     "make results": Run(status=2),
+    "make trials": Run(status=2),
+    "make pretrained": Run(status=2),
     "make clean": Run(),
 }

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import math
 import pathlib
 import select
 import subprocess
 import sys
+import textwrap
 
 import keras
 import numpy as np
@@ -243,6 +245,28 @@ def test_who_writes_a_line_and_waits_is_answered(lite_model):
         process.stdin.close()
         assert process.stdout.read() == b""
     assert process.returncode == 0
+
+
+def test_the_model_that_comes_along_answers_without_tensorflow():
+    code = """
+        import runpy, sys
+        sys.modules["tensorflow"] = sys.modules["keras"] = None  # importing them is an error
+        sys.argv = ["trainer.predict", "--top=1", "-"]
+        runpy.run_module("trainer.predict", run_name="__main__")
+    """
+    circle = [
+        [round(128 + 127 * math.cos(turn * math.pi / 16)) for turn in range(33)],
+        [round(128 + 127 * math.sin(turn * math.pi / 16)) for turn in range(33)],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        input=json.dumps({"drawing": [circle]}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (prediction,) = json.loads(done.stdout)["predictions"]
+    assert (prediction["label"], done.stderr) == ("circle", "")
 
 
 def test_csv_has_the_columns_of_the_json_lines(lite_model, tmp_path):
