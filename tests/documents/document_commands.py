@@ -240,5 +240,6 @@ COMMANDS: dict[str, Action] = {
     "make bench-growth": Run(status=2),
     "make bench-trainer": Run(status=2),
     "make results": Run(status=2),
+    "make draw": RunBy("tests/trainer/test_serve.py", '"make", "--dry-run", "draw"'),
     "make clean": Run(),
 }

@@ -73,6 +73,15 @@ def load_export(path: str) -> Classifier:
     raise UserError(f"{path}: neither a .keras or .tflite file nor a SavedModel directory")
 
 
+def load_pretrained() -> Classifier:
+    """Load the model that comes with the project.
+
+    Raises:
+      UserError: there is none.
+    """
+    raise UserError("no pretrained model in this version: --run_dir or --model is needed")
+
+
 def litert_threads() -> int:
     """Return the number of threads of a TensorFlow Lite model on this machine."""
     return min(len(os.sched_getaffinity(0)), _MAX_THREADS)

@@ -30,6 +30,7 @@ NO_PATHS = {
     "experiment",
     "experiments",
     "formats",
+    "host",
     "keep_checkpoints",
     "keep_fields",
     "key_id",

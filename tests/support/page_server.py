@@ -1,0 +1,43 @@
+"""Server of trainer.serve in this process, around a classifier that needs no model file."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline import synthetic
+from trainer import serve
+from trainer.exports.classifiers import Classifier
+from trainer.serving import application
+
+LABELS = tuple(synthetic.CATEGORIES)
+
+
+def ink_classifier() -> Classifier:
+    """Return a classifier whose probabilities follow from where the ink lies."""
+    weights = np.random.default_rng(0).normal(size=(85 * 85, len(LABELS)))
+
+    def classify(bitmaps: np.ndarray) -> np.ndarray:
+        flat = bitmaps.reshape(len(bitmaps), -1).astype(float)
+        powers = np.exp(8 * flat @ weights / (1 + flat.sum(axis=1, keepdims=True)) ** 0.5)
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    return Classifier(LABELS, classify)
+
+
+@contextlib.contextmanager
+def page_server(classifier: Classifier, name: str = "ink") -> Iterator[str]:
+    """Serve inside; yield the URL, without a slash at its end."""
+    listener = serve.listen("127.0.0.1", 0)
+    app = application.make_application(classifier, name, "127.0.0.1")
+    server = serve.make_server(app)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield serve.url(listener)
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        listener.close()
+        assert not thread.is_alive()
