@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import jsonschema
 import numpy as np
 import pytest
 import requests
@@ -343,3 +344,38 @@ def test_a_model_that_fails_once_answers_the_next(capfd):
         assert "broken" not in failed.text
         assert post(url, BODY).ok
     assert "ValueError: broken" in capfd.readouterr().err
+
+
+# ---- Its description ----
+
+
+def schema_of(api, path, method, status):
+    """Schema of an answer, with all that it refers to."""
+    response = api["paths"][path][method]["responses"][str(status)]
+    if "$ref" in response:
+        response = api["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return response["content"]["application/json"]["schema"] | {"components": api["components"]}
+
+
+def test_the_description_has_every_answer_and_its_form(server):
+    api = requests.get(f"{server}/openapi.json", timeout=60).json()
+    many = {"drawings": [BODY, CANVAS]}
+    answers = [
+        ("/model", "get", requests.get(f"{server}/model", timeout=60)),
+        ("/health", "get", requests.get(f"{server}/health", timeout=60)),
+        *(
+            ("/predict", "post", post(server, body, **query))
+            for body, query in [
+                (BODY, {}), (BODY, {"bitmap": "true"}), (many, {}), (b"{", {}),
+                ({"drawing": []}, {}), ({"drawings": [{}, BODY]}, {}), (b" " * (1 << 21), {}),
+            ]
+        ),
+    ]  # fmt: skip
+    for path, method, answered in answers:
+        schema = schema_of(api, path, method, answered.status_code)
+        jsonschema.validate(answered.json(), schema)
+    assert {answered.status_code for *_, answered in answers} == {200, 400, 413, 422}
+    drawings = api["components"]["schemas"]["Drawings"]["properties"]["drawings"]
+    assert drawings["maxItems"] == bodies.MAX_DRAWINGS
+    statuses = set(api["paths"]["/predict"]["post"]["responses"])
+    assert statuses == {"200", "400", "408", "413", "415", "422", "429", "503"}
