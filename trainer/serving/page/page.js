@@ -80,6 +80,9 @@ thinker.addEventListener("answer", ({ detail }) => {
   }
   lastSaid = best ? lastSaid : "";
 });
+thinker.addEventListener("asking", ({ detail }) => {
+  find("answers").ariaBusy = String(detail);
+});
 thinker.addEventListener("trouble", ({ detail }) => {
   if (find("notice").textContent !== detail) {
     find("notice").textContent = detail;

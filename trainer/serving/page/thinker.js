@@ -6,7 +6,7 @@ const TOP = 5; // categories
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 
 // Events: "answer", whose detail is {predictions, bitmap}, or null without a drawing; "trouble", whose
-// detail is a sentence, or "" when it is over.
+// detail is a sentence, or "" when it is over; "asking", whose detail is whether a question is open.
 export class Thinker extends EventTarget {
   #strokes = null; // to ask about next
   #isAsking = false;
@@ -27,7 +27,7 @@ export class Thinker extends EventTarget {
   }
 
   async #ask() {
-    this.#isAsking = true;
+    this.#setAsking(true);
     while (this.#strokes) {
       const strokes = this.#strokes;
       const drawing = this.#drawing;
@@ -46,7 +46,12 @@ export class Thinker extends EventTarget {
         }
       }
     }
-    this.#isAsking = false;
+    this.#setAsking(false);
+  }
+
+  #setAsking(isAsking) {
+    this.#isAsking = isAsking;
+    this.#emit("asking", isAsking);
   }
 
   #emit(type, detail) {
