@@ -14,7 +14,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test test-slow test-engines demo draw bench-pipeline bench-growth bench-trainer results clean
+.PHONY: test test-slow test-engines demo draw bench-pipeline bench-growth bench-trainer bench-serve results clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -73,6 +73,10 @@ results: .venv/installed
 # Speed and memory of the trainer beside the usual ways
 bench-trainer: .venv/installed
 	$(BIN)/python -m benchmarks.trainer $(INPUT) $(FLAGS)
+
+# Answers a second, time to an answer and memory of the server, and how it takes malformed bodies
+bench-serve: .venv/installed
+	$(BIN)/python -m benchmarks.serve $(INPUT) $(FLAGS)
 
 # Enough for the demo
 .venv/installed-demo: pyproject.toml constraints.txt

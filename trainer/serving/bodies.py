@@ -48,10 +48,9 @@ async def _receive(request: Request) -> bytes:
 
 
 def _too_long() -> HTTPException:
-    # The rest of the body is not read, so the connection cannot be used again.
-    return HTTPException(
-        413, f"the body is longer than {MAX_BODY_BYTES >> 20} MiB", {"Connection": "close"}
-    )
+    # The connection stays open: uvicorn discards the rest of the body as it comes. A client whose
+    # connection is closed while it sends may not read the answer.
+    return HTTPException(413, f"the body is longer than {MAX_BODY_BYTES >> 20} MiB")
 
 
 def parse_body(body: bytes) -> tuple[list[Line], bool]:

@@ -74,6 +74,4 @@ def _is_address(name: str) -> bool:
 
 
 def _refuse(status: int, reason: str) -> Response:
-    content = orjson.dumps({"error": reason})
-    # The body, if there is one, is not read.
-    return Response(content, status, {"Connection": "close"}, "application/json")
+    return Response(orjson.dumps({"error": reason}), status, media_type="application/json")

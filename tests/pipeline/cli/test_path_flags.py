@@ -26,6 +26,7 @@ NO_PATHS = {
     "base_url",
     "categories",
     "checkpoint_every",
+    "clients",
     "drawings",
     "experiment",
     "experiments",

@@ -18,6 +18,7 @@ from pipeline import synthetic
 from pipeline.rasterize import rasterize
 from tests.support.ndjson import SQUARE
 from tests.support.page_server import LABELS, ink_classifier, page_server
+from trainer import serve
 from trainer.exports.classifiers import Classifier
 from trainer.predict import predict, read_batches
 from trainer.serving import batching, bodies
@@ -146,6 +147,30 @@ def test_a_body_without_a_length_ends_at_the_limit(server):
     headers = {"Content-Type": "application/json"}
     answered = requests.post(f"{server}/predict", chunks, headers=headers, timeout=60)
     assert answered.status_code == 413
+
+
+def test_a_refused_body_leaves_the_connection_usable(server):
+    place = urlsplit(server)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    used = set()
+    for _ in range(3):
+        for body, status in ((b" " * (3 << 20), 413), (json.dumps(BODY), 200)):
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/predict", body, headers)
+            used.add(connection.sock)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status
+    connection.close()
+    assert len(used) == 1
+
+
+def test_no_packet_waits_for_an_acknowledgement():
+    with serve.listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_forms_of_other_sites_are_refused_by_their_type(server):
