@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from pipeline import synthetic
+from pipeline.dataset.manifests import read_manifest
 from pipeline.drawings.drawing import parse_drawing
 from pipeline.rasterize import rasterize_packed
 from tests.support.browser import DESKTOP, PHONE, TABLET, chromium, emulate
 from tests.support.page_server import LABELS, ink_classifier, page_server
-from trainer.exports.classifiers import Classifier
+from tests.support.warm_process import run_module
+from trainer.exports.classifiers import Classifier, load_run
 from trainer.predict import predict, read_batches
 from trainer.serving import batching
 
@@ -516,3 +518,44 @@ def test_leaving_with_drawings_that_are_not_downloaded_asks_first(driver, oracle
     assert driver.execute_script(asks)
     download(driver, tmp_path)
     assert not driver.execute_script(asks)
+
+
+def test_own_categories_are_drawn_saved_prepared_trained_and_served(driver, data, tmp_path):
+    from tests.support.trainer_data import tiny_experiment  # imports TensorFlow
+    from trainer.config import TrainConfig
+    from trainer.train import train
+
+    source, tuned = str(tmp_path / "source"), str(tmp_path / "tuned")
+    train(
+        TrainConfig(
+            dataset=data, run_dir=source, experiment=tiny_experiment(), epochs=1, batch_size=10,
+            learning_rate=1e-2, precision="float32",
+        )
+    )  # fmt: skip
+    allow_downloads(driver, tmp_path)
+    with page_server(load_run(source, "best"), "source") as url:
+        open_page(driver, url)
+        for number in range(16):
+            word, shape = (("my loop", "circle"), ("my star", "star"))[number % 2]
+            draw(driver, json.loads(synthetic.drawing_line(shape, number, seed=4))["drawing"])
+            find(driver, "word").clear()
+            find(driver, "word").send_keys(word + ENTER)
+        download(driver, tmp_path)
+        leave(driver)
+    for module, *arguments in (
+        ("pipeline.main", f"--input={tmp_path}/drawings.ndjson", f"--output={tmp_path}/own",
+         "--validation_share=0.25", "--direct_num_workers=1"),
+        ("trainer.main", f"--dataset={tmp_path}/own", f"--run_dir={tuned}",
+         f"--init_from={source}", "--epochs=1", "--batch_size=4"),
+    ):  # fmt: skip
+        done = run_module(module, arguments)
+        assert done.returncode == 0, done.stderr
+    manifest = read_manifest(str(tmp_path / "own"))
+    assert manifest.labels == ("my loop", "my star")
+    assert sum(split.records for split in manifest.splits.values()) == 16
+    with page_server(load_run(tuned, "best"), "tuned") as url:
+        open_page(driver, url)
+        assert find(driver, "model").text == "Model: tuned, 2 categories"
+        draw(driver)
+        assert {label for label, _ in shown(driver)} == {"my loop", "my star"}
+        leave(driver)
