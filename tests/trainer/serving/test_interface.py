@@ -403,4 +403,4 @@ def test_the_description_has_every_answer_and_its_form(server):
     drawings = api["components"]["schemas"]["Drawings"]["properties"]["drawings"]
     assert drawings["maxItems"] == bodies.MAX_DRAWINGS
     statuses = set(api["paths"]["/predict"]["post"]["responses"])
-    assert statuses == {"200", "400", "408", "413", "415", "422", "429", "503"}
+    assert statuses == {*("200", "400", "403", "408", "413", "415", "421", "422", "429", "503")}

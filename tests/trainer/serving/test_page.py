@@ -208,7 +208,7 @@ def test_axe_finds_nothing_in_any_state(driver, oracle, size, scheme):
     button(driver, "Play").click()
     found["task"] = violations(driver)
     play_round(driver, oracle)
-    found["recognized"] = violations(driver)
+    found["recognised"] = violations(driver)
     for _ in range(5):
         button(driver, "Next").click()
         play_round(driver, oracle)
@@ -427,7 +427,7 @@ def test_a_game_has_six_rounds_a_result_and_drawings_to_save(driver, oracle):
         is_recognized = number != 2
         words.append(play_round(driver, oracle, is_recognized))
         if is_recognized:
-            until(lambda: card(driver)[0] == "Recognized!")
+            until(lambda: card(driver)[0] == "Recognised!")
             assert re.fullmatch(rf"{words[-1]}, after \d\.\d seconds", card(driver)[1])
         else:
             assert not find(driver, "card").is_displayed()
@@ -441,7 +441,7 @@ def test_a_game_has_six_rounds_a_result_and_drawings_to_save(driver, oracle):
         assert len(driver.execute_script("return window.asked")) == before
         driver.switch_to.active_element.send_keys(ENTER)  # Next, or See the result
     assert len(set(words)) == 6
-    assert card(driver)[0] == "5 of 6 recognized"
+    assert card(driver)[0] == "5 of 6 recognised"
     assert [line[2:] for line in card(driver)[1:7]] == words
     assert [line[0] for line in card(driver)[1:7]] == list("✓✓✗✓✓✓")
     button(driver, "Save 6 drawings").click()
@@ -453,6 +453,19 @@ def test_a_game_has_six_rounds_a_result_and_drawings_to_save(driver, oracle):
     assert shown(driver)
 
 
+@pytest.mark.parametrize("size", [DESKTOP, TABLET, PHONE])
+def test_the_result_of_a_game_fits_on_the_sheet(driver, oracle, size):
+    emulate(driver, size)
+    button(driver, "Play").click()
+    for number in range(6):
+        play_round(driver, oracle)
+        button(driver, "Next" if number < 5 else "See the result").click()
+    sizes = "const { scrollHeight, clientHeight } = document.querySelector('#card');"
+    scroll, client = driver.execute_script(f"{sizes} return [scrollHeight, clientHeight]")
+    assert scroll <= client
+    assert find(driver, "task").text == "The game is over"
+
+
 def test_a_round_without_a_drawing_has_nothing_to_save(driver, oracle):
     button(driver, "Play").click()
     for _ in range(6):
@@ -461,7 +474,7 @@ def test_a_round_without_a_drawing_has_nothing_to_save(driver, oracle):
         until(lambda: card(driver)[0] == "Time is up")
         assert card(driver)[1].startswith("There was no ")
         driver.switch_to.active_element.send_keys(ENTER)
-    assert card(driver) == ["0 of 6 recognized", "Play again"]
+    assert card(driver) == ["0 of 6 recognised", "Play again"]
 
 
 # ---- Saving ----

@@ -17,8 +17,7 @@ function route(path, method, operation, shared) {
     `${each.description} Default: ${each.schema.default}.`,
   ]);
   const responses = Object.entries(operation.responses).map(([status, response]) => {
-    const { description } = response.$ref ? shared[response.$ref.split("/").at(-1)] : response;
-    return [status, description];
+    return [status, response.description ?? shared[response.$ref.split("/").at(-1)].description];
   });
   made.append(element("dl", ...list([...parameters, ...responses])));
   return made;

@@ -112,7 +112,7 @@ export class Game {
     this.#results.push({ word, isRecognized, strokes });
     const isLast = this.#results.length === this.#words.length;
     const outcome = isRecognized
-      ? [text("h2", "Recognized!"), text("p", `${word}, after ${seconds.toFixed(1)} seconds`)]
+      ? [text("h2", "Recognised!"), text("p", `${word}, after ${seconds.toFixed(1)} seconds`)]
       : [text("h2", "Time is up"), text("p", this.#missed(word))];
     this.#showCard(outcome, [
       isLast ? ["See the result", () => this.#showResult()] : ["Next", () => this.#announceRound()],
@@ -129,6 +129,9 @@ export class Game {
     const list = document.createElement("ul");
     list.append(...drawn.map(makeResult));
     this.#sheet.clear();
+    this.#parts.round.textContent = "The game is over";
+    this.#parts.word.textContent = this.#parts.seconds.textContent = "";
+    this.#parts.time.hidden = true;
     const buttons = [["Play again", () => this.play()]];
     if (drawn.length) {
       const save = (button) => {
@@ -139,7 +142,7 @@ export class Game {
       };
       buttons.push([drawn.length === 1 ? "Save the drawing" : `Save ${drawn.length} drawings`, save]);
     }
-    this.#showCard([text("h2", `${count} of ${this.#results.length} recognized`), list], buttons);
+    this.#showCard([text("h2", `${count} of ${this.#results.length} recognised`), list], buttons);
   }
 
   // The first button gets the focus: Enter goes on.
