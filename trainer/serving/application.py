@@ -84,7 +84,7 @@ def make_application(classifier: Classifier, name: str, host: str) -> ASGIApp:
 
 async def _predict(request: Request, batcher: Batcher, classes: int) -> Response:
     top, with_bitmap = _options(request.query_params, classes)
-    lines, is_many = bodies.parse_body(await bodies.read_body(request))
+    lines, is_many = await bodies.read_lines(request)
     answers = await batcher.answer(lines, top)
     if with_bitmap:
         _add_bitmaps(answers, lines)

@@ -319,6 +319,24 @@ def test_a_full_queue_asks_to_come_back(gate, monkeypatch):
         assert post(url, BODY).ok
 
 
+def test_others_are_answered_while_a_large_body_is_parsed(server, monkeypatch):
+    gate, parse = threading.Event(), bodies.parse_body
+
+    def wait(body):
+        assert len(body) < 1000 or gate.wait(60)
+        return parse(body)
+
+    monkeypatch.setattr(bodies, "parse_body", wait)
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(post, server, BODY | {"drawing": SQUARE * 1000})
+        try:
+            assert post(server, BODY).ok
+            assert not large.done()
+        finally:
+            gate.set()
+        assert large.result().ok
+
+
 def test_an_answer_that_takes_too_long_is_given_up(gate, monkeypatch):
     monkeypatch.setattr(batching, "MAX_SECONDS", 0.2)
     with page_server(gate.classifier) as url:
