@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline import synthetic
-from trainer import serve
 from trainer.exports.classifiers import Classifier
-from trainer.serving import application
+from trainer.serving import application, server
 
 LABELS = tuple(synthetic.CATEGORIES)
 
@@ -29,15 +28,15 @@ def ink_classifier() -> Classifier:
 @contextlib.contextmanager
 def page_server(classifier: Classifier, name: str = "ink") -> Iterator[str]:
     """Serve inside; yield the URL, without a slash at its end."""
-    listener = serve.listen("127.0.0.1", 0)
+    listener = server.listen("127.0.0.1", 0)
     app = application.make_application(classifier, name, "127.0.0.1")
-    server = serve.make_server(app)
-    thread = threading.Thread(target=server.run, args=([listener],))
+    running = server.make_server(app)
+    thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()
     try:
-        yield serve.url(listener)
+        yield server.url(listener)
     finally:
-        server.should_exit = True
+        running.should_exit = True
         thread.join(60)
         listener.close()
         assert not thread.is_alive()

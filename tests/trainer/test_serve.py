@@ -1,5 +1,6 @@
 """Command trainer.serve: its models, its start without TensorFlow, its end, and wrong flags."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -9,17 +10,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
+from pipeline.cli import UserError
 from tests.support.ndjson import ROOT, SQUARE
 from tests.support.trainer_data import LABELS, tiny_experiment
 from tests.support.warm_process import WarmProcess, run_module
-from trainer import serve
 from trainer.config import TrainConfig
 from trainer.exports.classifiers import FILES
 from trainer.exports.job import export_run
+from trainer.serving import server
 from trainer.train import train
 
 
@@ -93,6 +97,41 @@ def test_a_lite_model_is_served_without_tensorflow_until_a_signal(model, started
     assert served.end(number) == (0, "stopped\n", "")
 
 
+def test_clients_with_open_connections_lose_nothing_at_the_end(model, started):
+    served = started(sys.executable, "-m", "trainer.serve", f"--model={model}", "--port=0")
+
+    def ask_until_told_to_close(_):
+        with requests.Session() as session:
+            for count in itertools.count(1):
+                answered = session.post(
+                    f"{served.url}/predict", json={"drawing": SQUARE}, timeout=60
+                )
+                assert answered.status_code == 200
+                if answered.headers.get("Connection") == "close":
+                    return count
+
+    assert answer(served.url)["predictions"]
+    with ThreadPoolExecutor(4) as pool:
+        counts = pool.map(ask_until_told_to_close, range(4))
+        time.sleep(0.5)
+        assert served.end() == (0, "stopped\n", "")
+        assert min(counts) > 1
+
+
+def test_a_second_signal_ends_it_at_once(model, started):
+    code = (
+        "from trainer import serve; from pipeline import cli;"
+        "serve.server.LAST_CALL_SECONDS = 1000; serve.define_flags(); cli.run(serve.main)"
+    )
+    served = started(sys.executable, "-c", code, f"--model={model}", "--port=0")
+    assert answer(served.url)["predictions"]  # it has started
+    served.process.send_signal(signal.SIGTERM)
+    headers = {}
+    while headers.get("Connection") != "close":  # it has seen the signal
+        headers = requests.get(f"{served.url}/health", timeout=60).headers
+    assert served.end(signal.SIGINT) == (0, "stopped\n", "")
+
+
 def test_the_answer_is_a_line_of_predict(model, started):
     served = started(sys.executable, "-m", "trainer.serve", f"--model={model}", "--port=0")
     line = json.dumps({"drawing": SQUARE}) + "\n"
@@ -150,8 +189,8 @@ def test_a_port_in_use_is_told_before_a_model_is_loaded():
 
 def test_the_address_of_the_sixth_version_has_brackets():
     try:
-        listener = serve.listen("::1", 0)
-    except serve.UserError:
+        listener = server.listen("::1", 0)
+    except UserError:
         pytest.skip("this machine has no IPv6")
     with listener:
-        assert serve.url(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+        assert server.url(listener) == f"http://[::1]:{listener.getsockname()[1]}"

@@ -21,7 +21,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from pipeline.cli import RunError
 from pipeline.dataset import records
@@ -37,7 +36,7 @@ _DEFAULT_TOP = 3  # as of trainer.predict
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
-def make_application(classifier: Classifier, name: str, host: str) -> ASGIApp:
+def make_application(classifier: Classifier, name: str, host: str) -> Guard:
     """Make the application around a classifier.
 
     Args:

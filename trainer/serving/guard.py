@@ -32,6 +32,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         """Wrap `app`, which listens on `host`."""
+        self.is_ending = False  # whether answers ask clients to open no further request
         self._app = app
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
 
@@ -42,7 +43,10 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                if self.is_ending:
+                    headers["Connection"] = "close"
             await send(message)
 
         headers = Headers(scope=scope)

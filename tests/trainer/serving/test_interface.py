@@ -18,10 +18,11 @@ from pipeline import synthetic
 from pipeline.rasterize import rasterize
 from tests.support.ndjson import SQUARE
 from tests.support.page_server import LABELS, ink_classifier, page_server
-from trainer import serve
 from trainer.exports.classifiers import Classifier
 from trainer.predict import predict, read_batches
 from trainer.serving import batching, bodies
+from trainer.serving import server as connections
+from trainer.serving.server import listen
 
 BODY = {"word": "cake", "key_id": "17", "drawing": SQUARE}
 # From a canvas: points, anywhere, of any size; raw, with times; and strokes that may be either.
@@ -166,7 +167,7 @@ def test_a_refused_body_leaves_the_connection_usable(server):
 
 
 def test_no_packet_waits_for_an_acknowledgement():
-    with serve.listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         with socket.create_connection(listener.getsockname()):
             accepted, _ = listener.accept()
         with accepted:
@@ -357,6 +358,39 @@ def test_a_body_that_does_not_arrive_is_given_up(server, monkeypatch):
         connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         received = b"".join(iter(lambda: connection.recv(4096), b""))  # until it is closed
     assert received.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_connection_without_a_request_is_closed_and_others_stay(server, monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    place = urlsplit(server)
+    other = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    assert ask_on(other) == 200
+    used = other.sock
+    with socket.create_connection((place.hostname, place.port), timeout=60) as silent:
+        silent.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+        assert silent.recv(4096) == b""  # it is closed
+    assert ask_on(other) == 200
+    assert other.sock is used
+    other.close()
+
+
+def test_no_more_than_so_many_connections_are_served(monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    with page_server(ink_classifier()) as url:
+        place = urlsplit(url)
+        kept = [http.client.HTTPConnection(place.hostname, place.port) for _ in range(2)]
+        statuses = [ask_on(connection) for connection in kept]
+        assert statuses.count(503) >= 1
+        for connection in kept:
+            connection.close()
+        wait_until(lambda: ask(url)[0] == 200)
+
+
+def ask_on(connection):
+    connection.request("GET", "/health")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
 
 
 def test_requests_in_progress_are_answered_when_the_server_ends(gate):
