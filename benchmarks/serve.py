@@ -1,7 +1,7 @@
 """Measures the server of trainer.serve under load: make bench-serve DATA=DIR
 
 Starts the server and lets 1, 8 and 64 clients at a time, each with a connection of its own, send
-drawings of DIR one by one. Prints answers a second, the time to an answer, and what was no answer;
+drawings of DIR one by one. Prints answers a second, the time to an answer and the number of errors;
 then how malformed bodies are answered, and the server's memory at the start and after each part.
 """
 
@@ -33,7 +33,7 @@ _PLAIN = b'{"word": "cat", "key_id": "1", "drawing": [[[0, 255], [7, 90]], [[3, 
 
 
 class Measured(NamedTuple):
-    """Answers to one client after the other's requests."""
+    """Answers to the requests of some clients."""
 
     seconds: float
     latencies: list[float]  # seconds, of answers with status 200
@@ -254,15 +254,15 @@ async def load(server: Server, bodies: list[bytes], clients: Sequence[int], seco
     await measure(server, iter(bodies[:_WARM_UP]), 1)
     print(f"memory at the start: {server.memory() / 1e6:.0f} MB")
     print(
-        f"{'clients':>7}{'answers/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'others':>8}{'memory MB':>11}"
+        f"{'clients':>7}{'answers/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}{'memory MB':>11}"
     )
     for number in clients:
         done = await measure(server, itertools.cycle(bodies), number, seconds)
         p50, p99 = 1e3 * np.percentile(done.latencies or [np.nan], (50, 99))
-        others = done.statuses.total() - done.statuses[200]
+        errors = done.statuses.total() - done.statuses[200]
         print(
             f"{number:>7}{done.statuses[200] / done.seconds:>11,.0f}{p50:>9.1f}{p99:>9.1f}"
-            f"{others:>8,}{server.memory() / 1e6:>11.0f}",
+            f"{errors:>8,}{server.memory() / 1e6:>11.0f}",
             flush=True,
         )
 

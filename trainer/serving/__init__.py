@@ -1,3 +1,3 @@
-"""The server: a page to draw on, and answers to drawings as JSON."""
+"""Server of a page to draw on, and of answers to drawings as JSON."""
 
 __all__ = ["application", "guard", "server"]

@@ -1,4 +1,4 @@
-"""The application: routes of the page and of its JSON interface.
+"""Application: routes of the page and of its JSON interface.
 
   POST /predict  one drawing or many → the likeliest categories of each
   GET /model     name and categories of the model, limits of requests

@@ -1,4 +1,4 @@
-"""The server around the application: its socket, its limits of connections, and how it ends."""
+"""Server around the application: its socket, its limits of connections, and how it ends."""
 
 import asyncio
 import errno

@@ -490,7 +490,7 @@ def test_a_round_without_a_drawing_has_nothing_to_save(driver, oracle):
         button(driver, "Start").click()
         pass_time(driver, 20.1)
         until(lambda: card(driver)[0] == "Time is up")
-        assert card(driver)[1].startswith("There was no ")
+        assert card(driver)[1].startswith("Nothing was drawn for ")
         driver.switch_to.active_element.send_keys(ENTER)
     assert card(driver) == ["0 of 6 recognised", "Play again"]
 

@@ -120,7 +120,7 @@ export class Game {
   }
 
   #missed(word) {
-    return this.#guess ? `The model saw ${this.#guess}, not ${word}.` : `There was no ${word}.`;
+    return this.#guess ? `The model saw ${this.#guess}, not ${word}.` : `Nothing was drawn for ${word}.`;
   }
 
   #showResult() {
