@@ -227,6 +227,22 @@ def test_axe_finds_nothing_in_the_page_for_programs(driver, server, scheme):
         assert part in text
 
 
+@pytest.mark.parametrize("size", [DESKTOP, (1440, 1340), (1000, 700), TABLET, PHONE, (320, 640)])
+def test_nothing_is_wider_than_the_page_or_its_column(driver, server, size):
+    open_page(driver, server, size)
+    draw(driver)
+    find(driver, "word").send_keys("a word of many letters and spaces" + ENTER)
+    draw(driver)
+    assert driver.execute_script(WIDER_THAN_THE_PAGE) == []
+    overflowing = """
+        return [...document.querySelectorAll("main *")]
+          .filter((node) => node.clientWidth && node.scrollWidth > node.clientWidth + 1)
+          .filter((node) => node.tagName !== "INPUT").map((node) => node.outerHTML.slice(0, 90));
+    """
+    assert driver.execute_script(overflowing) == []
+    leave(driver)
+
+
 def test_nothing_moves_for_who_wants_it_so(driver, server):
     style = "return getComputedStyle(document.querySelector('.bar'), '::before').transitionDuration"
     for motion, duration in (("reduce", "0s"), ("no-preference", "0.18s")):
