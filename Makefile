@@ -14,7 +14,8 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test test-slow test-engines demo bench-pipeline bench-growth bench-trainer results trials pretrained clean
+.PHONY: test test-slow test-engines demo draw bench-pipeline bench-growth bench-trainer bench-serve results trials \
+	pretrained clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -49,6 +50,10 @@ endif
 	@printf '\nreport    demo/report.html: open it in a browser\n'
 	@printf 'pictures  demo/drawings.png, demo/history.png, demo/history.svg\n'
 
+# A page to draw on, http://127.0.0.1:8000; FLAGS=--run_dir=demo/run serves the demo's model
+draw: .venv/installed-demo
+	$(BIN)/python -m trainer.serve $(FLAGS)
+
 # The benchmarks measure on the simplified ndjson files in DATA, with other sizes by FLAGS:
 # make bench-pipeline DATA=DIR FLAGS=--drawings=100000; `python -m benchmarks.pipeline --help` lists them.
 FLAGS =
@@ -77,6 +82,10 @@ pretrained: .venv/installed
 # Speed and memory of the trainer beside the usual ways
 bench-trainer: .venv/installed
 	$(BIN)/python -m benchmarks.trainer $(INPUT) $(FLAGS)
+
+# Answers a second, time to an answer and memory of the server, and how it takes malformed bodies
+bench-serve: .venv/installed
+	$(BIN)/python -m benchmarks.serve $(INPUT) $(FLAGS)
 
 # Enough for the demo
 .venv/installed-demo: pyproject.toml constraints.txt

@@ -26,31 +26,17 @@ from pipeline import cli
 from pipeline.cli import RunError, UserError
 from pipeline.drawings.frame import FRAMES
 from pipeline.rasterize import rasterize_packed
-from trainer.exports.classifiers import Classifier, load_classifier
+from trainer.exports import classifiers
+from trainer.exports.classifiers import Classifier
 from trainer.inputs.drawing_files import READING, check_files, read_batches
 from trainer.inputs.drawing_lines import Line
-from trainer.runs.state import define_checkpoint_flag
 from trainer.training.memory import out_of_memory
 
 _NO_INK = "no ink: the bitmap is blank"
 
 
 def define_flags() -> None:
-    cli.define_path(
-        "run_dir",
-        None,
-        "Run directory of trainer.main; without this and --model, the model that comes with the "
-        "package answers, of Quick, Draw!'s 345 categories.",
-        is_for_tensorflow=True,
-    )
-    define_checkpoint_flag("With --run_dir: ")
-    cli.define_path(
-        "model",
-        None,
-        "Instead of --run_dir: a file of trainer.export, or the directory of its SavedModel.",
-        kind="PATH",
-        is_for_tensorflow=True,
-    )
+    classifiers.define_flags()
     cli.define_integer(
         "top", 3, "Classes to predict for each drawing.", lower_bound=1, upper_bound=10**5
     )
@@ -70,14 +56,11 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     paths = cli.expand_arguments(argv[1:])
-    if args.run_dir is not None and args.model is not None:
-        raise UserError("--run_dir or --model, not both")
-    if args.run_dir is None and args["checkpoint"].present:
-        raise UserError("--checkpoint chooses from a --run_dir")
+    classifiers.check_flags()
     if not paths:
         raise UserError("no input: name ndjson files, or - for stdin")
     check_files(paths)
-    classifier = load_classifier(args.run_dir, args.checkpoint, args.model)
+    classifier, _ = classifiers.load_chosen()
     write = csv_writer(args.top) if args.format == "csv" else write_json
     bad_lines = 0
     reading = READING._replace(frame=args.frame)

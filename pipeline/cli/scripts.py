@@ -16,6 +16,7 @@ MODULES = {
     "evaluate": "trainer.evaluate",
     "export": "trainer.export",
     "predict": "trainer.predict",
+    "serve": "trainer.serve",
     "report": "analysis.report",
     "plot": "analysis.…",
 }

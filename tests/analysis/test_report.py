@@ -30,13 +30,13 @@ from tests.support.analysis_data import (
     write_predictions,
     write_run,
 )
+from tests.support.browser import DESKTOP, PHONE, chromium, emulate
 from trainer.runs.predictions import Predictions
 
 # What would break a page that does not escape it, and what is long.
 LABELS = ["<b>bold</b>", 'a "quoted" & name', "The Great Wall of China", "cat"]
 PER_LABEL = 6
 CORRECT = dict(zip(LABELS, (5, 2, 6, 3), strict=True))
-DESKTOP, PHONE = (1440, 900), (390, 844)
 ENTER, ESCAPE = "\ue007", "\ue00c"  # of WebDriver
 
 
@@ -90,32 +90,13 @@ def pages(tmp_path_factory):
 @pytest.fixture(scope="module")
 def driver():
     """Headless Chromium; skips the tests where there is none."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    browser, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not browser or not chromedriver:
-        pytest.skip("no browser: Debian's packages chromium and chromium-driver bring it")
-    options = selenium.ChromeOptions()
-    options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = selenium.Chrome(options, selenium.ChromeService(chromedriver))
-    yield started
-    started.quit()
+    with chromium() as started:
+        yield started
 
 
 def open_page(driver, page, size=DESKTOP, scheme="light"):
     """Loads it; returns what the browser has to say about it."""
-    width, height = size
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE},
-    )
-    features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
-    driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": name, "value": value} for name, value in features.items()]},
-    )
+    emulate(driver, size, scheme)
     driver.get("about:blank")
     driver.get_log("browser"), driver.get_log("performance")  # of pages before
     driver.get(page.as_uri())

@@ -259,8 +259,10 @@ COMMANDS: dict[str, Action] = {
     "make bench-pipeline": Run(status=2),  # says that it needs DATA
     "make bench-growth": Run(status=2),
     "make bench-trainer": Run(status=2),
+    "make bench-serve": Run(status=2),
     "make results": Run(status=2),
     "make trials": Run(status=2),
     "make pretrained": Run(status=2),
+    "make draw": RunBy("tests/trainer/test_serve.py", '"make", "--dry-run", "draw"'),
     "make clean": Run(),
 }

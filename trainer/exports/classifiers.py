@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from absl import flags
 
+from pipeline import cli
 from pipeline.cli import UserError
 from pipeline.dataset.records import IMAGE_SIZE
 from trainer.hardware.quiet_tensorflow import quiet_tensorflow
+from trainer.runs.state import define_checkpoint_flag
 from trainer.training.initial_weights import cannot_load, load_keras, read_labels
 
 if TYPE_CHECKING:
@@ -81,14 +84,49 @@ def load_export(path: str) -> Classifier:
     raise UserError(f"{path}: neither a .keras, .tflite or .onnx file nor a SavedModel directory")
 
 
-def load_classifier(run_dir: str | None, checkpoint: str, model: str | None) -> Classifier:
-    """Load a run's checkpoint, or an export, or else the model that comes with the package.
+def define_flags() -> None:
+    """Define the flags that choose a model for a command that classifies drawings."""
+    cli.define_path(
+        "run_dir",
+        None,
+        "Run directory of trainer.main; without this and --model, the model that comes with the "
+        "package answers, of Quick, Draw!'s 345 categories.",
+        is_for_tensorflow=True,
+    )
+    define_checkpoint_flag("With --run_dir: ")
+    cli.define_path(
+        "model",
+        None,
+        "Instead of --run_dir: a file of trainer.export, or the directory of its SavedModel.",
+        kind="PATH",
+        is_for_tensorflow=True,
+    )
+
+
+def check_flags() -> None:
+    """Raise UserError for flags of `define_flags` that exclude each other."""
+    args = flags.FLAGS
+    if args.run_dir is not None and args.model is not None:
+        raise UserError("--run_dir or --model, not both")
+    if args.run_dir is None and args["checkpoint"].present:
+        raise UserError("--checkpoint chooses from a --run_dir")
+
+
+def load_chosen() -> tuple[Classifier, str]:
+    """Load the model that the flags choose; return it and its name.
 
     Raises what `load_run` and `load_export` do.
     """
-    if run_dir is not None:
-        return load_run(run_dir, checkpoint)
-    return load_export(PRETRAINED if model is None else model)
+    args = flags.FLAGS
+    if args.run_dir is not None:
+        return load_run(args.run_dir, args.checkpoint), _name(args.run_dir)
+    if args.model is not None:
+        return load_export(args.model), _name(args.model)
+    return load_export(PRETRAINED), "pretrained"
+
+
+def _name(path: str) -> str:
+    return os.path.basename(os.path.abspath(path))
 
 
 def litert_threads() -> int:
