@@ -14,8 +14,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test test-slow test-engines demo draw bench-pipeline bench-growth bench-trainer bench-serve results trials \
-	pretrained clean
+.PHONY: test test-slow test-engines demo draw bench-pipeline bench-growth bench-trainer bench-serve results trials pretrained clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed

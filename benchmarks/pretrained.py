@@ -7,6 +7,7 @@ command to resume.
 
 import os
 import shutil
+import sys
 
 from absl import flags
 
@@ -15,7 +16,6 @@ from pipeline import cli
 from pipeline.dataset.manifests import read_manifest
 
 FILES = ("model_int8.tflite", "README.md")
-COMMAND = "make pretrained DATA=DIR"
 
 
 def define_flags() -> None:
@@ -48,12 +48,13 @@ def main(_: list[str]) -> None:
         "trainer.export",
         *(f"--run_dir={run_dir}", "--checkpoint=last", "--formats=tflite_int8"),
         f"--drawings={drawings}",
+        output=sys.stdout,
     )
     os.makedirs(args.package, exist_ok=True)
     for name in FILES:
         shutil.copyfile(os.path.join(run_dir, "export", name), os.path.join(args.package, name))
     with open(os.path.join(args.package, FILES[1]), "a", encoding="utf-8") as card:
-        card.write(f"\n## Make it anew\n\n`{COMMAND}`, where DIR holds the ndjson files.\n")
+        card.write("\n## Make it anew\n\n`make pretrained DATA=DIR`, where DIR holds the ndjson files.\n")
     print(f"model and card in {args.package}")
 
 

@@ -40,13 +40,15 @@ class Group(NamedTuple):
     run_dirs: list[str]
 
 
-def run_command(module: str, *arguments: str) -> None:
-    """Run a command of ours, whose output goes to stderr.
+def run_command(module: str, *arguments: str, output: Any = sys.stderr) -> None:
+    """Run a command of ours.
+
+    `output`: a file for what it prints.
 
     Raises:
       SystemExit: with its status, if it fails: it has said why.
     """
-    process = subprocess.run([sys.executable, "-m", module, *arguments], stdout=sys.stderr)
+    process = subprocess.run([sys.executable, "-m", module, *arguments], stdout=output)
     if process.returncode:
         raise SystemExit(process.returncode)
 

@@ -68,8 +68,6 @@ FIRST = ("make demo DATA=DIR", "make demo")
 # By the command, on one line.
 COMMANDS: dict[str, Action] = {
     # README: the start
-    "make demo DATA=DRAWINGS": Left("`make demo DATA=DIR`, with another directory"),
-    "python -m analysis.contact_sheet demo/data -o drawings.png": Run(is_warm=True),
     "make demo": Run((("make demo", "make demo MADE_UP=35"),), _BY_SCORE),
     "make demo DATA=DIR": Run(  # until there is a data set: the rest is that of `make demo`
         (("make demo DATA=DIR", "make -n demo DATA=DIR | sed '/contact_sheet/,$d' | bash -e"),)
@@ -177,6 +175,14 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
     "--output=runs/test.json": Run(is_warm=True),
     "python -m analysis.mistakes --evaluation=runs/test.json -o runs/test_mistakes.png": Run(),
+    "python -m trainer.serve": Run(
+        (
+            (
+                "python -m trainer.serve",
+                "timeout --preserve-status 8 python -m trainer.serve --port=0",
+            ),
+        )
+    ),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict -": Run(),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict --run_dir=runs/doodles -": Run(
@@ -188,18 +194,22 @@ COMMANDS: dict[str, Action] = {
     ),
     "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=small,E3_8 "
     "--epochs=1": Run((("small,E3_8", "small"),)),
-    "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/rates --experiments=small "
-    "--epochs=1 --seeds=2 --vary=learning_rate=1e-3,3e-4": Run(
-        (("1e-3,3e-4", "3e-4"),), is_warm=True
+    "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=fast,best'": Left(
+        "`make results DATA=DIR`, with other flags"
     ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=E3_8 --seeds=1'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
+    "make pretrained DATA=DRAWINGS": Left("`make pretrained DATA=DIR`, with another directory"),
     "make results DATA=DIR": Run(
         (
             (
                 "DATA=DIR",
                 'DATA=DIR FLAGS="--train_per_category=40 --validation_per_category=10 '
-                '--experiments=small --seeds=2 --epochs=1"',
+                '--experiments=small --seeds=1 --epochs=1"',
             ),
-        )
+        ),
+        ((r" ± [\d.]+", ""), (r"\| best \|", "| fast |")),  # a seed and a recipe
     ),
     "make trials DATA=DIR": Run(
         (
@@ -220,6 +230,12 @@ COMMANDS: dict[str, Action] = {
             ),
         )
     ),
+    "python -m trainer.evaluate --run_dir=results/pretrained --checkpoint=last --mirror": Run(
+        is_warm=True
+    ),
+    "make bench-serve DATA=DIR": Run(
+        (("DATA=DIR", "DATA=DIR FLAGS='--seconds=1 --malformed=50'"),),
+    ),
     "make bench-trainer DATA=DIR": Run(
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
@@ -230,24 +246,8 @@ COMMANDS: dict[str, Action] = {
     "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
     "-o runs/runs.png": Run(),
     "python -m analysis.strokes demo/drawings/sun.ndjson --drawings=4 -o data/sun.png": Run(),
-    "python -m analysis.plot_histories --group=width20 --reference -o runs/width20.pdf": Run(
-        is_warm=True
-    ),
     "python -m analysis.plot_histories --group=all --reference --separate -o runs/study.pdf": Run(
         is_warm=True
-    ),
-    # Results
-    "python -m pipeline.main --input='DRAWINGS/*.ndjson' --output=data/categories12 "
-    "--train_per_category=1500 --validation_per_category=400": Run(
-        (
-            ("--train_per_category=1500", "--train_per_category=8"),
-            ("--validation_per_category=400", "--validation_per_category=4"),
-            *_ONE_WORKER,
-        ),
-        is_warm=True,
-    ),
-    "python -m trainer.main --dataset=data/categories12 --run_dir=runs/E3_8 --experiment=E3_8": Run(
-        (("--experiment=E3_8", "--experiment=E3_8 --epochs=1 --batch_size=4"),), is_warm=True
     ),
     # WORKSPACE
     "pip install --upgrade": _INSTALLS,
