@@ -33,6 +33,7 @@ from trainer.sweeps.sweep_axes import (
 from trainer.sweeps.sweep_table import Result, to_csv
 
 STUDY_20 = 20  # experiments
+STUDY = "--recipe=study"
 FLAGS = ("--batch_size=8", "--epochs=1", "--precision=float32")
 
 
@@ -56,36 +57,36 @@ def rows_of(run_dir):
 def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, tmp_path):
     directory, manifest = data
     runs = tmp_path / "runs"
-    flags = (f"--dataset={directory}", f"--run_dir={runs}", "--experiments=E3_8,small", *FLAGS)
+    flags = (f"--dataset={directory}", f"--run_dir={runs}", "--experiments=medium,small", *FLAGS, STUDY)
 
     # A run of this very configuration whose state cannot be read.
     config = TrainConfig(
-        str(directory), str(runs / "E3_8"), experiments.find("E3_8"), epochs=1, batch_size=8
+        str(directory), str(runs / "medium"), experiments.find("medium"), epochs=1, batch_size=8
     )
     with run_directory.locked(config.run_dir):
         run_directory.open_run(config.run_dir, describe_run(config, manifest))
-    (runs / "E3_8" / "checkpoints" / "state.json").write_text("{")
+    (runs / "medium" / "checkpoints" / "state.json").write_text("{")
     result = run(*flags)
     assert result.returncode == 1
     lines = result.stderr.splitlines()
     assert [line for line in lines if line.startswith("error: ")] == lines[-2:]
     assert "state.json: damaged" in lines[-2]
-    assert lines[-1] == "error: 1 of 2 runs failed: E3_8"
+    assert lines[-1] == "error: 1 of 2 runs failed: medium"
     assert [(row["experiment"], row["status"], row["epochs"]) for row in rows_of(runs)] == [
-        ("E3_8", "failed", "0"),
+        ("medium", "failed", "0"),
         ("small", "finished", "1"),
     ]
 
     # What a user does about it.
-    (runs / "E3_8" / "checkpoints" / "state.json").unlink()
+    (runs / "medium" / "checkpoints" / "state.json").unlink()
     trained = (runs / "small" / "metrics.jsonl").read_bytes()
     result = run(*flags)
     assert (result.returncode, result.stderr) == (0, "")
-    assert f"1/2  E3_8  {runs}/E3_8" in result.stdout
+    assert f"1/2  medium  {runs}/medium" in result.stdout
     assert "epoch 1/1  step 3/3" in result.stdout  # of the run's own output
     assert "2/2  small  finished before" in result.stdout
     assert (runs / "small" / "metrics.jsonl").read_bytes() == trained
-    history = json.loads((runs / "E3_8" / "history.json").read_text())
+    history = json.loads((runs / "medium" / "history.json").read_text())
     (row, _) = rows_of(runs)
     assert (row["status"], row["epochs"]) == ("finished", "1")
     assert float(row["final_val_accuracy"]) == pytest.approx(history["val_accuracy"][-1], abs=1e-6)
@@ -102,7 +103,7 @@ def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, t
     other = run(*flags, "--learning_rate=0.01")
     assert other.returncode == 2
     (line,) = other.stderr.splitlines()
-    assert f"{runs}/E3_8: belongs to another run, which differs in --learning_rate" in line
+    assert f"{runs}/medium: belongs to another run, which differs in --learning_rate" in line
     assert other.stdout == ""
 
 
