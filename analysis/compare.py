@@ -21,7 +21,7 @@ TABLES = {".md": RunTable.to_markdown, ".csv": RunTable.to_csv}
 
 
 def define_flags() -> None:
-    commands.RUNS.define_flags()
+    commands.RUNS_WITH_SCORES.define_flags()
     commands.define_checkpoint("last")
     cli.define_paths("table", [], "Tables to write, with commas between: .md or .csv.", kind="FILE")
     commands.define_output(required=False)
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
         check_output_file("table", path)
         if os.path.splitext(path)[1] not in TABLES:
             raise UserError(f"--table={path}: the name must end in .md or .csv")
-    (runs,) = commands.RUNS.read(argv[1:])
+    (runs,) = commands.RUNS_WITH_SCORES.read(argv[1:])
     table = make_table(runs, args.checkpoint)
     print(table.to_text())
     for path in args.table:

@@ -20,13 +20,12 @@ from analysis import commands
 from analysis.reading.evaluations import Evaluation, read_saved_of, validation_of
 from analysis.reading.runs import (
     Run,
+    check_scores,
+    check_speed,
     find_runs,
-    read_intervals,
-    read_run,
-    read_speeds,
+    read_runs,
     run_names,
 )
-from analysis.reading.scores import read_validation
 from analysis.sections import (
     comparison_sections,
     data_sections,
@@ -42,7 +41,6 @@ from analysis.style import figures
 from pipeline import cli
 from pipeline.cli import RunError, UserError, check_output_file
 from pipeline.dataset.manifests import read_manifest
-from trainer.runs import run_directory
 
 NAME = "report.html"
 MAX_DETAILED = 3  # runs with a chapter of their own: more are not read, and make the page heavy
@@ -101,7 +99,7 @@ def make_report(
     missing = Missing()
     if evaluation and len(run_dirs) > 1:
         raise UserError(f"--evaluation={evaluation}: needs one run, not {len(run_dirs)}")
-    runs = _read(run_dirs, missing)
+    runs = read_runs(run_dirs, missing.add)
     views = []
     for run, name in zip(runs, run_names(runs), strict=True):
         of_run = validation_of(run, checkpoint)
@@ -141,21 +139,6 @@ def default_output(run_dirs: Sequence[str]) -> str:
     return os.path.join(os.path.commonpath([clean(path) for path in run_dirs]), NAME)
 
 
-def _read(run_dirs: Sequence[str], missing: Missing) -> list[Run]:
-    """Return the runs that can be read, at least one."""
-    runs, errors = [], []
-    for directory in run_dirs:
-        run_directory.read_config(directory)  # raises if it is no run at all
-        try:
-            runs.append(read_run(directory))
-        except UserError as error:
-            errors.append(error)
-            missing.add(error)
-    if not runs:
-        raise errors[0]
-    return runs
-
-
 def _locate_dataset(evaluation: Evaluation, given: str | None) -> str | UserError:
     """Return the directory of the data set that was evaluated, or why it is not found."""
     errors = []
@@ -183,10 +166,8 @@ def _datasets(views: Sequence[RunView], missing: Missing) -> list[str]:
 def _is_whole(run: Run, missing: Missing) -> bool:
     """Return whether a comparison can read the run."""
     try:
-        if run.epochs:
-            read_validation(run.directory)
-        read_speeds(run.directory)
-        read_intervals(run.directory)
+        check_scores(run)
+        check_speed(run)
     except UserError as error:
         missing.add(error)
         return False
@@ -201,7 +182,7 @@ def _best(views: Sequence[RunView]) -> list[RunView]:
 
 
 def define_flags() -> None:
-    commands.RUNS.define_flags()
+    commands.define_run_dirs()
     commands.define_dataset()
     commands.define_checkpoint("best")
     commands.define_evaluation(

@@ -204,7 +204,7 @@ def _faint(colour: str) -> str:
     return matplotlib.colors.to_hex((red, green, blue))
 
 
-COMMAND = commands.PictureCommand(commands.RUNS, plot_throughput)
+COMMAND = commands.PictureCommand(commands.RUNS_WITH_SPEED, plot_throughput)
 
 if __name__ == "__main__":
     COMMAND.run()

@@ -185,7 +185,7 @@ def test_seeds_and_settings_have_runs_of_their_own_and_more_seeds_keep_them(data
     assert [(row["batch_norm"], row["seed"]) for row in rows_of(runs)] == [("false", "0")]
 
     # For an analysis of the directory each has a name that says in what it differs.
-    names = analysis_runs.run_names(analysis_runs.read_runs([str(runs)]))
+    names = analysis_runs.run_names(analysis_runs.read_runs([str(runs)], pytest.fail))
     assert names == ["small", "small-batch_norm=false", "small-seed=1"]
 
 
