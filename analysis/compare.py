@@ -3,7 +3,7 @@
   python -m analysis.compare RUN [RUN ...] --table=runs.md,runs.csv -o runs.png
 
 Prints the table. --table writes it as Markdown or CSV. --output draws the accuracy against the
-parameters and against the multiply-adds, beside the 20 runs of the study.
+parameters and against the multiply-adds, beside the study's runs on the same categories.
 """
 
 import os
@@ -25,7 +25,9 @@ def define_flags() -> None:
     commands.define_checkpoint("last")
     cli.define_paths("table", [], "Tables to write, with commas between: .md or .csv.", kind="FILE")
     commands.define_output(required=False)
-    flags.DEFINE_bool("reference", True, "Show the study's 20 runs in pictures, too.")
+    flags.DEFINE_bool(
+        "reference", True, "Show the study's runs on the same categories in pictures, too."
+    )
 
 
 def main(argv: list[str]) -> None:

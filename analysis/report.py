@@ -118,8 +118,9 @@ def make_report(
     for view in _best(views):
         run = view.run
         log(f"{run.directory}: {view.name}, {run.epochs} of {run.planned_epochs} epochs")
-        run_makers = run_sections.choose(is_alone=len(runs) == 1)
-        run_makers |= prediction_sections.SECTIONS | slice_sections.choose(view)
+        run_makers = (
+            run_sections.SECTIONS | prediction_sections.SECTIONS | slice_sections.choose(view)
+        )
         title = "The run" if len(runs) == 1 else view.name
         chapters.append(Chapter(title, missing.make_sections(run_makers, view)))
     directories = _datasets(views, missing)

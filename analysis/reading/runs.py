@@ -147,8 +147,8 @@ def read_runs(
             errors.append(error)
     if errors and not runs:
         raise errors[0]
-    for error in errors:
-        skip(error)
+    for reason in errors:
+        skip(reason)
     return runs
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from xml.etree.ElementTree import Element
 
 from analysis.comparison import study_histories
-from analysis.comparison.cost_scatter import plot_costs
+from analysis.comparison.cost_scatter import plot_costs, studied_categories
 from analysis.comparison.run_table import make_table
 from analysis.plot_histories import plot_histories
 from analysis.reading.runs import Run
@@ -50,7 +50,8 @@ def histories(runs: Runs) -> list[Element]:
 
 def cost(runs: Runs) -> list[Element]:
     """Return accuracy against cost."""
-    alt = f"Accuracy of {len(runs)} runs and of the study's 20 against their costs"
+    beside = " and of the study's" if studied_categories(runs) else ""
+    alt = f"Accuracy of {len(runs)} runs{beside} against their costs"
     return [picture(plot_costs(runs), alt)]
 
 

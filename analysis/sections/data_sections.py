@@ -54,7 +54,7 @@ def origin(data: Data) -> list[Element]:
         "Drawings": f"{', '.join(splits)}; {len(manifest.labels):,} categories",
         "Images": f"{image['width']}×{image['height']}, {image['encoding']}, {size / 1e6:,.1f} MB",
         "Made from": f"{len(manifest.inputs):,} files, {made_of / 1e6:,.1f} MB",
-        "Read": ", ".join(
+        "Selection": ", ".join(
             f"{count:,} {name.replace('_', ' ')}"
             for name, count in (manifest.drawings | manifest.rejects).items()
             if count

@@ -1,6 +1,7 @@
 """Table of runs, and the scatter of accuracy and cost."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
@@ -124,13 +125,13 @@ def test_csv_holds_all_values_and_nothing_where_there_is_none(sweep):
     assert begun["planned_epochs"] == "12"
 
 
-def make_runs(count, name="E{}", accuracy=0.88):
+def make_runs(count, name="E{}", accuracy=0.88, categories=53):
     rng = np.random.default_rng(1)
     runs = []
     for i in range(count):
         config = {
             "experiment": "small",
-            "labels": ["a"] * 53,
+            "labels": list(study.categories(categories)),
             "drawings": {"train": 1, "validation": 5_000},
             "parameters": int(7e6 * (1 + 0.1 * rng.random())),
             "multiply_adds": int(1.8e9 * (1 + 0.1 * rng.random())),
@@ -150,9 +151,10 @@ def points(axes):
 
 
 def test_the_studys_20_points_are_in_both_panels_and_its_two_data_sets_look_different():
-    parameters, multiply_adds = plot_costs([]).axes
+    runs = [*make_runs(1, "run"), *make_runs(1, "other", categories=20)]
+    parameters, multiply_adds = plot_costs(runs).axes
     for axes in (parameters, multiply_adds):
-        drawn = points(axes)
+        drawn = {point for point in points(axes) if point[2] != "D"}
         assert len(drawn) == 20
         assert {point[1:] for point in drawn} == {
             (study.history(name)["val_accuracy"][-1], "o" if each.categories == 20 else "s")
@@ -161,8 +163,22 @@ def test_the_studys_20_points_are_in_both_panels_and_its_two_data_sets_look_diff
         }
     assert (7_271_092, study.history("E7")["val_accuracy"][-1], "o") in points(parameters)
     names = [text.get_text() for text in parameters.texts]
-    assert len(names) == 20
+    assert len(names) == 22
     assert {"E3*", "E2_4*", "E1"} <= set(names)
+
+
+def test_the_studys_points_are_drawn_only_where_the_categories_are_the_same():
+    def markers(runs):
+        return {marker for _, _, marker in points(plot_costs(runs).axes[0])}
+
+    (run,) = make_runs(1)
+    assert markers([run]) == {"D", "s"}  # of the 53 categories alone
+    shuffled = dataclasses.replace(run, config=run.config | {"labels": run.labels[::-1]})
+    assert markers([shuffled]) == {"D", "s"}
+    made_up = dataclasses.replace(run, config=run.config | {"labels": ["a", *run.labels[1:]]})
+    assert markers([made_up]) == {"D"}
+    label = plot_costs([made_up]).legends[0].get_texts()
+    assert len(label) == 1
 
 
 def test_a_run_stands_where_its_costs_and_its_accuracy_are():
@@ -176,7 +192,6 @@ def test_a_run_stands_where_its_costs_and_its_accuracy_are():
 @pytest.mark.parametrize(
     ("count", "accuracy", "name"),
     [
-        (0, 0.88, ""),
         (1, 0.3, "E{}"),
         (20, 0.88, "E{}"),
         (20, 0.3, "a directory with a long name, number {}"),

@@ -15,7 +15,9 @@ from PIL import Image
 
 from analysis import report
 from analysis.report import make_report
+from analysis.sections import data_sections
 from analysis.sections.comparison_sections import sort_value
+from analysis.sections.data_sections import Data
 from analysis.sections.page import drawings_image, mean_image
 from analysis.sections.page_heading import short_number
 from pipeline.cli import UserError
@@ -340,10 +342,17 @@ def test_a_page_of_one_run_says_what_was_trained_and_how_good_it_is(made):
 def test_a_page_of_one_run_has_every_section(made):
     titles = re.findall(r"<h[23]>(.*?)</h", make_report([made[0]])[0].decode())
     assert titles == [
-        "The run", "Scores", "Setup", "Histories", "Speed", "Accuracy and cost", "Categories",
+        "The run", "Scores", "Setup", "Histories", "Speed", "Categories",
         "Confusion matrix", "Most confused pairs", "Worst mistakes", "Least certain predictions",
         "Calibration", "The data", "Drawings", "Counts", "Ink", "Origin",
     ]  # fmt: skip
+
+
+def test_counts_of_the_pipeline_are_told_once(made):
+    manifest = manifests.read_manifest(str(made[1]))
+    counted = dataclasses.replace(manifest, drawings={"read": 22_800, "excluded": 0})
+    names = [item.text for part in data_sections.origin(Data("d", counted)) for item in part.iter()]
+    assert names[names.index("22,800 read") - 1] == "Selection"
 
 
 def test_the_same_input_gives_the_same_bytes(made, tmp_path):
