@@ -95,7 +95,7 @@ def draw_confusion(
     if order == "similar":
         places = similar_order.similar_order(similarities)
     ordered = np.ix_(places, places)
-    names = [labels[i] for i in places]
+    names = texts.elide_names([labels[i] for i in places])
     layout = _lay_out(similarities[ordered])
     spelled = [_spell(names, group) for group in layout.groups]
     side = len(names) * layout.cell / figures.DPI

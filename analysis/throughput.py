@@ -23,7 +23,7 @@ from analysis.reading.runs import (
     read_speeds,
     run_names,
 )
-from analysis.style import figures, labels
+from analysis.style import figures, labels, texts
 from analysis.style.labels import EndLabel, LineStyle
 from pipeline.cli import UserError
 
@@ -110,7 +110,7 @@ def plot_throughput(runs: Sequence[Run]) -> Figure:
 def _read_series(runs: Sequence[Run]) -> list[SpeedSeries]:
     read = [(run, read_intervals(run.directory), read_speeds(run.directory)) for run in runs]
     read = [(run, intervals, epochs) for run, intervals, epochs in read if intervals]
-    names = run_names([run for run, _, _ in read])
+    names = texts.elide_names(run_names([run for run, _, _ in read]))
     styles = labels.line_styles(len(read))
     return [
         SpeedSeries(name, *each, style)

@@ -26,7 +26,7 @@ BOTTOM = 0.8  # ticks, axis label, note
 LABEL_SIZE = 7  # points
 MARGIN = 1.6  # beyond the points, as a ratio
 WIDE_RANGE = 30  # the largest to the smallest cost: powers of ten are ticks enough
-MAX_NAME = 24  # characters: a longer one loses its middle
+MAX_NAME = 24  # characters: points stand close together
 
 STUDY_MARKS: dict[int, dict[str, Any]] = {  # by categories
     20: {"marker": "o", "mec": figures.COLOURS[0], "mfc": "white", "ms": 5, "mew": 1.2},
@@ -58,7 +58,8 @@ def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = 
       UserError: there are no points to draw.
     """
     begun = [run for run in runs if run.epochs]
-    points = [_run_point(*each, checkpoint) for each in zip(begun, run_names(begun), strict=True)]
+    names = texts.elide_names(run_names(begun), MAX_NAME)
+    points = [_run_point(*each, checkpoint) for each in zip(begun, names, strict=True)]
     shown = studied_categories(begun) if reference else ()
     points += _study_points(checkpoint, shown)
     if not points:
@@ -115,9 +116,6 @@ def _accuracy(val_accuracy: Sequence[float], checkpoint: str) -> float:
 
 
 def _name(name: str, experiment: str) -> str:
-    if len(name) > MAX_NAME:
-        half = (MAX_NAME - 1) // 2
-        name = f"{name[:half]}…{name[-half:]}"
     return name + ("*" if experiment in study.STRIDE_2 else "")
 
 
