@@ -125,6 +125,13 @@ def reliability_diagram(calibration: Calibration, ax: Axes | None = None) -> Axe
         marker="o", ms=4, linewidth=1, elinewidth=0.9, clip_on=False, zorder=3,
         label=f"predictions in {BINS} bins, {CONFIDENCE:.0%} intervals",
     )  # fmt: skip
+    for each in calibration.bins:  # marks of their own have tooltips of their own
+        text = f"{each.count:,} predictions, confidence {each.confidence:.3f}, correct"
+        gid = figures.tooltip(f"{text} {each.accuracy:.3f}")
+        ax.plot(
+            each.confidence, each.accuracy, color=BINS_COLOUR, marker=".", ms=8, gid=gid,
+            clip_on=False, zorder=4, label="_bin",
+        )  # fmt: skip
     ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (share of correct predictions)")
     return ax
 

@@ -38,6 +38,12 @@ TOP = 0.88  # of the first row: the figure's title and key, the panel's title
 BOTTOM = 0.55  # of a row: ticks and axis label
 ROW_GAP = 0.35
 
+SERIES = {
+    "accuracy": "training accuracy",
+    "val_accuracy": "validation accuracy",
+    "loss": "training loss",
+    "val_loss": "validation loss",
+}
 TITLE_NAMES = 60  # characters of names of runs in the title
 
 MAIN_LINE: dict[str, Any] = {"linewidth": 1.4}
@@ -128,7 +134,9 @@ def history_curves(curves: Sequence[Curve], panel: Panel, ax: Axes | None = None
             _draw_line(axes, curve, panel.beside, BESIDE_LINE, marker=marker, mfc="white", ms=5)
         _draw_line(axes, curve, panel.main, MAIN_LINE, linestyle=curve.style.dashes)
         epoch, value = best_epoch(curve.run.history[panel.main], panel.metric)
-        axes.plot(epoch, value, zorder=4, clip_on=False, label="_best", **curve.style.mark)
+        tooltip = figures.tooltip(f"{curve.name}: {panel.title.lower()} {value:.3f}, epoch {epoch}")
+        mark = curve.style.mark
+        axes.plot(epoch, value, zorder=4, clip_on=False, label="_best", gid=tooltip, **mark)
     scales.scale_epochs(axes, max(curve.run.epochs for curve in curves))
     scales.scale_metric(axes, panel.metric)
     axes.set_title(panel.title)
@@ -139,7 +147,8 @@ def _draw_line(axes: Axes, curve: Curve, key: str, line: dict[str, Any], **style
     values = curve.run.history[key]
     label = f"{curve.name} {key}"
     epochs = range(1, len(values) + 1)
-    axes.plot(epochs, values, color=curve.style.colour, label=label, **line, **style)
+    gid = figures.tooltip(f"{curve.name}, {SERIES[key]}")
+    axes.plot(epochs, values, color=curve.style.colour, label=label, gid=gid, **line, **style)
 
 
 def _end_label(curve: Curve, panel: Panel) -> EndLabel:

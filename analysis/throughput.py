@@ -6,7 +6,6 @@ python -m analysis.throughput RUN [RUN ...] -o throughput.png
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,8 +41,6 @@ RIGHT = 0.25
 TOP = 0.62  # title and key
 GAP = 0.2
 BOTTOM = 0.5
-
-FAINT = 0.6  # how white the lines of single intervals are
 
 
 class SpeedSeries(NamedTuple):
@@ -130,7 +127,8 @@ def speed_steps(
     if is_detailed or not series.epochs:
         axes.stairs(
             [value(each) for each in series.intervals], series.edges(series.intervals),
-            baseline=None, color=_faint(series.style.colour), linewidth=0.8, label="_intervals",
+            baseline=None, color=figures.faint(series.style.colour), linewidth=0.8,
+            label="_intervals",
         )  # fmt: skip
     if series.epochs:
         axes.stairs(
@@ -193,15 +191,9 @@ def _draw_heading(figure: Figure, all_series: Sequence[SpeedSeries]) -> None:
     figures.add_text(figure, LEFT, 0.13, f"Training of {name}")
     key = [Line2D([], [], color=figures.TEXT, linewidth=1.5, label="mean of an epoch")]
     if len(all_series) <= MAX_DETAILED_RUNS:
-        faint = _faint(figures.TEXT)
+        faint = figures.faint(figures.TEXT)
         key.append(Line2D([], [], color=faint, linewidth=0.8, label="about ten seconds"))
     figures.add_legend(figure, LEFT, 0.36, key, ncols=2, handlelength=2, columnspacing=1.6)
-
-
-def _faint(colour: str) -> str:
-    """Return the colour mixed with white, as EPS has no transparency."""
-    red, green, blue = (part + FAINT * (1 - part) for part in matplotlib.colors.to_rgb(colour))
-    return matplotlib.colors.to_hex((red, green, blue))
 
 
 COMMAND = commands.PictureCommand(commands.RUNS_WITH_SPEED, plot_throughput)

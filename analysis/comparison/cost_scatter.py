@@ -125,8 +125,11 @@ def accuracy_scatter(points: Sequence[Point], cost: str, ax: Axes | None = None)
     places = [(getattr(point, cost), point.accuracy) for point in points]
     for point, place in zip(points, places, strict=True):
         is_run = point.mark is RUN_MARK
+        costs_ = f"{point.parameters:,} parameters, {point.multiply_adds:,} multiply-adds"
+        score = f"{point.name}: {point.accuracy:.3f} ± {point.error:.3f}"
         axes.errorbar(
-            *place, yerr=point.error, ecolor=point.mark.get("color", point.mark.get("mec")),
+            *place, gid=figures.tooltip(f"{score}; {costs_}"),
+            yerr=point.error, ecolor=point.mark.get("color", point.mark.get("mec")),
             elinewidth=0.8, linestyle="none", zorder=4 if is_run else 3, **point.mark,
         )  # fmt: skip
     axes.set_xscale("log")

@@ -39,31 +39,6 @@ for (const header of document.querySelectorAll("thead th")) {
   header.append(button);
 }
 
-// Pictures: a click shows them as large as they are made, or larger where there is room.
-const dialog = document.createElement("dialog");
-const close = document.createElement("button");
-close.type = "button";
-close.textContent = "Close";
-close.addEventListener("click", () => dialog.close());
-document.body.append(dialog);
-
-for (const image of document.querySelectorAll(".picture > img")) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.title = "Show it in full size";
-  image.replaceWith(button);
-  button.append(image);
-  button.addEventListener("click", () => {
-    const copy = image.cloneNode();
-    const fitting = Math.min(innerWidth, (innerHeight * copy.width) / copy.height);
-    copy.width = Math.max(copy.width, fitting);
-    copy.removeAttribute("height");
-    dialog.replaceChildren(copy, close);
-    dialog.setAttribute("aria-label", image.alt);
-    dialog.showModal();
-  });
-}
-
 // Contents: folded up where they would push the page down; they say where the reader is.
 const contents = document.querySelector("nav > details");
 const wide = matchMedia("(min-width: 75rem)");

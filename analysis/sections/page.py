@@ -16,13 +16,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.style import figures, image_grid
+from analysis.sections.inline_svg import inline_svg, separate_ids
+from analysis.style import image_grid
 from pipeline.cli import printable
 
 # A browser may load nothing but what the page holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-SMALL_SVG = 150_000  # bytes: such a picture stays sharp at every size without a look at the PNG
-PIXELS_PER_INCH = 115  # of CSS, where 96 is life-size: small print of papers is too small here
+SCRIPTS = ("page.js", "explorer.js")
 NARROW = 700  # of CSS's pixels
 FEW_GRAYS = 16  # fit in four bits a pixel
 MEAN_STEP = 8  # gray levels, of 256: finer ones are not seen and take twice the bytes
@@ -96,20 +96,14 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Element:
 
 
 def picture(figure: Figure, alt: str) -> Element:
-    """Return a figure as SVG, or as PNG where that is smaller and the SVG is large.
+    """Return a figure as SVG in a box that scrolls where it is narrower than legible text.
 
     Args:
       figure: made with `figures.style()`.
       alt: a description for those who cannot see it.
     """
-    kind, data = "svg+xml", figures.render(figure, "svg")
-    if len(data) > SMALL_SVG:
-        png = figures.render(figure, "png")
-        if len(png) < len(data):
-            kind, data = "png", png
-    width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
-    image = image_element(kind, data, alt, width=width, height=height)
-    return element("figure", image, class_="picture")
+    attributes = {"class_": "picture", "role": "group", "aria_label": alt}
+    return element("figure", inline_svg(figure), tabindex=0, **attributes)
 
 
 def beside(picture_: Element, table_: Element) -> list[Element]:
@@ -223,9 +217,10 @@ def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter])
             element("title", title),
             element("style", _resource("page.css")),
         ),
-        element("body", navigation, body, element("script", _resource("page.js"))),
+        element("body", navigation, body, element("script", *map(_resource, SCRIPTS))),
         lang="en",
     )
+    separate_ids(page)
     text = ElementTree.tostring(page, encoding="unicode", method="html")
     return printable(f"<!DOCTYPE html>\n{text}\n").encode()
 

@@ -8,9 +8,9 @@ import numpy as np
 from analysis.calibration import calibrate, plot_calibration
 from analysis.class_scores import plot_class_scores
 from analysis.confused_pairs import Confusion, most_confused
-from analysis.confusion import plot_confusion
 from analysis.mistakes import GUESSES, captions, least_certain, worst_mistakes
 from analysis.reading.evaluations import SplitPredictions
+from analysis.sections import explorer
 from analysis.sections.page import (
     Column,
     TableCell,
@@ -60,17 +60,6 @@ def categories(view: RunView) -> list[Element]:
     alt = f"Accuracy and precision of each of {len(names)} categories"
     numbers = table("Categories", columns, rows, sorted_by=(2, "ascending"))
     return [element("p", text), *beside(picture(figure, alt), numbers)]
-
-
-def confusion(view: RunView) -> list[Element]:
-    """Return the confusion matrix."""
-    figure = plot_confusion(view.evaluation)
-    text = (
-        "Rows are true categories, columns predicted ones. Categories that the model confuses are "
-        "neighbours."
-    )
-    alt = f"Confusion matrix of {len(view.evaluation.labels)} categories"
-    return [element("p", text), picture(figure, alt)]
 
 
 def pairs(view: RunView) -> list[Element]:
@@ -133,7 +122,7 @@ def calibration(view: RunView) -> list[Element]:
 
 SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
     "Categories": categories,
-    "Confusion matrix": confusion,
+    "Confusion matrix": explorer.matrix,
     "Most confused pairs": pairs,
     "Worst mistakes": mistakes,
     "Least certain predictions": uncertain,

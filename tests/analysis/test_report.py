@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html.parser
+import importlib
 import io
 import json
 import pathlib
@@ -21,7 +22,7 @@ from analysis.sections.data_sections import Data
 from analysis.sections.page import drawings_image, mean_image
 from analysis.sections.page_heading import short_number
 from pipeline.cli import UserError
-from pipeline.dataset import manifests
+from pipeline.dataset import manifests, records
 from tests.support.analysis_data import (
     HISTORY,
     NO_HISTORY,
@@ -39,7 +40,7 @@ LABELS = ["<b>bold</b>", 'a "quoted" & name', "The Great Wall of China", "cat"]
 PER_LABEL = 6
 CORRECT = dict(zip(LABELS, (5, 2, 6, 3), strict=True))
 DESKTOP, PHONE = (1440, 900), (390, 844)
-ENTER, ESCAPE = "\ue007", "\ue00c"  # of WebDriver
+ENTER, RIGHT, DOWN = "\ue007", "\ue014", "\ue015"  # of WebDriver
 
 
 def write_data(directory, drawings=9):
@@ -146,7 +147,7 @@ def test_a_browser_shows_it_without_complaint(driver, pages, name, size, scheme)
 WIDER_THAN_THE_PAGE = """
 const page = document.documentElement;
 return [...document.querySelectorAll("body *")]
-    .filter(node => !node.closest(".table, dialog") || node.matches(".table"))
+    .filter(node => !node.closest(".table, .picture") || node.matches(".table, .picture"))
     .filter(node => node.getBoundingClientRect().right > page.clientWidth + 0.5)
     .map(node => node.outerHTML.slice(0, 80))
     .concat(page.scrollWidth > page.clientWidth ? ["the page scrolls"] : []);
@@ -174,7 +175,7 @@ def test_pictures_are_on_paper_of_the_pages_colour_and_legible(driver, pages, sc
     page = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
     page_colour = [int(part) for part in re.findall(r"\d+", page)]
     assert (min(page_colour) > 240) if scheme == "light" else (max(page_colour) < 40)
-    for selector in (".picture img", ".pairs img", ".gallery img"):
+    for selector in (".picture svg", ".pairs img", ".gallery img", ".matrix canvas"):
         image = driver.find_element("css selector", selector)
         shown = Image.open(io.BytesIO(image.screenshot_as_png)).convert("RGB")
         paper = max(shown.getcolors(2**24))[1]
@@ -233,19 +234,159 @@ def test_what_has_no_value_comes_last_either_way(driver, pages):
         assert column(driver, "Runs", "top-3") == ["0.900", "0.900", "0.900", "-"]
 
 
-def test_a_click_on_a_picture_shows_it_large_until_escape(driver, pages):
-    open_page(driver, pages["one"], PHONE)
-    driver.execute_script("document.querySelector('.picture button').click()")
-    shown = driver.execute_script(
-        "const image = document.querySelector('dialog[open] > img');"
-        "return [image.width, image.naturalWidth, image.complete]"
+TEXTS = """
+return [...document.querySelectorAll(".picture text")].map(text => {
+  const matrix = text.getScreenCTM(), scale = Math.hypot(matrix.a, matrix.b);
+  return [text.textContent, parseFloat(getComputedStyle(text).fontSize) * scale];
+});
+"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_texts_of_charts_are_texts_and_large_enough_to_read(driver, pages, size):
+    open_page(driver, pages["several"], size)
+    driver.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    texts = driver.execute_script(TEXTS)
+    assert {"epoch", "images/s", "E2_7"} <= {text for text, _ in texts}
+    assert min(pixels for _, pixels in texts) >= 8.9
+
+
+def test_charts_say_what_their_marks_are_and_have_ids_of_their_own(driver, pages):
+    open_page(driver, pages["several"])
+    titles = driver.execute_script(
+        "return [...document.querySelectorAll('.picture title')].map(each => each.textContent)"
     )
-    width, natural_width, is_complete = shown
-    assert width > PHONE[0]
-    assert natural_width > 0
-    assert is_complete
-    driver.switch_to.active_element.send_keys(ESCAPE)
-    assert driver.find_elements("css selector", "dialog[open]") == []
+    assert "E2_7: accuracy 0.660, epoch 3" in titles
+    assert any(" predictions, confidence 0." in title for title in titles)
+    repeated, count, dangling = driver.execute_script(
+        "const ids = [...document.querySelectorAll('[id]')].map(each => each.id);"
+        "const uses = [...document.querySelectorAll('svg use')].map(each => each.href.baseVal);"
+        "return [ids.length - new Set(ids).size, uses.length,"
+        " uses.filter(each => !ids.includes(each.slice(1)))]"
+    )
+    assert (repeated, dangling) == (0, [])
+    assert count > 50
+
+
+def matrix_cells(driver):
+    """(row, column) of a cell with drawings and of one without."""
+    return driver.execute_script(
+        """
+        const {order} = explorers[0], all = order.map((_, i) => i);
+        const cells = all.flatMap(row => all.map(column => [row, column]));
+        const has = ([row, column]) => explorers[0].number(order[row], order[column]) > 0;
+        return [cells.find(has), cells.find(cell => !has(cell))];
+        """
+    )
+
+
+def canvas_pixel(driver, cell):
+    """Colour near the corner of a cell of the matrix; the page's where it is empty."""
+    return driver.execute_script(
+        """
+        const explorer = explorers[0], [row, column] = arguments[0];
+        const [x, y] = [column, row].map(at => explorer.margin + (at + 0.2) * explorer.size);
+        const pixel = explorer.canvas.getContext("2d").getImageData(x, y, 1, 1).data;
+        const page = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number);
+        return pixel[3] ? [...pixel].slice(0, 3) : page;
+        """,
+        cell,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_least_share_of_the_matrix_is_not_the_colour_of_none(driver, pages, scheme):
+    open_page(driver, pages["one"], scheme=scheme)
+    page, *seen = driver.execute_script(
+        "const probe = document.createElement('i'); document.body.append(probe);"
+        "const colour = name => { probe.style.color = `var(${name})`;"
+        " return getComputedStyle(probe).color.match(/\\d+/g).map(Number); };"
+        "return ['--paper', '--band-1', '--line'].map(colour)"
+    )
+    for colour in seen:  # the lines between cells, too
+        assert np.abs(np.subtract(page, colour)).sum() > 60
+    filled, empty = (canvas_pixel(driver, cell) for cell in matrix_cells(driver))
+    assert np.abs(np.subtract(filled, empty)).sum() > 60
+
+
+def point_at(driver, cell, click=False):
+    """Move the pointer to a cell of the matrix, and click there."""
+    canvas = driver.find_element("css selector", ".matrix canvas")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    x, y = driver.execute_script(
+        "const {canvas, margin, size} = explorers[0], box = canvas.getBoundingClientRect();"
+        "const [row, column] = arguments[0];"
+        "return [box.x + margin + (column + 0.5) * size, box.y + margin + (row + 0.5) * size]",
+        cell,
+    )
+    events = [("mouseMoved", "none", 0)]
+    if click:
+        events += [("mousePressed", "left", 1), ("mouseReleased", "left", 1)]
+    for kind, button, clicks in events:
+        event = {"type": kind, "x": x, "y": y, "button": button, "clickCount": clicks}
+        driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
+def wait_for(driver, selector, text=""):
+    wait = importlib.import_module("selenium.webdriver.support.ui").WebDriverWait(driver, 20)
+    wait.until(
+        lambda each: any(
+            text in found.text for found in each.find_elements("css selector", selector)
+        )
+    )
+    return driver.find_element("css selector", selector)
+
+
+def drawings_of(page, label):
+    """Bitmaps of a category's validation drawings, as lists of 0 and 1."""
+    directory = str(page.parent / "data")
+    manifest = manifests.read_manifest(directory)
+    return [
+        records.unpack_bitmap(example.image).ravel().tolist()
+        for example in manifests.DataSet(directory, manifest).examples("validation")
+        if manifest.labels[example.label] == label
+    ]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_matrix_tells_a_cell_and_shows_its_drawings(driver, pages, size):
+    assert open_page(driver, pages["one"], size) == []
+    cat = driver.execute_script("return explorers[0].order").index(LABELS.index("cat"))
+    point_at(driver, (cat, cat))
+    tip = driver.find_element("css selector", ".matrix .tip")
+    assert tip.text == "cat recognized: 3 of 6 (0.500)"
+    point_at(driver, (cat, cat), click=True)
+    assert wait_for(driver, ".chosen h4", "cat").text == "cat recognized: 3 of 6"
+    assert driver.execute_script("return location.hash") == "#/E3_8/cat/cat"
+    ink = driver.execute_script(
+        "const canvas = document.querySelector('.chosen canvas');"
+        "const data = canvas.getContext('2d').getImageData(0, 0, 85, 85).data;"
+        "return [...Array(85 * 85).keys()].map(i => data[4 * i] < 128 ? 1 : 0)"
+    )
+    assert ink in drawings_of(pages["one"], "cat")
+
+
+def test_an_address_leads_to_a_category_and_a_search_to_another(driver, pages):
+    open_page(driver, pages["one"])
+    driver.get("about:blank")
+    driver.get(pages["one"].as_uri() + "#/E3_8/%3Cb%3Ebold%3C%2Fb%3E")
+    title = wait_for(driver, ".chosen h4", "bold").text
+    assert title == "<b>bold</b>: accuracy 0.833, precision 0.625"
+    kinds = [each.text for each in driver.find_elements("css selector", ".chosen h5")]
+    assert [kind.partition(" (")[0] for kind in kinds] == ["Wrong", "Typical", "Uncertain"]
+    assert "undefined" not in driver.find_element("css selector", ".chosen").text
+    driver.find_element("css selector", ".tools input").send_keys("cat", ENTER)
+    assert wait_for(driver, ".chosen h4", "cat").text.startswith("cat: accuracy 0.500")
+    assert driver.execute_script("return location.hash") == "#/E3_8/cat"
+
+
+def test_keys_move_and_select_in_the_matrix(driver, pages):
+    open_page(driver, pages["one"])
+    canvas = driver.find_element("css selector", ".matrix canvas")
+    canvas.send_keys(RIGHT, DOWN)
+    assert driver.execute_script("return explorers[0].place") == [1, 1]
+    canvas.send_keys(ENTER)
+    assert "recognized" in wait_for(driver, ".chosen h4", "recognized").text
 
 
 class Outline(html.parser.HTMLParser):
@@ -277,7 +418,7 @@ def test_a_browser_reads_the_elements_that_were_written(driver, pages, name):
         """
         const found = [];
         const visit = (node, depth) => {
-          found.push(`${depth} ${node.localName}`);
+          found.push(`${depth} ${node.localName.toLowerCase()}`);
           [...node.children].forEach(child => visit(child, depth + 1));
         };
         visit(new DOMParser().parseFromString(arguments[0], "text/html").documentElement, 0);
@@ -291,11 +432,14 @@ def test_a_browser_reads_the_elements_that_were_written(driver, pages, name):
 @pytest.mark.parametrize("name", ["one", "several", "begun"])
 def test_contents_lead_to_places_and_pictures_have_descriptions(pages, name):
     attributes = Outline(pages[name].read_bytes()).attributes
-    ids = [values["id"] for _, values in attributes if "id" in values]
+    ids = [values["id"] for tag, values in attributes if tag == "section" and "id" in values]
     links = [values["href"] for tag, values in attributes if tag == "a"]
     assert len({*ids}) == len(ids) > 5
     assert [f"#{place}" for place in ids] == links  # in the order of the page
     assert all(len(values["alt"]) > 10 for tag, values in attributes if tag == "img")
+    assert all(
+        values["aria-label"] for tag, values in attributes if values.get("class") == "picture"
+    )
     sources = [values[key] for _, values in attributes for key in ("src", "href") if key in values]
     assert all(source.startswith(("data:image/", "#")) for source in sources)
 
