@@ -10,7 +10,7 @@ gives the same bytes.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 from xml.etree.ElementTree import Element
 
@@ -59,9 +59,18 @@ class Missing:
             self.lines.append(str(error))
 
     def make_sections(
-        self, makers: Mapping[str, Callable[[T], list[Element]]], shown: T
+        self,
+        makers: Mapping[str, Callable[[T], list[Element]]],
+        shown: T,
+        folded: Collection[str] = (),
     ) -> list[Section]:
-        """Return a section for each maker, with its content or why that is missing."""
+        """Return a section for each maker, with its content or why that is missing.
+
+        Args:
+          makers: by title.
+          shown: their argument.
+          folded: titles of sections that the reader opens.
+        """
         sections = []
         for title, make in makers.items():
             try:
@@ -69,7 +78,7 @@ class Missing:
             except (UserError, RunError) as error:
                 self.add(error)
                 content = [note(str(error))]
-            sections.append(Section(title, content))
+            sections.append(Section(title, content, title in folded))
         return sections
 
 
@@ -118,18 +127,18 @@ def make_report(
     for view in _best(views):
         run = view.run
         log(f"{run.directory}: {view.name}, {run.epochs} of {run.planned_epochs} epochs")
-        run_makers = (
-            run_sections.SECTIONS | prediction_sections.SECTIONS | slice_sections.choose(view)
-        )
+        makers_ = run_sections.FIRST | prediction_sections.SECTIONS | slice_sections.choose(view)
+        makers_ |= run_sections.LAST
         title = "The run" if len(runs) == 1 else view.name
-        chapters.append(Chapter(title, missing.make_sections(run_makers, view)))
+        chapters.append(Chapter(title, missing.make_sections(makers_, view, run_sections.FOLDED)))
     directories = _datasets(views, missing)
     for directory in directories:
         log(f"{directory}: the data")
         name = os.path.basename(os.path.normpath(directory))
         title = "The data" if len(directories) == 1 else f"The data in {name}"
+        about = data_sections.SECTIONS
         data = Data(directory, read_manifest(directory))
-        chapters.append(Chapter(title, missing.make_sections(data_sections.SECTIONS, data)))
+        chapters.append(Chapter(title, missing.make_sections(about, data, {*about})))
     title, heading = page_heading.make_heading(views, missing.lines)
     return to_html(title, heading, chapters), missing.lines
 

@@ -67,13 +67,19 @@ def origin(data: Data) -> list[Element]:
 
 
 def counts(data: Data) -> list[Element]:
-    """Return the number of drawings of each category and split, as a picture and a table."""
+    """Return the number of drawings of each category and split, in a sentence if all are equal."""
     manifest = data.manifest
     splits = [name for name in SPLITS if manifest.splits[name].records]
     columns = [
         Column("category", is_number=False),
         *(Column(texts.SPLIT_NAMES[name]) for name in splits),
     ]
+    equal = {name: {*manifest.splits[name].class_counts.values()} for name in splits}
+    if all(len(numbers) == 1 for numbers in equal.values()):
+        each = " and ".join(
+            f"{min(numbers):,} {texts.SPLIT_NAMES[name]}" for name, numbers in equal.items()
+        )
+        return [element("p", f"Every category has {each} drawings.")]
     rows = []
     for label in manifest.labels:
         numbers = [manifest.splits[name].class_counts[label] for name in splits]

@@ -48,6 +48,16 @@ const fold = () => {
 wide.addEventListener("change", fold);
 fold();
 
+// What an address leads to is unfolded.
+const unfold = () => {
+  const target = location.hash.startsWith("#c") && document.getElementById(location.hash.slice(1));
+  if (target) {
+    target.querySelectorAll(":scope > details").forEach((each) => (each.open = true));
+  }
+};
+addEventListener("hashchange", unfold);
+unfold();
+
 const links = new Map([...contents.querySelectorAll("a")].map((link) => [link.hash, link]));
 const observer = new IntersectionObserver(
   (entries) => {

@@ -7,6 +7,7 @@ import base64
 import importlib.resources
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -35,6 +36,7 @@ class Section(NamedTuple):
 
     title: str
     content: Sequence[Element]
+    is_folded: bool = False  # until the reader opens it
 
 
 class Chapter(NamedTuple):
@@ -56,6 +58,8 @@ class TableCell(NamedTuple):
 
     text: str
     value: float | None = None  # by which numbers are sorted; None comes last either way
+    link: str = ""  # the address on the page to which the text leads
+    bar: float | None = None  # length of a bar behind the text, as a share of the column
 
 
 def number_cell(value: float | None, form: str = ".3f") -> TableCell:
@@ -180,6 +184,11 @@ def table(
     return element("div", content, class_=kind, role="region", tabindex=0, aria_label=caption)
 
 
+def section_id(chapter: int, title: str) -> str:
+    """Return the id of a section, to which addresses lead."""
+    return f"c{chapter}-{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}"
+
+
 def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter]) -> bytes:
     """Return the page as a file.
 
@@ -192,11 +201,12 @@ def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter])
     for i, chapter in enumerate(chapters, 1):
         items = []
         parent = element("section", element("h2", chapter.title), id=f"c{i}")
-        for j, section in enumerate(chapter.sections, 1):
-            name = f"c{i}-{j}"
-            parent.append(
-                element("section", element("h3", section.title), *section.content, id=name)
-            )
+        for section in chapter.sections:
+            name = section_id(i, section.title)
+            content = section.content
+            if section.is_folded:
+                content = [element("details", element("summary", "Show"), *content)]
+            parent.append(element("section", element("h3", section.title), *content, id=name))
             items.append(element("li", element("a", section.title, href=f"#{name}")))
         link = element("a", chapter.title, href=f"#c{i}")
         contents.append(element("li", link, *([element("ol", *items)] if items else [])))
@@ -231,9 +241,13 @@ def _kind(column: Column) -> dict[str, str]:
 
 def _cell(column: Column, cell: TableCell) -> Element:
     if not column.is_number:
-        return element("td", cell.text)
+        text = element("a", cell.text, href=cell.link) if cell.link else cell.text
+        return element("td", text)
     value = "" if cell.value is None else f"{cell.value:.12g}"
-    return element("td", cell.text, data_value=value, **_kind(column))
+    attributes = _kind(column)
+    if cell.bar is not None:
+        attributes = {"class_": "number bar", "style": f"--bar: {100 * cell.bar:.1f}%"}
+    return element("td", cell.text, data_value=value, **attributes)
 
 
 def _resource(name: str) -> str:

@@ -6,7 +6,6 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from analysis.calibration import calibrate, plot_calibration
-from analysis.class_scores import plot_class_scores
 from analysis.confused_pairs import Confusion, most_confused
 from analysis.mistakes import GUESSES, captions, least_certain, worst_mistakes
 from analysis.reading.evaluations import SplitPredictions
@@ -14,7 +13,6 @@ from analysis.sections import explorer
 from analysis.sections.page import (
     Column,
     TableCell,
-    beside,
     drawings_image,
     element,
     number_cell,
@@ -31,8 +29,7 @@ NO_MISTAKES = "None: every drawing is recognized."
 
 
 def categories(view: RunView) -> list[Element]:
-    """Return the scores of each category, as a picture and a table, the worst first."""
-    figure = plot_class_scores(view.evaluation)
+    """Return the scores of each category, the worst first."""
     found = view.evaluation.read_scores()
     columns = [
         Column("category", is_number=False),
@@ -46,7 +43,8 @@ def categories(view: RunView) -> list[Element]:
     )
     rows = [
         [
-            TableCell(score.label), number_cell(score.examples, ",d"), number_cell(score.recall),
+            TableCell(score.label, link=explorer.link(view, score.label)),
+            number_cell(score.examples, ",d"), _share_cell(score.recall),
             interval_cell(score.correct, score.examples), number_cell(score.precision),
             number_cell(score.f1), TableCell(_most_often(score.label, names, predicted)),
         ]
@@ -57,9 +55,7 @@ def categories(view: RunView) -> list[Element]:
         f"{CONFIDENCE:.0%} interval (Wilson's). Precision: the share of the drawings predicted as "
         "the category that are of it. F1: the harmonic mean of both."
     )
-    alt = f"Accuracy and precision of each of {len(names)} categories"
-    numbers = table("Categories", columns, rows, sorted_by=(2, "ascending"))
-    return [element("p", text), *beside(picture(figure, alt), numbers)]
+    return [element("p", text), table("Categories", columns, rows, sorted_by=(2, "ascending"))]
 
 
 def pairs(view: RunView) -> list[Element]:
@@ -136,6 +132,11 @@ def interval_cell(hits: int, examples: int) -> TableCell:
         return number_cell(None)
     low, high = wilson_interval(hits, examples)
     return TableCell(f"{low:.3f}–{high:.3f}", low)
+
+
+def _share_cell(share: float) -> TableCell:
+    cell = number_cell(share)
+    return cell if cell.value is None else cell._replace(bar=share)
 
 
 def _most_often(label: str, labels: Sequence[str], predicted: np.ndarray) -> str:

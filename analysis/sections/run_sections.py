@@ -149,12 +149,12 @@ def speed(view: RunView) -> list[Element]:
     return [element("p", text), picture(figure, alt)]
 
 
-SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
-    "Scores": scores,
-    "Setup": setup,
-    "Histories": histories,
-    "Speed": speed,
-}
+Sections = dict[str, Callable[[RunView], list[Element]]]
+
+# Before and after the sections about predictions.
+FIRST: Sections = {"Scores": scores}
+LAST: Sections = {"Histories": histories, "Setup": setup, "Speed": speed}
+FOLDED = {"Setup", "Speed"}
 
 
 def _recipe(run: Run) -> Iterator[str]:

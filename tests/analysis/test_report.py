@@ -435,7 +435,10 @@ def test_contents_lead_to_places_and_pictures_have_descriptions(pages, name):
     ids = [values["id"] for tag, values in attributes if tag == "section" and "id" in values]
     links = [values["href"] for tag, values in attributes if tag == "a"]
     assert len({*ids}) == len(ids) > 5
-    assert [f"#{place}" for place in ids] == links  # in the order of the page
+    places = [f"#{place}" for place in ids]
+    assert links[: len(places)] == places  # the contents, in the order of the page
+    others = links[len(places) :]
+    assert {link for link in others if not link.startswith("#/")} <= {*places}
     assert all(len(values["alt"]) > 10 for tag, values in attributes if tag == "img")
     assert all(
         values["aria-label"] for tag, values in attributes if values.get("class") == "picture"
@@ -486,10 +489,47 @@ def test_a_page_of_one_run_says_what_was_trained_and_how_good_it_is(made):
 def test_a_page_of_one_run_has_every_section(made):
     titles = re.findall(r"<h[23]>(.*?)</h", make_report([made[0]])[0].decode())
     assert titles == [
-        "The run", "Scores", "Setup", "Histories", "Speed", "Categories",
-        "Confusion matrix", "Most confused pairs", "Worst mistakes", "Least certain predictions",
-        "Calibration", "The data", "Drawings", "Counts", "Ink", "Origin",
+        "The run", "Scores", "Categories", "Confusion matrix", "Most confused pairs",
+        "Worst mistakes", "Least certain predictions", "Calibration", "Histories", "Setup", "Speed",
+        "The data", "Drawings", "Counts", "Ink", "Origin",
     ]  # fmt: skip
+
+
+def test_a_page_begins_with_what_was_found_and_each_sentence_leads_to_it(made):
+    run_dir, _ = made
+    page = make_report([run_dir])[0].decode()
+    found = re.search(r'<ul class="findings">(.*?)</ul>', page, re.S)[1]
+    assert page.index("findings") < page.index("<h2>")
+    sentences = texts(found.encode())
+    for sentence in (
+        "Top-1 0.662 ± 0.097 on 24 validation drawings, in epoch 3; guessing gives 0.250.",
+        'Weakest category: a "quoted" & name 0.333 ; 4 of its 6 are called The Great Wall of China',
+        "6 mistakes , 0 of them with a probability of 0.9 or more.",
+        "The model is too unsure by 0.165 : mean confidence 0.585, accuracy 0.750.",
+        "Best epoch: 3 of 4 , 0.020 above the last; training accuracy is then 0.050 below validat",
+    ):
+        assert sentence in sentences, sentence
+    places = {values["id"] for _, values in Outline(page.encode()).attributes if "id" in values}
+    addresses = re.findall(r'href="#(.*?)"', found)
+    assert {each for each in addresses if not each.startswith("/")} <= places
+    assert "/E3_8/a%20%22quoted%22%20%26%20name" in addresses
+
+
+def test_a_page_of_several_runs_begins_with_the_best(made, tmp_path):
+    run_dir, data = made
+    other = write_whole_run(tmp_path / "other", data, "E2_7")
+    pathlib.Path(other, "history.json").write_text(
+        json.dumps(HISTORY | {"val_accuracy": [0.4, 0.58, 0.61, 0.6]})
+    )
+    shown = texts(make_report([run_dir, other])[0])
+    assert "Best: E3_8, top-1 0.660 ± 0.097 , epoch 3." in shown
+    assert "Next: E2_7, top-1 0.610 ± 0.100 , 0.050 below." in shown
+
+
+def test_equal_counts_are_one_sentence(made):
+    data = Data(str(made[1]), manifests.read_manifest(str(made[1])))
+    (sentence,) = data_sections.counts(data)
+    assert sentence.text == "Every category has 9 training and 6 validation drawings."
 
 
 def test_counts_of_the_pipeline_are_told_once(made):
