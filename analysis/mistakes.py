@@ -1,20 +1,26 @@
 """Worst mistakes of a run's model, and its least certain predictions, as drawings.
 
 python -m analysis.mistakes RUN -o mistakes.png
-python -m analysis.mistakes --evaluation=test.json -o mistakes.png
+python -m analysis.mistakes --evaluation=test.json -o mistakes.png --table=mistakes.csv
 
-The true category is above each drawing, the predicted ones below, with probabilities.
+The true category is above each drawing, the predicted ones below, with probabilities. --table lists
+all mistakes with their keys and the files that hold their strokes.
 """
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from absl import flags
 from matplotlib.figure import Figure
 
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
 from analysis.style import figures, image_grid, texts
 from analysis.style.image_grid import Cell, GridSection, Text
+from pipeline import cli
+from pipeline.cli import UserError, check_output_file
 
 COLUMNS = 6
 GUESSES = 3  # shown of an uncertain prediction
@@ -23,6 +29,10 @@ SCALE = 2
 CAPTION_WIDTH = 224  # pixels of the PNG, as the next
 GAP = 26
 CAPTION_SIZE = 7  # points
+MISTAKE_COLUMNS = (
+    *("key_id", "category", "predicted"),
+    *("probability_of_category", "probability_of_predicted", "strokes_file"),
+)
 CORRECT_MARK = " ✓"
 
 
@@ -69,6 +79,32 @@ def worst_mistakes(predictions: SplitPredictions, count: int) -> list[int]:
     truth = predictions.arrays.label_probabilities[indices]
     order = np.lexsort((indices, -predictions.confidences[indices], truth))
     return indices[order][:count].tolist()
+
+
+def mistakes_csv(predictions: SplitPredictions, directory: str) -> str:
+    """Return all mistakes as CSV, the worst first, below a line of names.
+
+    Columns: key_id; category, the true one, and predicted, with their probabilities; strokes_file,
+    the file with the drawing's strokes, empty where the data set's inputs do not tell.
+
+    Args:
+      predictions: of the evaluation.
+      directory: the data set of the evaluation.
+
+    Raises:
+      UserError: it is a different data set, or damaged.
+    """
+    arrays, labels = predictions.arrays, predictions.labels
+    keys, files = predictions.read_keys(directory), predictions.strokes_files(directory)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(MISTAKE_COLUMNS)
+    for index in worst_mistakes(predictions, predictions.count):
+        truth, predicted = arrays.labels[index], arrays.top_labels[index, 0]
+        probabilities = arrays.label_probabilities[index], arrays.top_probabilities[index, 0]
+        row = [keys[index], labels[truth], labels[predicted], *(f"{p:.4f}" for p in probabilities)]
+        writer.writerow([*row, files[truth]])
+    return text.getvalue()
 
 
 def least_certain(predictions: SplitPredictions, count: int) -> list[int]:
@@ -123,11 +159,32 @@ def _caption(label: str, probability: str, **style: str) -> Text:
     return Text(lines, CAPTION_SIZE, style)
 
 
-COMMAND = commands.PictureCommand(
-    commands.EVALUATED_DRAWINGS,
-    plot_mistakes,
-    {"count": commands.integer(18, "Drawings of each kind.", 1, 500)},
-)
+def define_flags() -> None:
+    commands.EVALUATED_DRAWINGS.define_flags()
+    commands.define_output(required=False)
+    text = "Tables of all mistakes to write, the worst first, with commas between: .csv."
+    cli.define_paths("table", [], text, kind="FILE")
+    commands.integer(18, "Drawings of each kind in the picture.", 1, 500)("count")
+
+
+def main(argv: list[str]) -> None:
+    args = flags.FLAGS
+    figures.check_outputs(args.output)
+    for path in args.table:
+        check_output_file("table", path)
+        if not path.endswith(".csv"):
+            raise UserError(f"--table={path}: the name must end in .csv")
+    if not args.output and not args.table:
+        raise UserError("--output or --table is needed (--help lists the flags)")
+    evaluation, dataset = commands.EVALUATED_DRAWINGS.read(argv[1:])
+    for path in args.table:
+        text = mistakes_csv(evaluation.read_predictions(), dataset)
+        figures.write_file(path, text.encode("utf-8", "backslashreplace"))
+    if args.output:
+        figures.write(plot_mistakes(evaluation, dataset, args.count), args.output)
+    print("wrote", ", ".join([*args.table, *args.output]))
+
 
 if __name__ == "__main__":
-    COMMAND.run()
+    define_flags()
+    cli.run(main, takes_arguments=True)

@@ -30,6 +30,7 @@ from analysis.sections import (
     comparison_sections,
     data_sections,
     page_heading,
+    pair_sections,
     prediction_sections,
     run_sections,
     slice_sections,
@@ -121,9 +122,11 @@ def make_report(
     chapters = []
     if len(runs) > 1:
         log(f"{len(runs)} runs: comparison")
-        whole = [run for run in runs if _is_whole(run, missing)]
-        makers = comparison_sections.choose(whole)
-        chapters.append(Chapter("Comparison", missing.make_sections(makers, whole)))
+        whole_views = [view for view in views if _is_whole(view.run, missing)]
+        whole = [view.run for view in whole_views]
+        sections = missing.make_sections(comparison_sections.choose(whole), whole)
+        pairs = missing.make_sections(pair_sections.choose(whole_views), whole_views)
+        chapters.append(Chapter("Comparison", [*sections[:1], *pairs, *sections[1:]]))
     for view in _best(views):
         run = view.run
         log(f"{run.directory}: {view.name}, {run.epochs} of {run.planned_epochs} epochs")

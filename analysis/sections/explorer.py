@@ -6,7 +6,6 @@ The page holds the data as JSON; `explorer.js` draws the matrix and shows what i
 import base64
 import json
 import zlib
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
@@ -88,22 +87,19 @@ def _drawings(predictions: SplitPredictions, directory: str) -> tuple[dict[str, 
         "guesses": arrays.top_labels[chosen].ravel().tolist(),
         "probabilities": steps.ravel().tolist(),
         "keys": [keys[index] for index in chosen],
-        "files": _links(predictions.strokes_files(directory)),
+        "files": [*map(file_address, predictions.strokes_files(directory))],
         "left_out": predictions.count - len(chosen),
     }
     return content, base64.b64encode(zlib.compress(rows.tobytes(), 9)).decode()
 
 
-def _links(files: Sequence[str]) -> list[str]:
-    """Return addresses of files that a browser can open; empty for others."""
-    return [
-        f"file://{quote(path)}"
-        if path.startswith("/")
-        else path.replace("gs://", "https://storage.googleapis.com/", 1)
-        if path.startswith("gs://")
-        else ""
-        for path in files
-    ]
+def file_address(path: str) -> str:
+    """Return the address of a file that a browser can open; empty for others."""
+    if path.startswith("/"):
+        return f"file://{quote(path)}"
+    if path.startswith("gs://"):
+        return "https://storage.googleapis.com/" + quote(path.removeprefix("gs://"))
+    return ""
 
 
 def _script_text(content: dict[str, Any]) -> str:

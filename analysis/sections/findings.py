@@ -9,7 +9,7 @@ from analysis.calibration import calibrate
 from analysis.confused_pairs import most_confused
 from analysis.reading.evaluations import SplitPredictions
 from analysis.reading.scores import Scores
-from analysis.sections import explorer
+from analysis.sections import explorer, pair_sections
 from analysis.sections.page import element, section_id
 from analysis.sections.run_sections import RunView
 from analysis.style import texts
@@ -48,7 +48,11 @@ def of_several(views: Sequence[RunView], chapter: int) -> list[Element]:
         (view for view in views if view.run.epochs), key=lambda view: -view.run.best_epoch[1]
     )
     place = f"#{section_id(chapter, 'Runs')}"
-    return _list((lambda: _of_ranks(begun, place),) if begun else ())
+    pairs = f"#{section_id(chapter, pair_sections.TITLE)}"
+    sources = [lambda: _of_ranks(begun, place)] if begun else []
+    if pair_sections.choose(views):
+        sources.append(lambda: _of_pairs(views, pairs))
+    return _list(sources)
 
 
 def _list(sources: Sequence[Callable[[], Iterator[Finding]]]) -> list[Element]:
@@ -145,3 +149,14 @@ def _of_ranks(ranked: Sequence[RunView], place: str) -> Iterator[Finding]:
     if len(ranked) > 1:
         second, text = top1(ranked[1])
         yield "Next: ", _link(text, place), f", {best - second:.3f} below."
+
+
+def _of_pairs(views: Sequence[RunView], place: str) -> Iterator[Finding]:
+    best = pair_sections.comparable(views)[0]
+    view, pair = pair_sections.pairs_of(views)[0]
+    yield (
+        f"{best.name} ",
+        _link(f"mends {len(pair.mended):,} and breaks {len(pair.broken):,}", place),
+        f" of {view.name}'s {pair.base.count:,} drawings; "
+        f"p = {pair_sections.show_probability(pair.probability)}, McNemar.",
+    )

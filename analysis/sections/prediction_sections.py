@@ -1,5 +1,6 @@
 """Sections of the report about the predictions of a run: scores, confusion, mistakes."""
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
@@ -7,7 +8,13 @@ import numpy as np
 
 from analysis.calibration import calibrate, plot_calibration
 from analysis.confused_pairs import Confusion, most_confused
-from analysis.mistakes import GUESSES, captions, least_certain, worst_mistakes
+from analysis.mistakes import (
+    GUESSES,
+    captions,
+    least_certain,
+    mistakes_csv,
+    worst_mistakes,
+)
 from analysis.reading.evaluations import SplitPredictions
 from analysis.sections import explorer
 from analysis.sections.page import (
@@ -88,7 +95,13 @@ def mistakes(view: RunView) -> list[Element]:
         "drawings: those with the lowest probability of the true category, which is above the "
         "drawing. Below: the prediction."
     )
-    return [element("p", text), _gallery(predictions, view.require_drawings(), indices, 1)]
+    directory = view.require_drawings()
+    table = base64.b64encode(mistakes_csv(predictions, directory).encode()).decode()
+    download = element(
+        "a", "mistakes.csv", href=f"data:text/csv;base64,{table}", download="mistakes.csv"
+    )
+    more = element("p", "All of them, with their keys and the files of their strokes: ", download)
+    return [element("p", text), more, _gallery(predictions, directory, indices, 1)]
 
 
 def uncertain(view: RunView) -> list[Element]:
@@ -162,6 +175,8 @@ def _gallery(
 ) -> Element:
     """Return a tile for each of some predictions."""
     bitmaps = predictions.read_drawings(dataset, indices)
+    keys = predictions.read_keys(dataset)
+    addresses = [*map(explorer.file_address, predictions.strokes_files(dataset))]
     tiles = []
     for index in indices:
         (truth, probability), guessed = captions(predictions, index, guesses)
@@ -170,6 +185,9 @@ def _gallery(
             element("p", element("span", label), " ", element("span", text))
             for label, text in guessed
         ]
+        address = addresses[predictions.arrays.labels[index]]
+        key = element("a", keys[index], href=address) if address else keys[index]
+        below.append(element("p", key, class_="key"))
         image = drawings_image([bitmaps[index]], f"A drawing of {truth}")
         tiles.append(element("li", above, image, element("div", *below)))
     return element("ul", *tiles, class_="gallery")

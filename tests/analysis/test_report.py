@@ -438,13 +438,13 @@ def test_contents_lead_to_places_and_pictures_have_descriptions(pages, name):
     places = [f"#{place}" for place in ids]
     assert links[: len(places)] == places  # the contents, in the order of the page
     others = links[len(places) :]
-    assert {link for link in others if not link.startswith("#/")} <= {*places}
+    assert {link for link in others if not link.startswith(("#/", "data:"))} <= {*places}
     assert all(len(values["alt"]) > 10 for tag, values in attributes if tag == "img")
     assert all(
         values["aria-label"] for tag, values in attributes if values.get("class") == "picture"
     )
     sources = [values[key] for _, values in attributes for key in ("src", "href") if key in values]
-    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    assert all(source.startswith(("data:image/", "data:text/csv", "#")) for source in sources)
 
 
 def texts(page):
@@ -524,6 +524,49 @@ def test_a_page_of_several_runs_begins_with_the_best(made, tmp_path):
     shown = texts(make_report([run_dir, other])[0])
     assert "Best: E3_8, top-1 0.660 ± 0.097 , epoch 3." in shown
     assert "Next: E2_7, top-1 0.610 ± 0.100 , 0.050 below." in shown
+
+
+def test_mistakes_have_keys_that_lead_to_their_strokes_and_a_table(made):
+    run_dir, data = made
+    path = data / manifests.MANIFEST
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"inputs": [{"file": "/my drawings/cat.ndjson"}]}))
+    page = make_report([run_dir])[0].decode()
+    assert re.search(r'<a href="file:///my%20drawings/cat.ndjson">validation-0-\d+</a>', page)
+    table = re.search(r'href="data:text/csv;base64,(.*?)" download="mistakes.csv"', page)[1]
+    lines = base64.b64decode(table).decode().splitlines()
+    assert len(lines) == 1 + 6
+    assert lines[0].startswith("key_id,category,predicted,")
+
+
+def test_two_runs_are_compared_drawing_by_drawing(made, tmp_path):
+    run_dir, data = made
+    other = write_whole_run(tmp_path / "other", data, "E2_7", seed=7)
+    path = next(pathlib.Path(other, "checkpoints").glob("*.npz"))
+    with np.load(path) as arrays:
+        predictions = Predictions(**arrays)
+    top = np.stack([(predictions.labels + i) % 4 for i in range(3)], axis=1).astype(np.int16)
+    top[1] = np.roll(top[1], 1)  # all right but one, which the first run recognizes
+    write_predictions(other, dataclasses.replace(predictions, top_labels=top))
+    history = HISTORY | {"val_accuracy": [0.4, 0.58, 0.7, 0.6]}
+    pathlib.Path(other, "history.json").write_text(json.dumps(history))
+    page, missing = make_report([run_dir, other])
+    assert missing == []
+    shown = texts(page)
+    assert "E2_7 mends 6 and breaks 1 of E3_8's 24 drawings; p = 0.12, McNemar." in shown
+    section = shown[shown.index("The best run against the others E2_7") :]
+    assert "E3_8 0.750 -0.208 6 1 0.12" in section
+    assert "experiment E3_8, here E2_7" in section
+    assert "seed None, here 7" in section
+    assert "E2_7 mends 6 of E3_8; the surest 6:" in section
+    assert "E2_7 breaks 1 of E3_8; the surest 1:" in section
+
+
+def test_runs_on_different_drawings_are_not_paired(made, tmp_path):
+    write_data(tmp_path / "other", drawings=3)
+    other = write_whole_run(tmp_path / "small", tmp_path / "other")
+    page, _ = make_report([made[0], other])
+    assert "against the others" not in texts(page)
 
 
 def test_equal_counts_are_one_sentence(made):
