@@ -15,6 +15,7 @@ from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
 from trainer.runs.uncertainty import standard_error
 
+TOP1 = "top-1 ± s.e."  # header of a column
 SETTINGS = ("batch_norm", *IDENTITY, "early_stopping")  # shown where the runs differ in them
 
 _SCORES = (
@@ -63,7 +64,7 @@ class RunTable:
             Field("parameters", _number("parameters", "{:,}")),
             Field("mult-adds", lambda row: f"{row['multiply_adds'] / 1e6:,.0f} M"),
             Field("epochs", _epochs),
-            Field("top-1 ± s.e.", _top1),
+            Field(TOP1, _top1),
             Field("top-3", _number("top3", "{:.3f}")),
             Field("MAP@3", _number("map3", "{:.3f}")),
             Field("loss", _number("loss", "{:.3f}")),

@@ -39,6 +39,27 @@ for (const header of document.querySelectorAll("thead th")) {
   header.append(button);
 }
 
+// Long tables: a field above each leaves the rows that hold its text.
+const MANY_ROWS = 12;
+for (const box of document.querySelectorAll(".table")) {
+  const rows = [...box.querySelectorAll("tbody tr")];
+  if (rows.length <= MANY_ROWS) {
+    continue;
+  }
+  const name = `Find in ${rows.length.toLocaleString("en")} rows`;
+  const field = document.createElement("input");
+  Object.assign(field, { type: "search", placeholder: name, ariaLabel: name, className: "find" });
+  field.addEventListener("input", () => {
+    const wanted = field.value.trim().toLowerCase();
+    rows.forEach((row) => {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    });
+  });
+  const holder = document.createElement("div");
+  box.replaceWith(holder);
+  holder.append(field, box);
+}
+
 // Contents: folded up where they would push the page down; they say where the reader is.
 const contents = document.querySelector("nav > details");
 const wide = matchMedia("(min-width: 75rem)");

@@ -181,7 +181,7 @@ def table(
         lines.append(element("tr", *cells))
     content = element("table", element("thead", element("tr", *headers)), element("tbody", *lines))
     kind = "table long" if len(lines) > MANY_ROWS else "table"
-    return element("div", content, class_=kind, role="region", tabindex=0, aria_label=caption)
+    return element("div", content, class_=kind, role="group", tabindex=0, aria_label=caption)
 
 
 def section_id(chapter: int, title: str) -> str:

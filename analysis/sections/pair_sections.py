@@ -64,9 +64,9 @@ def against_the_best(views: Views) -> list[Element]:
     )
     next_view, nearest = found[0]
     return [
+        *_settings(next_view, best),
         element("p", text),
         table("Pairs", columns, rows, sorted_by=(2, "descending")),
-        *_settings(next_view, best),
         *_drawings(next_view, best, nearest, nearest.mended, "mends"),
         *_drawings(next_view, best, nearest, nearest.broken, "breaks"),
     ]
@@ -88,10 +88,8 @@ def show_probability(value: float) -> str:
 
 def _settings(base: RunView, other: RunView) -> list[Element]:
     different = different_settings(base.run, other.run)
-    text = f"Settings of {other.name} that differ from {base.name}:"
-    values = [
-        (name, f"{there}, here {here}") for name, (there, here) in different.items()
-    ]  # fmt: skip
+    text = f"Settings that differ, of {base.name} and of {other.name}:"
+    values = [(name, f"{there} → {here}") for name, (there, here) in different.items()]
     return [element("p", text), facts(values)] if values else []
 
 
@@ -105,7 +103,10 @@ def _drawings(
     shown = indices[np.argsort(-sureness, kind="stable")][:SHOWN].tolist()
     bitmaps = found.other.read_drawings(other.require_drawings(), shown)
     tiles = [_tile(found, index, bitmaps[index], (base.name, other.name)) for index in shown]
-    text = f"{other.name} {verb} {len(indices):,} of {base.name}; the surest {len(shown)}:"
+    text = (
+        f"{other.name} {verb} {len(indices):,} of {base.name}; the surest {len(shown)}, below each "
+        f"the prediction of {base.name}, then that of {other.name}:"
+    )
     return [element("p", text), element("ul", *tiles, class_="gallery")]
 
 

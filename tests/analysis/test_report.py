@@ -19,7 +19,7 @@ from analysis.report import make_report
 from analysis.sections import data_sections
 from analysis.sections.comparison_sections import sort_value
 from analysis.sections.data_sections import Data
-from analysis.sections.page import drawings_image, mean_image
+from analysis.sections.page import Column, TableCell, drawings_image, mean_image, table, to_html
 from analysis.sections.page_heading import short_number
 from pipeline.cli import UserError
 from pipeline.dataset import manifests, records
@@ -224,6 +224,29 @@ def test_tables_sort_by_click_and_by_key(driver, pages):
     assert accuracy.get_attribute("aria-sort") == "descending"
     button.send_keys(" ")
     assert column(driver, "Categories", "accuracy") == ["0.333", "0.500", "0.833", "1.000"]
+
+
+def test_a_long_table_can_be_searched_and_a_short_one_needs_no_field(driver, tmp_path):
+    columns = [Column("category", is_number=False), Column("drawings")]
+    tables = [
+        table(
+            f"of {count}",
+            columns,
+            [[TableCell(f"cat {i}"), TableCell("1", 1)] for i in range(count)],
+        )
+        for count in (12, 13)
+    ]
+    page = tmp_path / "page.html"
+    page.write_bytes(to_html("title", tables, []))
+    open_page(driver, page)
+    (field,) = driver.find_elements("css selector", ".find")
+    assert field.accessible_name == "Find in 13 rows"
+    field.send_keys("CAT 1")
+    shown = driver.execute_script(
+        "return [...document.querySelectorAll('[aria-label=\"of 13\"] tbody tr')]"
+        ".filter(row => row.offsetHeight).map(row => row.cells[0].textContent)"
+    )
+    assert shown == ["cat 1", "cat 10", "cat 11", "cat 12"]
 
 
 def test_what_has_no_value_comes_last_either_way(driver, pages):
@@ -554,12 +577,36 @@ def test_two_runs_are_compared_drawing_by_drawing(made, tmp_path):
     assert missing == []
     shown = texts(page)
     assert "E2_7 mends 6 and breaks 1 of E3_8's 24 drawings; p = 0.12, McNemar." in shown
-    section = shown[shown.index("The best run against the others E2_7") :]
+    section = shown[shown.index("The best run against the others Settings that differ") :]
     assert "E3_8 0.750 -0.208 6 1 0.12" in section
-    assert "experiment E3_8, here E2_7" in section
-    assert "seed None, here 7" in section
-    assert "E2_7 mends 6 of E3_8; the surest 6:" in section
-    assert "E2_7 breaks 1 of E3_8; the surest 1:" in section
+    assert "experiment E3_8 → E2_7" in section
+    assert "seed None → 7" in section
+    assert "E2_7 mends 6 of E3_8; the surest 6, " in section
+    assert "E2_7 breaks 1 of E3_8; the surest 1, " in section
+
+
+def test_the_table_of_runs_has_the_best_first_and_the_differences_to_it(made, tmp_path):
+    run_dir, data = made
+    other = write_whole_run(tmp_path / "other", data, "E2_7")
+    write_evaluation(other, dict.fromkeys(LABELS, 6), PER_LABEL)  # top-1 1.000, not 0.667
+    page = make_report([run_dir, other])[0].decode()
+    body = page[page.index('aria-label="Runs"') :]
+    rows = [texts(row.encode()) for row in re.findall(r"<tr>(.*?)</tr>", body, re.S)[1:3]]
+    assert "E2_7" in rows[0]
+    assert "1.000 ± 0.000 best 0.900" in rows[0]
+    assert "0.667 ± 0.096 -0.333 0.900" in rows[1]
+
+
+def test_runs_of_several_seeds_are_told_as_mean_and_standard_deviation(made, tmp_path):
+    run_dir, data = made
+    for seed, last in ((1, 0.6), (2, 0.7), (3, 0.8)):
+        directory = write_whole_run(tmp_path / f"seed{seed}", data, "E2_7", seed=seed)
+        history = HISTORY | {"val_accuracy": [0.1, 0.2, 0.3, last]}
+        pathlib.Path(directory, "history.json").write_text(json.dumps(history))
+    begun = write_whole_run(tmp_path / "seed4", data, "E2_7", seed=4, epochs=9)
+    runs = [run_dir, begun, *(str(tmp_path / f"seed{seed}") for seed in (1, 2, 3))]
+    shown = texts(make_report(runs)[0])
+    assert "highest E2_7 3 0.700 0.100 0.600 0.800" in shown
 
 
 def test_runs_on_different_drawings_are_not_paired(made, tmp_path):
