@@ -4,7 +4,8 @@ python -m analysis.mistakes RUN -o mistakes.png
 python -m analysis.mistakes --evaluation=test.json -o mistakes.png --table=mistakes.csv
 
 The true category is above each drawing, the predicted ones below, with probabilities. --table lists
-all mistakes with their keys and the files that hold their strokes.
+all mistakes with their keys and the files that hold their strokes, --label_errors the drawings
+whose labels are likely wrong, in the same way.
 """
 
 import csv
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
+from analysis.reading.label_errors import likely_label_errors
 from analysis.style import figures, image_grid, texts
 from analysis.style.image_grid import Cell, GridSection, Text
 from pipeline import cli
@@ -82,7 +84,12 @@ def worst_mistakes(predictions: SplitPredictions, count: int) -> list[int]:
 
 
 def mistakes_csv(predictions: SplitPredictions, directory: str) -> str:
-    """Return all mistakes as CSV, the worst first, below a line of names.
+    """Return `drawings_csv` of all mistakes, the worst first."""
+    return drawings_csv(predictions, directory, worst_mistakes(predictions, predictions.count))
+
+
+def drawings_csv(predictions: SplitPredictions, directory: str, indices: Sequence[int]) -> str:
+    """Return some of the predicted drawings as CSV, below a line of names.
 
     Columns: key_id; category, the true one, and predicted, with their probabilities; strokes_file,
     the file with the drawing's strokes, empty where the data set's inputs do not tell.
@@ -90,6 +97,7 @@ def mistakes_csv(predictions: SplitPredictions, directory: str) -> str:
     Args:
       predictions: of the evaluation.
       directory: the data set of the evaluation.
+      indices: of the drawings, in the order of the lines.
 
     Raises:
       UserError: it is a different data set, or damaged.
@@ -99,7 +107,7 @@ def mistakes_csv(predictions: SplitPredictions, directory: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(MISTAKE_COLUMNS)
-    for index in worst_mistakes(predictions, predictions.count):
+    for index in indices:
         truth, predicted = arrays.labels[index], arrays.top_labels[index, 0]
         probabilities = arrays.label_probabilities[index], arrays.top_probabilities[index, 0]
         row = [keys[index], labels[truth], labels[predicted], *(f"{p:.4f}" for p in probabilities)]
@@ -164,25 +172,40 @@ def define_flags() -> None:
     commands.define_output(required=False)
     text = "Tables of all mistakes to write, the worst first, with commas between: .csv."
     cli.define_paths("table", [], text, kind="FILE")
+    text = "Tables of likely label errors to write, the likeliest first: .csv."
+    cli.define_paths("label_errors", [], text, kind="FILE")
     commands.integer(18, "Drawings of each kind in the picture.", 1, 500)("count")
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     figures.check_outputs(args.output)
-    for path in args.table:
-        check_output_file("table", path)
-        if not path.endswith(".csv"):
-            raise UserError(f"--table={path}: the name must end in .csv")
-    if not args.output and not args.table:
-        raise UserError("--output or --table is needed (--help lists the flags)")
+    tables = {"table": args.table, "label_errors": args.label_errors}
+    for name, paths in tables.items():
+        for path in paths:
+            check_output_file(name, path)
+            if not path.endswith(".csv"):
+                raise UserError(f"--{name}={path}: the name must end in .csv")
+    if not any((args.output, *tables.values())):
+        raise UserError("--output, --table or --label_errors is needed (--help lists the flags)")
     evaluation, dataset = commands.EVALUATED_DRAWINGS.read(argv[1:])
-    for path in args.table:
-        text = mistakes_csv(evaluation.read_predictions(), dataset)
-        figures.write_file(path, text.encode("utf-8", "backslashreplace"))
+    for name, paths in tables.items():
+        if paths:
+            _write_table(evaluation.read_predictions(), dataset, name, paths)
     if args.output:
         figures.write(plot_mistakes(evaluation, dataset, args.count), args.output)
-    print("wrote", ", ".join([*args.table, *args.output]))
+    print("wrote", ", ".join([*args.table, *args.label_errors, *args.output]))
+
+
+def _write_table(
+    predictions: SplitPredictions, dataset: str, name: str, paths: Sequence[str]
+) -> None:
+    if name == "table":
+        text = mistakes_csv(predictions, dataset)
+    else:
+        text = drawings_csv(predictions, dataset, likely_label_errors(predictions))
+    for path in paths:
+        figures.write_file(path, text.encode("utf-8", "backslashreplace"))
 
 
 if __name__ == "__main__":

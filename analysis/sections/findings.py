@@ -8,6 +8,7 @@ import numpy as np
 from analysis.calibration import calibrate
 from analysis.confused_pairs import most_confused
 from analysis.reading.evaluations import SplitPredictions
+from analysis.reading.label_errors import accuracy_without, likely_label_errors
 from analysis.reading.scores import Scores
 from analysis.sections import explorer, pair_sections
 from analysis.sections.page import element, section_id
@@ -17,6 +18,7 @@ from pipeline.cli import RunError, UserError
 from trainer.runs.uncertainty import chance, standard_error
 
 SURE = 0.9  # probability from which on a wrong prediction is told apart
+LABEL_ERRORS = "Likely label errors"  # title of the section
 CALIBRATED = 0.005  # a smaller difference of confidence and accuracy is none
 
 Finding = Sequence[Element | str]
@@ -112,6 +114,12 @@ def _of_predictions(
         yield (
             _link(texts.count(int(wrong.sum()), "mistake"), place("Worst mistakes")),
             f", {sure:,} of them with a probability of {SURE} or more.",
+        )
+    suspects = likely_label_errors(predictions)
+    if suspects:
+        yield (
+            _link(f"{texts.count(len(suspects), 'label')} may be wrong", place(LABEL_ERRORS)),
+            f"; without these drawings top-1 is {accuracy_without(predictions, suspects):.3f}.",
         )
     result = calibrate(predictions)
     difference = result.confidence - result.accuracy

@@ -11,11 +11,13 @@ from analysis.confused_pairs import Confusion, most_confused
 from analysis.mistakes import (
     GUESSES,
     captions,
+    drawings_csv,
     least_certain,
     mistakes_csv,
     worst_mistakes,
 )
 from analysis.reading.evaluations import SplitPredictions
+from analysis.reading.label_errors import accuracy_without, likely_label_errors
 from analysis.sections import explorer
 from analysis.sections.page import (
     Column,
@@ -96,12 +98,33 @@ def mistakes(view: RunView) -> list[Element]:
         "drawing. Below: the prediction."
     )
     directory = view.require_drawings()
-    table = base64.b64encode(mistakes_csv(predictions, directory).encode()).decode()
-    download = element(
-        "a", "mistakes.csv", href=f"data:text/csv;base64,{table}", download="mistakes.csv"
-    )
-    more = element("p", "All of them, with their keys and the files of their strokes: ", download)
+    more = _download("mistakes.csv", mistakes_csv(predictions, directory))
     return [element("p", text), more, _gallery(predictions, directory, indices, 1)]
+
+
+def label_errors(view: RunView) -> list[Element]:
+    """Return the drawings whose labels are likely wrong, and the accuracy without them."""
+    predictions = view.evaluation.read_predictions()
+    indices = likely_label_errors(predictions)
+    if not indices:
+        return [element("p", "None: no drawing belongs confidently to another category.")]
+    directory = view.require_drawings()
+    text = (
+        f"{len(indices):,} of {predictions.count:,} {predictions.split} drawings belong "
+        "confidently to another category than their label's (confident learning): some are drawn "
+        "wrong, some are the model's mistakes. Top-1 is "
+        f"{accuracy_without(predictions, indices):.3f} without them and "
+        f"{predictions.correct.mean():.3f} with all. The likeliest {min(SHOWN, len(indices))}:"
+    )
+    more = _download("label_errors.csv", drawings_csv(predictions, directory, indices))
+    return [element("p", text), more, _gallery(predictions, directory, indices[:SHOWN], 1)]
+
+
+def _download(name: str, text: str) -> Element:
+    """Return a paragraph with a table of drawings to save."""
+    data = base64.b64encode(text.encode()).decode()
+    link = element("a", name, href=f"data:text/csv;base64,{data}", download=name)
+    return element("p", "All of them, with their keys and the files of their strokes: ", link)
 
 
 def uncertain(view: RunView) -> list[Element]:
@@ -135,6 +158,7 @@ SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
     "Most confused pairs": pairs,
     "Worst mistakes": mistakes,
     "Least certain predictions": uncertain,
+    "Likely label errors": label_errors,
     "Calibration": calibration,
 }
 

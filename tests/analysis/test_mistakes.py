@@ -278,7 +278,8 @@ def test_the_command_writes_the_table_alone_or_beside_the_picture(made, tmp_path
     predictions = validation_of(read_run(run_dir)).read_predictions()
     assert table.read_text() == mistakes_csv(predictions, data)
     for arguments, error in (
-        ((), "--output or --table is needed (--help lists the flags)"),
+        ((), "--output, --table or --label_errors is needed (--help lists the flags)"),
+        (("--label_errors=t.md",), "--label_errors=t.md: the name must end in .csv"),
         (("--table=t.md",), "--table=t.md: the name must end in .csv"),
     ):
         result = run_command("analysis.mistakes", run_dir, *arguments)

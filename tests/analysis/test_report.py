@@ -513,7 +513,8 @@ def test_a_page_of_one_run_has_every_section(made):
     titles = re.findall(r"<h[23]>(.*?)</h", make_report([made[0]])[0].decode())
     assert titles == [
         "The run", "Scores", "Categories", "Confusion matrix", "Most confused pairs",
-        "Worst mistakes", "Least certain predictions", "Calibration", "Histories", "Setup", "Speed",
+        "Worst mistakes", "Least certain predictions", "Likely label errors", "Calibration",
+        "Histories", "Setup", "Speed",
         "The data", "Drawings", "Counts", "Ink", "Origin",
     ]  # fmt: skip
 
