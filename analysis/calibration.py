@@ -17,6 +17,7 @@ from analysis.style import figures, texts
 from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 BINS = 15  # of equal width, as in Guo et al.
+THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # of confidences
 BINS_COLOUR, GAP_COLOUR = figures.COLOURS[0], figures.COLOURS[3]
 CORRECT_COLOUR, WRONG_COLOUR = figures.COLOURS[5], figures.COLOURS[1]
 
@@ -76,6 +77,24 @@ def calibrate(predictions: SplitPredictions) -> Calibration:
     return Calibration(tuple(bins), float(correct.mean()), float(confidences.mean()), error)
 
 
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """Predictions that are left if the model answers only when it is sure."""
+
+    threshold: float  # of the confidence
+    answered: int
+    correct: int
+
+
+def coverage(predictions: SplitPredictions) -> list[Coverage]:
+    """Return what is left at each of THRESHOLDS."""
+    left = [(each, predictions.confidences >= each) for each in THRESHOLDS]
+    return [
+        Coverage(each, int(sure.sum()), int((sure & predictions.correct).sum()))
+        for each, sure in left
+    ]
+
+
 def plot_calibration(evaluation: Evaluation) -> Figure:
     """Plot accuracy against confidence above the numbers of predictions by confidence.
 
@@ -126,7 +145,8 @@ def reliability_diagram(calibration: Calibration, ax: Axes | None = None) -> Axe
         label=f"predictions in {BINS} bins, {CONFIDENCE:.0%} intervals",
     )  # fmt: skip
     for each in calibration.bins:  # marks of their own have tooltips of their own
-        text = f"{each.count:,} predictions, confidence {each.confidence:.3f}, correct"
+        count = texts.count(each.count, "prediction")
+        text = f"{count}, confidence {each.confidence:.3f}, correct"
         gid = figures.tooltip(f"{text} {each.accuracy:.3f}")
         ax.plot(
             each.confidence, each.accuracy, color=BINS_COLOUR, marker=".", ms=8, gid=gid,

@@ -25,7 +25,8 @@ from analysis.style import texts
 from pipeline.dataset.manifests import SPLITS, Manifest
 
 SPLIT = "train"
-EXAMPLES = 8  # drawings shown of each category
+EXAMPLES = 8  # drawings shown of each category, and
+FEW_EXAMPLES = 4  # where there are MANY categories: a page of 345 then stays below 8 MB
 EXAMPLES_IN_A_ROW = 4
 MEASURED = 1_000  # drawings of each category, at most, in means and in statistics of ink
 MANY = 60  # categories: their examples are folded up
@@ -94,7 +95,8 @@ def examples(data: Data) -> list[Element]:
     """Return the mean drawing of each category beside some of its drawings."""
     directory, manifest = data
     labels = bitmaps.choose_categories(directory, manifest, (), [SPLIT])
-    drawings = bitmaps.read_bitmaps(directory, manifest, SPLIT, labels, EXAMPLES)
+    number = FEW_EXAMPLES if len(labels) > MANY else EXAMPLES
+    drawings = bitmaps.read_bitmaps(directory, manifest, SPLIT, labels, number)
     means = mean_drawings.read_means(directory, manifest, SPLIT, labels, MEASURED)
     shown = np.stack([mean.image for mean in means.values() if mean.drawings])
     end = float(np.percentile(shown, mean_drawings.PERCENTILE)) or 1.0
@@ -104,7 +106,7 @@ def examples(data: Data) -> list[Element]:
     ]
     text = (
         f"Left: the mean of up to {MEASURED:,} training drawings, black where {end:.0%} of them or "
-        f"more have ink. Right: the first {EXAMPLES} in the data set's random order."
+        f"more have ink. Right: the first {number} in the data set's random order."
     )
     grid = element("ul", *cards, class_="examples")
     if len(labels) > MANY:

@@ -26,7 +26,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 SCRIPTS = ("page.js", "explorer.js")
 NARROW = 700  # of CSS's pixels
 FEW_GRAYS = 16  # fit in four bits a pixel
-MEAN_STEP = 8  # gray levels, of 256: finer ones are not seen and take twice the bytes
+MEAN_STEP = 17  # gray levels, of 256: the 16 that remain fit in four bits a pixel
 MANY_ROWS = 30  # of a table: one of more scrolls in itself
 LINE_ENDS = {"h1", "h2", "h3", "p", "tr", "li", "div", "dd", "table", "figure", "section", "script"}
 

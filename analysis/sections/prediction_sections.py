@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from analysis.calibration import calibrate, plot_calibration
+from analysis.calibration import calibrate, coverage, plot_calibration
 from analysis.confused_pairs import Confusion, most_confused
 from analysis.mistakes import (
     GUESSES,
@@ -22,6 +22,7 @@ from analysis.sections import explorer
 from analysis.sections.page import (
     Column,
     TableCell,
+    beside,
     drawings_image,
     element,
     number_cell,
@@ -142,14 +143,32 @@ def uncertain(view: RunView) -> list[Element]:
 def calibration(view: RunView) -> list[Element]:
     """Return the reliability diagram."""
     figure = plot_calibration(view.evaluation)
-    result = calibrate(view.evaluation.read_predictions())
+    predictions = view.evaluation.read_predictions()
+    result = calibrate(predictions)
     text = (
         f"The mean probability of the predicted category is {result.confidence:.3f}, and "
         f"{result.accuracy:.3f} of the predictions are correct; the expected calibration error is "
         f"{result.expected_error:.3f}. Above the dashed line the model is underconfident, below it "
         "overconfident."
     )
-    return [element("p", text), picture(figure, f"Reliability diagram of {view.name}")]
+    diagram = picture(figure, f"Reliability diagram of {view.name}")
+    return [element("p", text), *beside(diagram, _coverage_table(predictions))]
+
+
+def _coverage_table(predictions: SplitPredictions) -> Element:
+    """Return what is answered, and how well, if less probable predictions are withheld."""
+    headers = ("answered", "share", "accuracy", "95% interval")
+    columns = [Column("only if at least"), *map(Column, headers)]
+    rows = [
+        [
+            number_cell(each.threshold, ".2f"), number_cell(each.answered, ",d"),
+            number_cell(each.answered / predictions.count),
+            number_cell(each.correct / each.answered if each.answered else None),
+            interval_cell(each.correct, each.answered),
+        ]
+        for each in coverage(predictions)
+    ]  # fmt: skip
+    return table("Answers only when sure", columns, rows)
 
 
 SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
