@@ -22,7 +22,8 @@ class Explorer {
     this.root = root;
     const [json, bitmaps] = root.querySelectorAll("script");
     Object.assign(this, JSON.parse(json.textContent));
-    this.packed = bitmaps.textContent;
+    const same = bitmaps.dataset.same; // another run's, on the same drawings
+    this.packed = (same ? document.getElementById(same) : bitmaps).textContent;
     this.numbers = new Map();
     this.totals = this.labels.map(() => 0);
     this.predicted = this.labels.map(() => 0);

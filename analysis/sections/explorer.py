@@ -38,6 +38,10 @@ def matrix(view: RunView) -> list[Element]:
         predictions = view.evaluation.read_predictions()
         drawings, bitmaps = _drawings(predictions, view.require_drawings())
         content |= drawings
+        held = len(drawings["keys"])
+        if held < predictions.count:
+            text = f"The page holds {held:,} of {predictions.count:,} drawings: mistakes first."
+            reasons = [note(text)]
     except (UserError, RunError) as error:
         reasons = [note(f"Without drawings: {error}")]
     text = (
@@ -88,7 +92,6 @@ def _drawings(predictions: SplitPredictions, directory: str) -> tuple[dict[str, 
         "probabilities": steps.ravel().tolist(),
         "keys": [keys[index] for index in chosen],
         "files": [*map(file_address, predictions.strokes_files(directory))],
-        "left_out": predictions.count - len(chosen),
     }
     return content, base64.b64encode(zlib.compress(rows.tobytes(), 9)).decode()
 

@@ -231,8 +231,22 @@ def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter])
         lang="en",
     )
     separate_ids(page)
+    _write_data_once(page)
     text = ElementTree.tostring(page, encoding="unicode", method="html")
     return printable(f"<!DOCTYPE html>\n{text}\n").encode()
+
+
+def _write_data_once(page: Element) -> None:
+    """Keep the first of equal data in scripts, such as drawings of two runs; others name it."""
+    first: dict[str, Element] = {}
+    for script in page.iter("script"):
+        if script.get("type") == "text/plain" and script.text:
+            kept = first.setdefault(script.text, script)
+            if kept is script:
+                script.set("id", f"data-{len(first)}")
+            else:
+                script.set("data-same", kept.get("id", ""))
+                script.text = None
 
 
 def _kind(column: Column) -> dict[str, str]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from analysis import report
 from analysis.report import make_report
-from analysis.sections import data_sections
+from analysis.sections import data_sections, explorer
 from analysis.sections.comparison_sections import sort_value
 from analysis.sections.data_sections import Data
 from analysis.sections.page import Column, TableCell, drawings_image, mean_image, table, to_html
@@ -403,6 +403,16 @@ def test_an_address_leads_to_a_category_and_a_search_to_another(driver, pages):
     assert driver.execute_script("return location.hash") == "#/E3_8/cat"
 
 
+def test_runs_on_the_same_drawings_share_them(driver, pages):
+    page = pages["several"]
+    held = re.findall(r'<script type="text/plain"(.*?)>(.*?)</script>', page.read_text())
+    assert [bool(text) for _, text in held] == [True, False, False]
+    open_page(driver, page)
+    driver.execute_script("explorers[2].show(3)")
+    tile = wait_for(driver, ".chosen li", "cat")
+    assert tile.find_elements("css selector", "canvas")
+
+
 def test_keys_move_and_select_in_the_matrix(driver, pages):
     open_page(driver, pages["one"])
     canvas = driver.find_element("css selector", ".matrix canvas")
@@ -615,6 +625,17 @@ def test_runs_on_different_drawings_are_not_paired(made, tmp_path):
     other = write_whole_run(tmp_path / "small", tmp_path / "other")
     page, _ = make_report([made[0], other])
     assert "against the others" not in texts(page)
+
+
+def test_drawings_that_the_page_does_not_hold_are_counted(made, monkeypatch):
+    run_dir, _ = made
+    assert "The page holds" not in texts(make_report([run_dir])[0])
+    monkeypatch.setattr(explorer, "MAX_DRAWINGS", 7)
+    page = make_report([run_dir])[0].decode()
+    assert "The page holds 7 of 24 drawings: mistakes first." in page
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    wrong = [data["guesses"][3 * i] != truth for i, truth in enumerate(data["truth"])]
+    assert (len(wrong), sum(wrong)) == (7, 6)
 
 
 def test_equal_counts_are_one_sentence(made):
