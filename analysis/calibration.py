@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
@@ -17,6 +17,9 @@ from analysis.style import figures, texts
 from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 BINS = 15  # of equal width, as in Guo et al.
+THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # of confidences
+BINS_COLOUR, GAP_COLOUR = figures.COLOURS[0], figures.COLOURS[3]
+CORRECT_COLOUR, WRONG_COLOUR = figures.COLOURS[5], figures.COLOURS[1]
 
 # Inches.
 PANEL = 3.4  # the diagram, both ways
@@ -74,6 +77,24 @@ def calibrate(predictions: SplitPredictions) -> Calibration:
     return Calibration(tuple(bins), float(correct.mean()), float(confidences.mean()), error)
 
 
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """Predictions that are left if the model answers only when it is sure."""
+
+    threshold: float  # of the confidence
+    answered: int
+    correct: int
+
+
+def coverage(predictions: SplitPredictions) -> list[Coverage]:
+    """Return what is left at each of THRESHOLDS."""
+    left = [(each, predictions.confidences >= each) for each in THRESHOLDS]
+    return [
+        Coverage(each, int(sure.sum()), int((sure & predictions.correct).sum()))
+        for each, sure in left
+    ]
+
+
 def plot_calibration(evaluation: Evaluation) -> Figure:
     """Plot accuracy against confidence above the numbers of predictions by confidence.
 
@@ -115,16 +136,23 @@ def reliability_diagram(calibration: Calibration, ax: Axes | None = None) -> Axe
     accuracies = [each.accuracy for each in calibration.bins]
     ends = np.array([wilson_interval(each.correct, each.count) for each in calibration.bins])
     ax.vlines(
-        confidences, accuracies, confidences, color=figures.COLOURS[1], linewidth=4,
+        confidences, accuracies, confidences, color=GAP_COLOUR, linewidth=4,
         label="gap", zorder=2,
     )  # fmt: skip
     ax.errorbar(
-        confidences, accuracies, yerr=np.abs(ends.T - accuracies), color=figures.COLOURS[0],
+        confidences, accuracies, yerr=np.abs(ends.T - accuracies), color=BINS_COLOUR,
         marker="o", ms=4, linewidth=1, elinewidth=0.9, clip_on=False, zorder=3,
         label=f"predictions in {BINS} bins, {CONFIDENCE:.0%} intervals",
     )  # fmt: skip
+    for each in calibration.bins:  # marks of their own have tooltips of their own
+        count = texts.count(each.count, "prediction")
+        text = f"{count}, confidence {each.confidence:.3f}, correct"
+        gid = figures.tooltip(f"{text} {each.accuracy:.3f}")
+        ax.plot(
+            each.confidence, each.accuracy, color=BINS_COLOUR, marker=".", ms=8, gid=gid,
+            clip_on=False, zorder=4, label="_bin",
+        )  # fmt: skip
     ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (share of correct predictions)")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     return ax
 
 
@@ -134,8 +162,8 @@ def confidence_histogram(predictions: SplitPredictions, ax: Axes | None = None) 
     edges = np.linspace(0, 1, BINS + 1).tolist()
     correct = predictions.correct
     for chosen, colour, name in (
-        (np.ones_like(correct), figures.COLOURS[5], "correct"),
-        (~correct, figures.COLOURS[1], "wrong"),
+        (np.ones_like(correct), CORRECT_COLOUR, "correct"),
+        (~correct, WRONG_COLOUR, "wrong"),
     ):
         ax.hist(
             predictions.confidences[chosen], edges, color=colour, edgecolor="white",
@@ -145,7 +173,6 @@ def confidence_histogram(predictions: SplitPredictions, ax: Axes | None = None) 
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     n = f"n = {predictions.count:,}"
     ax.set_xlabel(f"confidence: probability of the predicted category ({n})")
-    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     return ax
 
 

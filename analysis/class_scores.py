@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from analysis import commands
 from analysis.reading.evaluations import Evaluation
@@ -91,7 +91,7 @@ def accuracy_intervals(
         ax.plot(score.recall, row, clip_on=False, zorder=4, **recall)
     ax.set_xlim(0, 1)
     ax.set_xticks((0, 0.5, 1) if is_small else (0, 0.2, 0.4, 0.6, 0.8, 1))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return ax
 
 

@@ -3,7 +3,7 @@
   python -m analysis.compare RUN [RUN ...] --table=runs.md,runs.csv -o runs.png
 
 Prints the table. --table writes it as Markdown or CSV. --output draws the accuracy against the
-parameters and against the multiply-adds, beside the 20 runs of the study.
+parameters and against the multiply-adds, beside the study's runs on the same categories.
 """
 
 import os
@@ -21,11 +21,13 @@ TABLES = {".md": RunTable.to_markdown, ".csv": RunTable.to_csv}
 
 
 def define_flags() -> None:
-    commands.RUNS.define_flags()
+    commands.RUNS_WITH_SCORES.define_flags()
     commands.define_checkpoint("last")
     cli.define_paths("table", [], "Tables to write, with commas between: .md or .csv.", kind="FILE")
     commands.define_output(required=False)
-    flags.DEFINE_bool("reference", True, "Show the study's 20 runs in pictures, too.")
+    flags.DEFINE_bool(
+        "reference", True, "Show the study's runs on the same categories in pictures, too."
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -35,7 +37,7 @@ def main(argv: list[str]) -> None:
         check_output_file("table", path)
         if os.path.splitext(path)[1] not in TABLES:
             raise UserError(f"--table={path}: the name must end in .md or .csv")
-    (runs,) = commands.RUNS.read(argv[1:])
+    (runs,) = commands.RUNS_WITH_SCORES.read(argv[1:])
     table = make_table(runs, args.checkpoint)
     print(table.to_text())
     for path in args.table:

@@ -75,7 +75,7 @@ def plot_confusion(evaluation: Evaluation, order: str = "similar") -> Figure:
       UserError: there is no evaluation, or it is damaged.
     """
     scores = evaluation.read_scores()
-    title = f"{evaluation.title(scores.epoch, scores.examples)}, {scores.top1:.1%} recognized"
+    title = f"{evaluation.title(scores.epoch, scores.examples)}, top-1 {scores.top1:.3f}"
     return draw_confusion(evaluation.labels, scores.confusion, title, order)
 
 
@@ -95,7 +95,7 @@ def draw_confusion(
     if order == "similar":
         places = similar_order.similar_order(similarities)
     ordered = np.ix_(places, places)
-    names = [labels[i] for i in places]
+    names = texts.elide_names([labels[i] for i in places])
     layout = _lay_out(similarities[ordered])
     spelled = [_spell(names, group) for group in layout.groups]
     side = len(names) * layout.cell / figures.DPI
@@ -196,7 +196,7 @@ def _write_numbers(axes: Axes, shares: np.ndarray) -> None:
     for row, column in zip(*np.nonzero(shares >= MIN_SHOWN), strict=True):
         share = shares[row, column]
         axes.text(
-            column, row, f"{100 * share:.0f}", fontsize=NUMBER_SIZE, ha="center",
+            column, row, f"{share:.2f}".lstrip("0"), fontsize=NUMBER_SIZE, ha="center",
             va="center_baseline", color="white" if share >= DARK_FROM else figures.TEXT,
         )  # fmt: skip
 
@@ -212,10 +212,10 @@ def _draw_colour_bar(axes: Axes) -> None:
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.yaxis.tick_right()
-    axes.set_yticks(range(bands + 1), [f"{100 * share:g}" for share in STEPS], fontsize=7)
+    axes.set_yticks(range(bands + 1), [f"{share:g}" for share in STEPS], fontsize=7)
     axes.tick_params(length=2)
     axes.spines[["top", "right"]].set_visible(True)
-    axes.set_title("% of the true\ncategory's\ndrawings", fontsize=7, pad=6)
+    axes.set_title("share of the\ntrue category's\ndrawings", fontsize=7, pad=6)
 
 
 def _write_list(figure: Figure, spelled: Sequence[Sequence[str]], left: float, top: float) -> None:

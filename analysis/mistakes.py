@@ -1,20 +1,28 @@
 """Worst mistakes of a run's model, and its least certain predictions, as drawings.
 
 python -m analysis.mistakes RUN -o mistakes.png
-python -m analysis.mistakes --evaluation=test.json -o mistakes.png
+python -m analysis.mistakes --evaluation=test.json -o mistakes.png --table=mistakes.csv
 
-The true category is above each drawing, the predicted ones below, with probabilities.
+The true category is above each drawing, the predicted ones below, with probabilities. --table lists
+all mistakes with their keys and the files that hold their strokes, --label_errors the drawings
+whose labels are likely wrong, in the same way.
 """
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from absl import flags
 from matplotlib.figure import Figure
 
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
+from analysis.reading.label_errors import likely_label_errors
 from analysis.style import figures, image_grid, texts
 from analysis.style.image_grid import Cell, GridSection, Text
+from pipeline import cli
+from pipeline.cli import UserError, check_output_file
 
 COLUMNS = 6
 GUESSES = 3  # shown of an uncertain prediction
@@ -23,6 +31,10 @@ SCALE = 2
 CAPTION_WIDTH = 224  # pixels of the PNG, as the next
 GAP = 26
 CAPTION_SIZE = 7  # points
+MISTAKE_COLUMNS = (
+    *("key_id", "category", "predicted"),
+    *("probability_of_category", "probability_of_predicted", "strokes_file"),
+)
 CORRECT_MARK = " ✓"
 
 
@@ -69,6 +81,38 @@ def worst_mistakes(predictions: SplitPredictions, count: int) -> list[int]:
     truth = predictions.arrays.label_probabilities[indices]
     order = np.lexsort((indices, -predictions.confidences[indices], truth))
     return indices[order][:count].tolist()
+
+
+def mistakes_csv(predictions: SplitPredictions, directory: str) -> str:
+    """Return `drawings_csv` of all mistakes, the worst first."""
+    return drawings_csv(predictions, directory, worst_mistakes(predictions, predictions.count))
+
+
+def drawings_csv(predictions: SplitPredictions, directory: str, indices: Sequence[int]) -> str:
+    """Return some of the predicted drawings as CSV, below a line of names.
+
+    Columns: key_id; category, the true one, and predicted, with their probabilities; strokes_file,
+    the file with the drawing's strokes, empty where the data set's inputs do not tell.
+
+    Args:
+      predictions: of the evaluation.
+      directory: the data set of the evaluation.
+      indices: of the drawings, in the order of the lines.
+
+    Raises:
+      UserError: it is a different data set, or damaged.
+    """
+    arrays, labels = predictions.arrays, predictions.labels
+    keys, files = predictions.read_keys(directory), predictions.strokes_files(directory)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(MISTAKE_COLUMNS)
+    for index in indices:
+        truth, predicted = arrays.labels[index], arrays.top_labels[index, 0]
+        probabilities = arrays.label_probabilities[index], arrays.top_probabilities[index, 0]
+        row = [keys[index], labels[truth], labels[predicted], *(f"{p:.4f}" for p in probabilities)]
+        writer.writerow([*row, files[truth]])
+    return text.getvalue()
 
 
 def least_certain(predictions: SplitPredictions, count: int) -> list[int]:
@@ -123,11 +167,47 @@ def _caption(label: str, probability: str, **style: str) -> Text:
     return Text(lines, CAPTION_SIZE, style)
 
 
-COMMAND = commands.PictureCommand(
-    commands.EVALUATED_DRAWINGS,
-    plot_mistakes,
-    {"count": commands.integer(18, "Drawings of each kind.", 1, 500)},
-)
+def define_flags() -> None:
+    commands.EVALUATED_DRAWINGS.define_flags()
+    commands.define_output(required=False)
+    text = "Tables of all mistakes to write, the worst first, with commas between: .csv."
+    cli.define_paths("table", [], text, kind="FILE")
+    text = "Tables of likely label errors to write, the likeliest first: .csv."
+    cli.define_paths("label_errors", [], text, kind="FILE")
+    commands.integer(18, "Drawings of each kind in the picture.", 1, 500)("count")
+
+
+def main(argv: list[str]) -> None:
+    args = flags.FLAGS
+    figures.check_outputs(args.output)
+    tables = {"table": args.table, "label_errors": args.label_errors}
+    for name, paths in tables.items():
+        for path in paths:
+            check_output_file(name, path)
+            if not path.endswith(".csv"):
+                raise UserError(f"--{name}={path}: the name must end in .csv")
+    if not any((args.output, *tables.values())):
+        raise UserError("--output, --table or --label_errors is needed (--help lists the flags)")
+    evaluation, dataset = commands.EVALUATED_DRAWINGS.read(argv[1:])
+    for name, paths in tables.items():
+        if paths:
+            _write_table(evaluation.read_predictions(), dataset, name, paths)
+    if args.output:
+        figures.write(plot_mistakes(evaluation, dataset, args.count), args.output)
+    print("wrote", ", ".join([*args.table, *args.label_errors, *args.output]))
+
+
+def _write_table(
+    predictions: SplitPredictions, dataset: str, name: str, paths: Sequence[str]
+) -> None:
+    if name == "table":
+        text = mistakes_csv(predictions, dataset)
+    else:
+        text = drawings_csv(predictions, dataset, likely_label_errors(predictions))
+    for path in paths:
+        figures.write_file(path, text.encode("utf-8", "backslashreplace"))
+
 
 if __name__ == "__main__":
-    COMMAND.run()
+    define_flags()
+    cli.run(main, takes_arguments=True)

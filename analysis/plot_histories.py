@@ -20,7 +20,7 @@ from analysis import commands
 from analysis.comparison import study_histories
 from analysis.comparison.run_table import describe_data
 from analysis.reading.runs import Run, best_epoch, run_names
-from analysis.style import figures, labels, scales
+from analysis.style import figures, labels, scales, texts
 from analysis.style.labels import EndLabel, LineStyle
 from pipeline.cli import UserError
 from trainer.models import study
@@ -37,6 +37,14 @@ RIGHT = 0.3  # of the labels
 TOP = 0.88  # of the first row: the figure's title and key, the panel's title
 BOTTOM = 0.55  # of a row: ticks and axis label
 ROW_GAP = 0.35
+
+SERIES = {
+    "accuracy": "training accuracy",
+    "val_accuracy": "validation accuracy",
+    "loss": "training loss",
+    "val_loss": "validation loss",
+}
+TITLE_NAMES = 60  # characters of names of runs in the title
 
 MAIN_LINE: dict[str, Any] = {"linewidth": 1.4}
 BESIDE_LINE: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.0}
@@ -89,7 +97,8 @@ def plot_histories(runs: Sequence[Run]) -> Figure:
     if not begun:
         directories = ", ".join(run.directory for run in runs)
         raise UserError(f"{directories}: no epoch is finished yet")
-    names = dict(zip([run.directory for run in runs], run_names(runs), strict=True))
+    short = texts.elide_names(run_names(runs))
+    names = dict(zip([run.directory for run in runs], short, strict=True))
     curves = [
         Curve(names[run.directory], run, style)
         for run, style in zip(begun, labels.line_styles(len(begun)), strict=True)
@@ -125,7 +134,9 @@ def history_curves(curves: Sequence[Curve], panel: Panel, ax: Axes | None = None
             _draw_line(axes, curve, panel.beside, BESIDE_LINE, marker=marker, mfc="white", ms=5)
         _draw_line(axes, curve, panel.main, MAIN_LINE, linestyle=curve.style.dashes)
         epoch, value = best_epoch(curve.run.history[panel.main], panel.metric)
-        axes.plot(epoch, value, zorder=4, clip_on=False, label="_best", **curve.style.mark)
+        tooltip = figures.tooltip(f"{curve.name}: {panel.title.lower()} {value:.3f}, epoch {epoch}")
+        mark = curve.style.mark
+        axes.plot(epoch, value, zorder=4, clip_on=False, label="_best", gid=tooltip, **mark)
     scales.scale_epochs(axes, max(curve.run.epochs for curve in curves))
     scales.scale_metric(axes, panel.metric)
     axes.set_title(panel.title)
@@ -136,7 +147,8 @@ def _draw_line(axes: Axes, curve: Curve, key: str, line: dict[str, Any], **style
     values = curve.run.history[key]
     label = f"{curve.name} {key}"
     epochs = range(1, len(values) + 1)
-    axes.plot(epochs, values, color=curve.style.colour, label=label, **line, **style)
+    gid = figures.tooltip(f"{curve.name}, {SERIES[key]}")
+    axes.plot(epochs, values, color=curve.style.colour, label=label, gid=gid, **line, **style)
 
 
 def _end_label(curve: Curve, panel: Panel) -> EndLabel:
@@ -176,7 +188,7 @@ def _draw_heading(figure: Figure, curves: Sequence[Curve], waiting: Sequence[str
     name = curves[0].name if len(curves) == 1 else f"{len(curves)} runs"
     title = f"{name} on {describe_data([curve.run for curve in curves])}"
     if waiting:
-        title += f"; no finished epoch yet: {', '.join(waiting)}"
+        title += f"; no finished epoch yet: {texts.elide(', '.join(waiting), TITLE_NAMES)}"
     figures.add_text(figure, LEFT, 0.13, title)
     validation = Line2D([], [], color=figures.TEXT, label="validation", **MAIN_LINE)
     training = Line2D([], [], color=figures.TEXT, label="training", **BESIDE_LINE)

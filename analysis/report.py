@@ -10,7 +10,7 @@ gives the same bytes.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 from xml.etree.ElementTree import Element
 
@@ -20,17 +20,17 @@ from analysis import commands
 from analysis.reading.evaluations import Evaluation, read_saved_of, validation_of
 from analysis.reading.runs import (
     Run,
+    check_scores,
+    check_speed,
     find_runs,
-    read_intervals,
-    read_run,
-    read_speeds,
+    read_runs,
     run_names,
 )
-from analysis.reading.scores import read_validation
 from analysis.sections import (
     comparison_sections,
     data_sections,
     page_heading,
+    pair_sections,
     prediction_sections,
     run_sections,
     slice_sections,
@@ -42,7 +42,6 @@ from analysis.style import figures
 from pipeline import cli
 from pipeline.cli import RunError, UserError, check_output_file
 from pipeline.dataset.manifests import read_manifest
-from trainer.runs import run_directory
 
 NAME = "report.html"
 MAX_DETAILED = 3  # runs with a chapter of their own: more are not read, and make the page heavy
@@ -61,9 +60,18 @@ class Missing:
             self.lines.append(str(error))
 
     def make_sections(
-        self, makers: Mapping[str, Callable[[T], list[Element]]], shown: T
+        self,
+        makers: Mapping[str, Callable[[T], list[Element]]],
+        shown: T,
+        folded: Collection[str] = (),
     ) -> list[Section]:
-        """Return a section for each maker, with its content or why that is missing."""
+        """Return a section for each maker, with its content or why that is missing.
+
+        Args:
+          makers: by title.
+          shown: their argument.
+          folded: titles of sections that the reader opens.
+        """
         sections = []
         for title, make in makers.items():
             try:
@@ -71,7 +79,7 @@ class Missing:
             except (UserError, RunError) as error:
                 self.add(error)
                 content = [note(str(error))]
-            sections.append(Section(title, content))
+            sections.append(Section(title, content, title in folded))
         return sections
 
 
@@ -101,7 +109,7 @@ def make_report(
     missing = Missing()
     if evaluation and len(run_dirs) > 1:
         raise UserError(f"--evaluation={evaluation}: needs one run, not {len(run_dirs)}")
-    runs = _read(run_dirs, missing)
+    runs = read_runs(run_dirs, missing.add)
     views = []
     for run, name in zip(runs, run_names(runs), strict=True):
         of_run = validation_of(run, checkpoint)
@@ -114,23 +122,26 @@ def make_report(
     chapters = []
     if len(runs) > 1:
         log(f"{len(runs)} runs: comparison")
-        whole = [run for run in runs if _is_whole(run, missing)]
-        makers = comparison_sections.choose(whole)
-        chapters.append(Chapter("Comparison", missing.make_sections(makers, whole)))
+        whole_views = [view for view in views if _is_whole(view.run, missing)]
+        whole = [view.run for view in whole_views]
+        sections = missing.make_sections(comparison_sections.choose(whole), whole)
+        pairs = missing.make_sections(pair_sections.choose(whole_views), whole_views)
+        chapters.append(Chapter("Comparison", [*sections[:1], *pairs, *sections[1:]]))
     for view in _best(views):
         run = view.run
         log(f"{run.directory}: {view.name}, {run.epochs} of {run.planned_epochs} epochs")
-        run_makers = run_sections.choose(is_alone=len(runs) == 1)
-        run_makers |= prediction_sections.SECTIONS | slice_sections.choose(view)
+        makers_ = run_sections.FIRST | prediction_sections.SECTIONS | slice_sections.choose(view)
+        makers_ |= run_sections.LAST
         title = "The run" if len(runs) == 1 else view.name
-        chapters.append(Chapter(title, missing.make_sections(run_makers, view)))
+        chapters.append(Chapter(title, missing.make_sections(makers_, view, run_sections.FOLDED)))
     directories = _datasets(views, missing)
     for directory in directories:
         log(f"{directory}: the data")
         name = os.path.basename(os.path.normpath(directory))
         title = "The data" if len(directories) == 1 else f"The data in {name}"
+        about = data_sections.SECTIONS
         data = Data(directory, read_manifest(directory))
-        chapters.append(Chapter(title, missing.make_sections(data_sections.SECTIONS, data)))
+        chapters.append(Chapter(title, missing.make_sections(about, data, {*about})))
     title, heading = page_heading.make_heading(views, missing.lines)
     return to_html(title, heading, chapters), missing.lines
 
@@ -139,21 +150,6 @@ def default_output(run_dirs: Sequence[str]) -> str:
     """Return the default path: in the run's directory, or the one that holds all runs."""
     clean = os.path.abspath if any(map(os.path.isabs, run_dirs)) else os.path.normpath
     return os.path.join(os.path.commonpath([clean(path) for path in run_dirs]), NAME)
-
-
-def _read(run_dirs: Sequence[str], missing: Missing) -> list[Run]:
-    """Return the runs that can be read, at least one."""
-    runs, errors = [], []
-    for directory in run_dirs:
-        run_directory.read_config(directory)  # raises if it is no run at all
-        try:
-            runs.append(read_run(directory))
-        except UserError as error:
-            errors.append(error)
-            missing.add(error)
-    if not runs:
-        raise errors[0]
-    return runs
 
 
 def _locate_dataset(evaluation: Evaluation, given: str | None) -> str | UserError:
@@ -183,10 +179,8 @@ def _datasets(views: Sequence[RunView], missing: Missing) -> list[str]:
 def _is_whole(run: Run, missing: Missing) -> bool:
     """Return whether a comparison can read the run."""
     try:
-        if run.epochs:
-            read_validation(run.directory)
-        read_speeds(run.directory)
-        read_intervals(run.directory)
+        check_scores(run)
+        check_speed(run)
     except UserError as error:
         missing.add(error)
         return False
@@ -201,7 +195,7 @@ def _best(views: Sequence[RunView]) -> list[RunView]:
 
 
 def define_flags() -> None:
-    commands.RUNS.define_flags()
+    commands.define_run_dirs()
     commands.define_dataset()
     commands.define_checkpoint("best")
     commands.define_evaluation(

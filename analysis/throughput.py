@@ -6,7 +6,6 @@ python -m analysis.throughput RUN [RUN ...] -o throughput.png
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +22,7 @@ from analysis.reading.runs import (
     read_speeds,
     run_names,
 )
-from analysis.style import figures, labels
+from analysis.style import figures, labels, texts
 from analysis.style.labels import EndLabel, LineStyle
 from pipeline.cli import UserError
 
@@ -42,8 +41,6 @@ RIGHT = 0.25
 TOP = 0.62  # title and key
 GAP = 0.2
 BOTTOM = 0.5
-
-FAINT = 0.6  # how white the lines of single intervals are
 
 
 class SpeedSeries(NamedTuple):
@@ -110,7 +107,7 @@ def plot_throughput(runs: Sequence[Run]) -> Figure:
 def _read_series(runs: Sequence[Run]) -> list[SpeedSeries]:
     read = [(run, read_intervals(run.directory), read_speeds(run.directory)) for run in runs]
     read = [(run, intervals, epochs) for run, intervals, epochs in read if intervals]
-    names = run_names([run for run, _, _ in read])
+    names = texts.elide_names(run_names([run for run, _, _ in read]))
     styles = labels.line_styles(len(read))
     return [
         SpeedSeries(name, *each, style)
@@ -130,7 +127,8 @@ def speed_steps(
     if is_detailed or not series.epochs:
         axes.stairs(
             [value(each) for each in series.intervals], series.edges(series.intervals),
-            baseline=None, color=_faint(series.style.colour), linewidth=0.8, label="_intervals",
+            baseline=None, color=figures.faint(series.style.colour), linewidth=0.8,
+            label="_intervals",
         )  # fmt: skip
     if series.epochs:
         axes.stairs(
@@ -193,18 +191,12 @@ def _draw_heading(figure: Figure, all_series: Sequence[SpeedSeries]) -> None:
     figures.add_text(figure, LEFT, 0.13, f"Training of {name}")
     key = [Line2D([], [], color=figures.TEXT, linewidth=1.5, label="mean of an epoch")]
     if len(all_series) <= MAX_DETAILED_RUNS:
-        faint = _faint(figures.TEXT)
+        faint = figures.faint(figures.TEXT)
         key.append(Line2D([], [], color=faint, linewidth=0.8, label="about ten seconds"))
     figures.add_legend(figure, LEFT, 0.36, key, ncols=2, handlelength=2, columnspacing=1.6)
 
 
-def _faint(colour: str) -> str:
-    """Return the colour mixed with white, as EPS has no transparency."""
-    red, green, blue = (part + FAINT * (1 - part) for part in matplotlib.colors.to_rgb(colour))
-    return matplotlib.colors.to_hex((red, green, blue))
-
-
-COMMAND = commands.PictureCommand(commands.RUNS, plot_throughput)
+COMMAND = commands.PictureCommand(commands.RUNS_WITH_SPEED, plot_throughput)
 
 if __name__ == "__main__":
     COMMAND.run()

@@ -5,6 +5,7 @@ flag: `python -m analysis.throughput RUN RUN -o FILE`.
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,11 +18,12 @@ from pipeline import cli
 from pipeline.cli import UserError
 
 __all__ = [
-    *("DATASET", "DRAWINGS", "EVALUATED_DRAWINGS", "EVALUATION", "OPTIONAL_RUNS", "RUN", "RUNS"),
+    *("DATASET", "DRAWINGS", "EVALUATED_DRAWINGS", "EVALUATION"),
+    *("OPTIONAL_RUNS", "RUN", "RUNS_WITH_SCORES", "RUNS_WITH_SPEED"),
     *("PictureCommand", "Source", "check_checkpoint", "given", "needed"),
     *("choice", "globs", "integer", "names", "switch"),
     *("define_checkpoint", "define_dataset", "define_evaluation", "define_output"),
-    "define_short_output",
+    *("define_run_dirs", "define_short_output"),
 ]
 
 Define = Callable[[str], object]  # defines the flag of a name
@@ -157,7 +159,22 @@ def _one(flag: str, words: Sequence[str], noun: str) -> str:
     return first
 
 
-def _define_run_dirs() -> None:
+def _run_dirs(words: Sequence[str]) -> list[str]:
+    return needed("run_dir", words, "a run directory")
+
+
+def _read_runs(paths: Sequence[str], *checks: Callable[[runs.Run], None]) -> list[runs.Run]:
+    """Return the runs that can be read, and warn of each other one."""
+    skipped: list[UserError] = []
+    found = runs.read_runs(paths, skipped.append, checks)
+    count = len(found) + len(skipped)
+    for i, error in enumerate(skipped, 1):
+        print(f"warning: {i} of {count} runs skipped: {error}", file=sys.stderr)
+    return found
+
+
+def define_run_dirs() -> None:
+    """Define --run_dir of several runs."""
     text = "The same as RUN …: directories of runs, or of several runs such as a sweep's."
     cli.define_paths("run_dir", [], text, kind="DIR")
 
@@ -194,11 +211,14 @@ def _define_evaluated_drawings_flags() -> None:
 
 
 RUN = Source(_define_run_dir, lambda words: (_one("run_dir", words, "one run directory"),))
-RUNS = Source(
-    _define_run_dirs,
-    lambda words: (runs.read_runs(needed("run_dir", words, "a run directory")),),
+RUNS_WITH_SPEED = Source(
+    define_run_dirs, lambda words: (_read_runs(_run_dirs(words), runs.check_speed),)
 )
-OPTIONAL_RUNS = Source(_define_run_dirs, lambda words: (runs.read_runs(given("run_dir", words)),))
+RUNS_WITH_SCORES = Source(
+    define_run_dirs,
+    lambda words: (_read_runs(_run_dirs(words), runs.check_scores, runs.check_speed),),
+)
+OPTIONAL_RUNS = Source(define_run_dirs, lambda words: (_read_runs(given("run_dir", words)),))
 EVALUATION = Source(_define_evaluation_flags, _read_evaluation)
 EVALUATED_DRAWINGS = Source(_define_evaluated_drawings_flags, _read_evaluated_drawings)
 DATASET = Source(

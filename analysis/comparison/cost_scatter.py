@@ -26,7 +26,7 @@ BOTTOM = 0.8  # ticks, axis label, note
 LABEL_SIZE = 7  # points
 MARGIN = 1.6  # beyond the points, as a ratio
 WIDE_RANGE = 30  # the largest to the smallest cost: powers of ten are ticks enough
-MAX_NAME = 24  # characters: a longer one loses its middle
+MAX_NAME = 24  # characters: points stand close together
 
 STUDY_MARKS: dict[int, dict[str, Any]] = {  # by categories
     20: {"marker": "o", "mec": figures.COLOURS[0], "mfc": "white", "ms": 5, "mew": 1.2},
@@ -52,17 +52,18 @@ def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = 
     Args:
       runs: those without a finished epoch are skipped.
       checkpoint: "last", or "best" for the best epoch of runs and study.
-      reference: whether to draw the study's 20 runs.
+      reference: whether to draw the study's runs on the same categories as one of `runs`.
 
     Raises:
       UserError: there are no points to draw.
     """
     begun = [run for run in runs if run.epochs]
-    points = [_run_point(*each, checkpoint) for each in zip(begun, run_names(begun), strict=True)]
-    if reference:
-        points += _study_points(checkpoint)
+    names = texts.elide_names(run_names(begun), MAX_NAME)
+    points = [_run_point(*each, checkpoint) for each in zip(begun, names, strict=True)]
+    shown = studied_categories(begun) if reference else ()
+    points += _study_points(checkpoint, shown)
     if not points:
-        raise UserError("no run has a finished epoch yet, and --noreference leaves nothing else")
+        raise UserError("no run has a finished epoch yet")
     width = 2 * (LEFT + PANEL_WIDTH + RIGHT)
     height = TOP + PANEL_HEIGHT + BOTTOM
     with figures.style():
@@ -71,7 +72,7 @@ def plot_costs(runs: Sequence[Run], checkpoint: str = "last", reference: bool = 
             left = LEFT + i * (LEFT + PANEL_WIDTH + RIGHT)
             axes = figures.add_axes(figure, left, TOP, PANEL_WIDTH, PANEL_HEIGHT)
             accuracy_scatter(points, cost, axes)
-        _draw_heading(figure, begun, checkpoint, reference)
+        _draw_heading(figure, begun, checkpoint, shown)
         if any(point.name.endswith("*") for point in points):
             note = f"* {study.STRIDE_NOTE}"
             figures.add_text(figure, LEFT, height - 0.12, note, LABEL_SIZE, va="bottom")
@@ -86,10 +87,22 @@ def _run_point(run: Run, name: str, checkpoint: str) -> Point:
     )
 
 
-def _study_points(checkpoint: str) -> list[Point]:
+def studied_categories(runs: Sequence[Run]) -> tuple[int, ...]:
+    """Return which of the study's numbers of categories, 20 and 53, some of the runs are on.
+
+    Accuracies on other categories cannot be compared with the study's.
+    """
+    return tuple(
+        count
+        for count in STUDY_MARKS
+        if any(set(run.labels) == set(study.categories(count)) for run in runs)
+    )
+
+
+def _study_points(checkpoint: str, categories: Sequence[int]) -> list[Point]:
     points = []
     for name, experiment in EXPERIMENTS.items():
-        if experiment.categories:
+        if experiment.categories and experiment.categories in categories:
             cost = costs.total(costs.stages(experiment.architecture, experiment.categories))
             accuracy = _accuracy(study.history(name)["val_accuracy"], checkpoint)
             error = standard_error(accuracy, 1000 * experiment.categories)
@@ -103,9 +116,6 @@ def _accuracy(val_accuracy: Sequence[float], checkpoint: str) -> float:
 
 
 def _name(name: str, experiment: str) -> str:
-    if len(name) > MAX_NAME:
-        half = (MAX_NAME - 1) // 2
-        name = f"{name[:half]}…{name[-half:]}"
     return name + ("*" if experiment in study.STRIDE_2 else "")
 
 
@@ -115,8 +125,11 @@ def accuracy_scatter(points: Sequence[Point], cost: str, ax: Axes | None = None)
     places = [(getattr(point, cost), point.accuracy) for point in points]
     for point, place in zip(points, places, strict=True):
         is_run = point.mark is RUN_MARK
+        costs_ = f"{point.parameters:,} parameters, {point.multiply_adds:,} multiply-adds"
+        score = f"{point.name}: {point.accuracy:.3f} ± {point.error:.3f}"
         axes.errorbar(
-            *place, yerr=point.error, ecolor=point.mark.get("color", point.mark.get("mec")),
+            *place, gid=figures.tooltip(f"{score}; {costs_}"),
+            yerr=point.error, ecolor=point.mark.get("color", point.mark.get("mec")),
             elinewidth=0.8, linestyle="none", zorder=4 if is_run else 3, **point.mark,
         )  # fmt: skip
     axes.set_xscale("log")
@@ -137,7 +150,9 @@ def accuracy_scatter(points: Sequence[Point], cost: str, ax: Axes | None = None)
     return axes
 
 
-def _draw_heading(figure: Figure, runs: Sequence[Run], checkpoint: str, reference: bool) -> None:
+def _draw_heading(
+    figure: Figure, runs: Sequence[Run], checkpoint: str, studied: Sequence[int]
+) -> None:
     title = f"Accuracy after the {checkpoint} epoch on n validation drawings, ± standard error"
     figures.add_text(figure, LEFT, 0.13, title)
     handles = []
@@ -146,7 +161,8 @@ def _draw_heading(figure: Figure, runs: Sequence[Run], checkpoint: str, referenc
         drawings = texts.number_range([run.drawings["validation"] for run in runs])
         label = f"runs on {categories} categories (n = {drawings})"
         handles.append(Line2D([], [], linestyle="none", label=label, **RUN_MARK))
-    for categories_, mark in STUDY_MARKS.items() if reference else ():
-        label = f"the study on {categories_} categories (n = {1000 * categories_:,})"
+    for count in studied:
+        label = f"the study on the same {count} categories (n = {1000 * count:,})"
+        mark = STUDY_MARKS[count]
         handles.append(Line2D([], [], linestyle="none", label=label, **mark))
     figures.add_legend(figure, LEFT, 0.4, handles, ncols=3, handlelength=1.2, columnspacing=1.6)

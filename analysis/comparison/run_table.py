@@ -15,6 +15,7 @@ from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
 from trainer.runs.uncertainty import standard_error
 
+TOP1 = "top-1 ± s.e."  # header of a column
 SETTINGS = ("batch_norm", *IDENTITY, "early_stopping")  # shown where the runs differ in them
 
 _SCORES = (
@@ -63,7 +64,7 @@ class RunTable:
             Field("parameters", _number("parameters", "{:,}")),
             Field("mult-adds", lambda row: f"{row['multiply_adds'] / 1e6:,.0f} M"),
             Field("epochs", _epochs),
-            Field("top-1 ± s.e.", _top1),
+            Field(TOP1, _top1),
             Field("top-3", _number("top3", "{:.3f}")),
             Field("MAP@3", _number("map3", "{:.3f}")),
             Field("loss", _number("loss", "{:.3f}")),
@@ -131,7 +132,7 @@ def make_table(runs: Sequence[Run], checkpoint: str = "last") -> RunTable:
     Raises:
       UserError: a file of a run is missing or damaged.
     """
-    differing = [name for name in SETTINGS if len({_setting(run, name) for run in runs}) > 1]
+    differing = [name for name in SETTINGS if len({setting(run, name) for run in runs}) > 1]
     return RunTable(
         [
             {
@@ -148,7 +149,7 @@ def make_table(runs: Sequence[Run], checkpoint: str = "last") -> RunTable:
                 **_scores(run, checkpoint),
                 **_speed(run),
                 "study_top1": _study_accuracy(run, checkpoint),
-                **{name: _setting(run, name) for name in differing},
+                **{name: setting(run, name) for name in differing},
             }
             for run, name in zip(runs, run_names(runs), strict=True)
         ]
@@ -193,7 +194,8 @@ def _study_accuracy(run: Run, checkpoint: str) -> float | None:
     return max(accuracies) if checkpoint == "best" else accuracies[-1]
 
 
-def _setting(run: Run, name: str) -> Any:
+def setting(run: Run, name: str) -> Any:
+    """Return the value of one of SETTINGS, lists as text."""
     is_of_model = name == "batch_norm"
     value = (run.config.get("architecture", {}) if is_of_model else run.config).get(name)
     if name == "init_from" and value:

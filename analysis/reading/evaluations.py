@@ -13,6 +13,7 @@ from analysis.reading.scores import Scores, parse_scores, read_validation, reaso
 from pipeline.cli import RunError, UserError
 from pipeline.dataset import records
 from pipeline.dataset.manifests import SPLITS, DataSet, Manifest, read_manifest
+from pipeline.sources import categories
 from trainer.config import IDENTITY
 from trainer.runs import evaluation_files, predictions, run_directory
 from trainer.runs.predictions import Predictions
@@ -179,14 +180,46 @@ class SplitPredictions:
         Raises:
           UserError: it is a different data set, or damaged.
         """
+        examples = self._read_examples(directory)
+        try:
+            return {name: [example.fields[name] for example in examples] for name in names}
+        except KeyError as error:
+            raise UserError(f"{directory}: a record lacks the field {error.args[0]}") from None
+
+    def read_keys(self, directory: str) -> list[str]:
+        """Read the key_ids of all predicted drawings, in the order of the self.
+
+        Raises:
+          UserError: it is a different data set, or damaged.
+        """
+        return [
+            example.key_id.decode(errors="replace") for example in self._read_examples(directory)
+        ]
+
+    def strokes_files(self, directory: str) -> list[str]:
+        """Return the file with the strokes of each category's drawings; empty where none is sure.
+
+        Raises:
+          UserError: it is a different data set, or damaged.
+        """
+        manifest = self.evaluation.check_dataset(directory)
+        paths = [str(each["file"]) for each in manifest.inputs]
+        by_category: dict[str, list[str]] = {}
+        for path, category in zip(
+            paths, categories.file_categories(paths, self.labels), strict=True
+        ):
+            by_category.setdefault(category, []).append(path)
+        return [
+            found[0] if len(found := by_category.get(label, [])) == 1 else ""
+            for label in self.labels
+        ]
+
+    def _read_examples(self, directory: str) -> list[records.Example]:
         manifest = self.evaluation.check_dataset(directory)
         examples = list(self._examples(directory, manifest))
         if [label for label, _ in examples] != self.arrays.labels.tolist():
             raise UserError(f"{directory}: not in the order in which it was evaluated")
-        try:
-            return {name: [example.fields[name] for _, example in examples] for name in names}
-        except KeyError as error:
-            raise UserError(f"{directory}: a record lacks the field {error.args[0]}") from None
+        return [example for _, example in examples]
 
     def _examples(
         self, directory: str, manifest: Manifest

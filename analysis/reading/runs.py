@@ -5,10 +5,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from analysis.reading.scores import is_finite_number, reason_of
+from analysis.reading.scores import is_finite_number, read_validation, reason_of
 from pipeline.cli import UserError, printable
 from pipeline.dataset.manifests import Manifest, read_manifest
 from trainer.runs import run_directory
@@ -119,9 +119,49 @@ def find_runs(paths: Sequence[str]) -> list[str]:
     return list(unique.values())
 
 
-def read_runs(paths: Sequence[str]) -> list[Run]:
-    """Read the runs of `find_runs`; raises what it and `read_run` do."""
-    return [read_run(directory) for directory in find_runs(paths)]
+def read_runs(
+    paths: Sequence[str],
+    skip: Callable[[UserError], object],
+    checks: Sequence[Callable[[Run], None]] = (),
+) -> list[Run]:
+    """Read the runs of `find_runs` that can be read.
+
+    Args:
+      paths: of run directories, or of directories of them.
+      skip: called with the reason for each run that is left out.
+      checks: `check_scores` and the like, of what is needed of a run besides its history.
+
+    Raises:
+      UserError: a path is neither a run directory nor holds any, or no run can be read.
+    """
+    runs, errors = [], []
+    for directory in find_runs(paths):
+        if not _is_run(directory):
+            run_directory.read_config(directory)  # raises the reason
+        try:
+            run = read_run(directory)
+            for check in checks:
+                check(run)
+            runs.append(run)
+        except UserError as error:
+            errors.append(error)
+    if errors and not runs:
+        raise errors[0]
+    for reason in errors:
+        skip(reason)
+    return runs
+
+
+def check_scores(run: Run) -> None:
+    """Raise UserError if the scores of the run's finished epochs cannot be read."""
+    if run.epochs:
+        read_validation(run.directory)
+
+
+def check_speed(run: Run) -> None:
+    """Raise UserError if the run's metrics.jsonl cannot be read."""
+    read_speeds(run.directory)
+    read_intervals(run.directory)
 
 
 def read_run(directory: str) -> Run:

@@ -5,6 +5,7 @@ __all__ = [
     "data_sections",
     "page",
     "page_heading",
+    "pair_sections",
     "prediction_sections",
     "run_sections",
     "slice_sections",

@@ -25,7 +25,8 @@ from analysis.style import texts
 from pipeline.dataset.manifests import SPLITS, Manifest
 
 SPLIT = "train"
-EXAMPLES = 8  # drawings shown of each category
+EXAMPLES = 8  # drawings shown of each category, and
+FEW_EXAMPLES = 4  # where there are MANY categories: a page of 345 then stays below 8 MB
 EXAMPLES_IN_A_ROW = 4
 MEASURED = 1_000  # drawings of each category, at most, in means and in statistics of ink
 MANY = 60  # categories: their examples are folded up
@@ -54,7 +55,7 @@ def origin(data: Data) -> list[Element]:
         "Drawings": f"{', '.join(splits)}; {len(manifest.labels):,} categories",
         "Images": f"{image['width']}×{image['height']}, {image['encoding']}, {size / 1e6:,.1f} MB",
         "Made from": f"{len(manifest.inputs):,} files, {made_of / 1e6:,.1f} MB",
-        "Read": ", ".join(
+        "Selection": ", ".join(
             f"{count:,} {name.replace('_', ' ')}"
             for name, count in (manifest.drawings | manifest.rejects).items()
             if count
@@ -67,13 +68,19 @@ def origin(data: Data) -> list[Element]:
 
 
 def counts(data: Data) -> list[Element]:
-    """Return the number of drawings of each category and split, as a picture and a table."""
+    """Return the number of drawings of each category and split, in a sentence if all are equal."""
     manifest = data.manifest
     splits = [name for name in SPLITS if manifest.splits[name].records]
     columns = [
         Column("category", is_number=False),
         *(Column(texts.SPLIT_NAMES[name]) for name in splits),
     ]
+    equal = {name: {*manifest.splits[name].class_counts.values()} for name in splits}
+    if all(len(numbers) == 1 for numbers in equal.values()):
+        each = " and ".join(
+            f"{min(numbers):,} {texts.SPLIT_NAMES[name]}" for name, numbers in equal.items()
+        )
+        return [element("p", f"Every category has {each} drawings.")]
     rows = []
     for label in manifest.labels:
         numbers = [manifest.splits[name].class_counts[label] for name in splits]
@@ -88,7 +95,8 @@ def examples(data: Data) -> list[Element]:
     """Return the mean drawing of each category beside some of its drawings."""
     directory, manifest = data
     labels = bitmaps.choose_categories(directory, manifest, (), [SPLIT])
-    drawings = bitmaps.read_bitmaps(directory, manifest, SPLIT, labels, EXAMPLES)
+    number = FEW_EXAMPLES if len(labels) > MANY else EXAMPLES
+    drawings = bitmaps.read_bitmaps(directory, manifest, SPLIT, labels, number)
     means = mean_drawings.read_means(directory, manifest, SPLIT, labels, MEASURED)
     shown = np.stack([mean.image for mean in means.values() if mean.drawings])
     end = float(np.percentile(shown, mean_drawings.PERCENTILE)) or 1.0
@@ -98,7 +106,7 @@ def examples(data: Data) -> list[Element]:
     ]
     text = (
         f"Left: the mean of up to {MEASURED:,} training drawings, black where {end:.0%} of them or "
-        f"more have ink. Right: the first {EXAMPLES} in the data set's random order."
+        f"more have ink. Right: the first {number} in the data set's random order."
     )
     grid = element("ul", *cards, class_="examples")
     if len(labels) > MANY:

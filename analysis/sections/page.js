@@ -39,29 +39,25 @@ for (const header of document.querySelectorAll("thead th")) {
   header.append(button);
 }
 
-// Pictures: a click shows them as large as they are made, or larger where there is room.
-const dialog = document.createElement("dialog");
-const close = document.createElement("button");
-close.type = "button";
-close.textContent = "Close";
-close.addEventListener("click", () => dialog.close());
-document.body.append(dialog);
-
-for (const image of document.querySelectorAll(".picture > img")) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.title = "Show it in full size";
-  image.replaceWith(button);
-  button.append(image);
-  button.addEventListener("click", () => {
-    const copy = image.cloneNode();
-    const fitting = Math.min(innerWidth, (innerHeight * copy.width) / copy.height);
-    copy.width = Math.max(copy.width, fitting);
-    copy.removeAttribute("height");
-    dialog.replaceChildren(copy, close);
-    dialog.setAttribute("aria-label", image.alt);
-    dialog.showModal();
+// Long tables: a field above each leaves the rows that hold its text.
+const MANY_ROWS = 12;
+for (const box of document.querySelectorAll(".table")) {
+  const rows = [...box.querySelectorAll("tbody tr")];
+  if (rows.length <= MANY_ROWS) {
+    continue;
+  }
+  const name = `Find in ${rows.length.toLocaleString("en")} rows`;
+  const field = document.createElement("input");
+  Object.assign(field, { type: "search", placeholder: name, ariaLabel: name, className: "find" });
+  field.addEventListener("input", () => {
+    const wanted = field.value.trim().toLowerCase();
+    rows.forEach((row) => {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    });
   });
+  const holder = document.createElement("div");
+  box.replaceWith(holder);
+  holder.append(field, box);
 }
 
 // Contents: folded up where they would push the page down; they say where the reader is.
@@ -72,6 +68,16 @@ const fold = () => {
 };
 wide.addEventListener("change", fold);
 fold();
+
+// What an address leads to is unfolded.
+const unfold = () => {
+  const target = location.hash.startsWith("#c") && document.getElementById(location.hash.slice(1));
+  if (target) {
+    target.querySelectorAll(":scope > details").forEach((each) => (each.open = true));
+  }
+};
+addEventListener("hashchange", unfold);
+unfold();
 
 const links = new Map([...contents.querySelectorAll("a")].map((link) => [link.hash, link]));
 const observer = new IntersectionObserver(

@@ -7,6 +7,7 @@ import base64
 import importlib.resources
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -16,16 +17,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.style import figures, image_grid
+from analysis.sections.inline_svg import inline_svg, separate_ids
+from analysis.style import image_grid
 from pipeline.cli import printable
 
 # A browser may load nothing but what the page holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-SMALL_SVG = 150_000  # bytes: such a picture stays sharp at every size without a look at the PNG
-PIXELS_PER_INCH = 115  # of CSS, where 96 is life-size: small print of papers is too small here
+SCRIPTS = ("page.js", "explorer.js")
 NARROW = 700  # of CSS's pixels
 FEW_GRAYS = 16  # fit in four bits a pixel
-MEAN_STEP = 8  # gray levels, of 256: finer ones are not seen and take twice the bytes
+MEAN_STEP = 17  # gray levels, of 256: the 16 that remain fit in four bits a pixel
 MANY_ROWS = 30  # of a table: one of more scrolls in itself
 LINE_ENDS = {"h1", "h2", "h3", "p", "tr", "li", "div", "dd", "table", "figure", "section", "script"}
 
@@ -35,6 +36,7 @@ class Section(NamedTuple):
 
     title: str
     content: Sequence[Element]
+    is_folded: bool = False  # until the reader opens it
 
 
 class Chapter(NamedTuple):
@@ -56,6 +58,8 @@ class TableCell(NamedTuple):
 
     text: str
     value: float | None = None  # by which numbers are sorted; None comes last either way
+    link: str = ""  # the address on the page to which the text leads
+    bar: float | None = None  # length of a bar behind the text, as a share of the column
 
 
 def number_cell(value: float | None, form: str = ".3f") -> TableCell:
@@ -96,20 +100,14 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Element:
 
 
 def picture(figure: Figure, alt: str) -> Element:
-    """Return a figure as SVG, or as PNG where that is smaller and the SVG is large.
+    """Return a figure as SVG in a box that scrolls where it is narrower than legible text.
 
     Args:
       figure: made with `figures.style()`.
       alt: a description for those who cannot see it.
     """
-    kind, data = "svg+xml", figures.render(figure, "svg")
-    if len(data) > SMALL_SVG:
-        png = figures.render(figure, "png")
-        if len(png) < len(data):
-            kind, data = "png", png
-    width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
-    image = image_element(kind, data, alt, width=width, height=height)
-    return element("figure", image, class_="picture")
+    attributes = {"class_": "picture", "role": "group", "aria_label": alt}
+    return element("figure", inline_svg(figure), tabindex=0, **attributes)
 
 
 def beside(picture_: Element, table_: Element) -> list[Element]:
@@ -183,7 +181,12 @@ def table(
         lines.append(element("tr", *cells))
     content = element("table", element("thead", element("tr", *headers)), element("tbody", *lines))
     kind = "table long" if len(lines) > MANY_ROWS else "table"
-    return element("div", content, class_=kind, role="region", tabindex=0, aria_label=caption)
+    return element("div", content, class_=kind, role="group", tabindex=0, aria_label=caption)
+
+
+def section_id(chapter: int, title: str) -> str:
+    """Return the id of a section, to which addresses lead."""
+    return f"c{chapter}-{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}"
 
 
 def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter]) -> bytes:
@@ -198,11 +201,12 @@ def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter])
     for i, chapter in enumerate(chapters, 1):
         items = []
         parent = element("section", element("h2", chapter.title), id=f"c{i}")
-        for j, section in enumerate(chapter.sections, 1):
-            name = f"c{i}-{j}"
-            parent.append(
-                element("section", element("h3", section.title), *section.content, id=name)
-            )
+        for section in chapter.sections:
+            name = section_id(i, section.title)
+            content = section.content
+            if section.is_folded:
+                content = [element("details", element("summary", "Show"), *content)]
+            parent.append(element("section", element("h3", section.title), *content, id=name))
             items.append(element("li", element("a", section.title, href=f"#{name}")))
         link = element("a", chapter.title, href=f"#c{i}")
         contents.append(element("li", link, *([element("ol", *items)] if items else [])))
@@ -223,11 +227,26 @@ def to_html(title: str, heading: Sequence[Element], chapters: Sequence[Chapter])
             element("title", title),
             element("style", _resource("page.css")),
         ),
-        element("body", navigation, body, element("script", _resource("page.js"))),
+        element("body", navigation, body, element("script", *map(_resource, SCRIPTS))),
         lang="en",
     )
+    separate_ids(page)
+    _write_data_once(page)
     text = ElementTree.tostring(page, encoding="unicode", method="html")
     return printable(f"<!DOCTYPE html>\n{text}\n").encode()
+
+
+def _write_data_once(page: Element) -> None:
+    """Keep the first of equal data in scripts, such as drawings of two runs; others name it."""
+    first: dict[str, Element] = {}
+    for script in page.iter("script"):
+        if script.get("type") == "text/plain" and script.text:
+            kept = first.setdefault(script.text, script)
+            if kept is script:
+                script.set("id", f"data-{len(first)}")
+            else:
+                script.set("data-same", kept.get("id", ""))
+                script.text = None
 
 
 def _kind(column: Column) -> dict[str, str]:
@@ -236,9 +255,13 @@ def _kind(column: Column) -> dict[str, str]:
 
 def _cell(column: Column, cell: TableCell) -> Element:
     if not column.is_number:
-        return element("td", cell.text)
+        text = element("a", cell.text, href=cell.link) if cell.link else cell.text
+        return element("td", text)
     value = "" if cell.value is None else f"{cell.value:.12g}"
-    return element("td", cell.text, data_value=value, **_kind(column))
+    attributes = _kind(column)
+    if cell.bar is not None:
+        attributes = {"class_": "number bar", "style": f"--bar: {100 * cell.bar:.1f}%"}
+    return element("td", cell.text, data_value=value, **attributes)
 
 
 def _resource(name: str) -> str:

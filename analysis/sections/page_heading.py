@@ -6,6 +6,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from analysis.reading.runs import Run, read_training_time
+from analysis.sections import findings
 from analysis.sections.page import element
 from analysis.sections.run_sections import RunView
 from analysis.style import texts
@@ -39,6 +40,7 @@ def make_heading(views: Sequence[RunView], missing: Sequence[str]) -> tuple[str,
         element("p", PROJECT, class_="project"),
         element("h1", title),
         element("p", _lead(runs), class_="lead"),
+        *(findings.of_one(views[0], 1) if len(runs) == 1 else findings.of_several(views, 1)),
         element("ul", *map(_draw, tiles), class_="tiles"),
     ]
     if missing:

@@ -1,16 +1,24 @@
 """Sections of the report about the predictions of a run: scores, confusion, mistakes."""
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from analysis.calibration import calibrate, plot_calibration
-from analysis.class_scores import plot_class_scores
+from analysis.calibration import calibrate, coverage, plot_calibration
 from analysis.confused_pairs import Confusion, most_confused
-from analysis.confusion import plot_confusion
-from analysis.mistakes import GUESSES, captions, least_certain, worst_mistakes
+from analysis.mistakes import (
+    GUESSES,
+    captions,
+    drawings_csv,
+    least_certain,
+    mistakes_csv,
+    worst_mistakes,
+)
 from analysis.reading.evaluations import SplitPredictions
+from analysis.reading.label_errors import accuracy_without, likely_label_errors
+from analysis.sections import explorer
 from analysis.sections.page import (
     Column,
     TableCell,
@@ -31,8 +39,7 @@ NO_MISTAKES = "None: every drawing is recognized."
 
 
 def categories(view: RunView) -> list[Element]:
-    """Return the scores of each category, as a picture and a table, the worst first."""
-    figure = plot_class_scores(view.evaluation)
+    """Return the scores of each category, the worst first."""
     found = view.evaluation.read_scores()
     columns = [
         Column("category", is_number=False),
@@ -46,7 +53,8 @@ def categories(view: RunView) -> list[Element]:
     )
     rows = [
         [
-            TableCell(score.label), number_cell(score.examples, ",d"), number_cell(score.recall),
+            TableCell(score.label, link=explorer.link(view, score.label)),
+            number_cell(score.examples, ",d"), _share_cell(score.recall),
             interval_cell(score.correct, score.examples), number_cell(score.precision),
             number_cell(score.f1), TableCell(_most_often(score.label, names, predicted)),
         ]
@@ -57,20 +65,7 @@ def categories(view: RunView) -> list[Element]:
         f"{CONFIDENCE:.0%} interval (Wilson's). Precision: the share of the drawings predicted as "
         "the category that are of it. F1: the harmonic mean of both."
     )
-    alt = f"Accuracy and precision of each of {len(names)} categories"
-    numbers = table("Categories", columns, rows, sorted_by=(2, "ascending"))
-    return [element("p", text), *beside(picture(figure, alt), numbers)]
-
-
-def confusion(view: RunView) -> list[Element]:
-    """Return the confusion matrix."""
-    figure = plot_confusion(view.evaluation)
-    text = (
-        "Rows are true categories, columns predicted ones. Categories that the model confuses are "
-        "neighbours."
-    )
-    alt = f"Confusion matrix of {len(view.evaluation.labels)} categories"
-    return [element("p", text), picture(figure, alt)]
+    return [element("p", text), table("Categories", columns, rows, sorted_by=(2, "ascending"))]
 
 
 def pairs(view: RunView) -> list[Element]:
@@ -103,7 +98,34 @@ def mistakes(view: RunView) -> list[Element]:
         "drawings: those with the lowest probability of the true category, which is above the "
         "drawing. Below: the prediction."
     )
-    return [element("p", text), _gallery(predictions, view.require_drawings(), indices, 1)]
+    directory = view.require_drawings()
+    more = _download("mistakes.csv", mistakes_csv(predictions, directory))
+    return [element("p", text), more, _gallery(predictions, directory, indices, 1)]
+
+
+def label_errors(view: RunView) -> list[Element]:
+    """Return the drawings whose labels are likely wrong, and the accuracy without them."""
+    predictions = view.evaluation.read_predictions()
+    indices = likely_label_errors(predictions)
+    if not indices:
+        return [element("p", "None: no drawing belongs confidently to another category.")]
+    directory = view.require_drawings()
+    text = (
+        f"{len(indices):,} of {predictions.count:,} {predictions.split} drawings belong "
+        "confidently to another category than their label's (confident learning): some are drawn "
+        "wrong, some are the model's mistakes. Top-1 is "
+        f"{accuracy_without(predictions, indices):.3f} without them and "
+        f"{predictions.correct.mean():.3f} with all. The likeliest {min(SHOWN, len(indices))}:"
+    )
+    more = _download("label_errors.csv", drawings_csv(predictions, directory, indices))
+    return [element("p", text), more, _gallery(predictions, directory, indices[:SHOWN], 1)]
+
+
+def _download(name: str, text: str) -> Element:
+    """Return a paragraph with a table of drawings to save."""
+    data = base64.b64encode(text.encode()).decode()
+    link = element("a", name, href=f"data:text/csv;base64,{data}", download=name)
+    return element("p", "All of them, with their keys and the files of their strokes: ", link)
 
 
 def uncertain(view: RunView) -> list[Element]:
@@ -121,22 +143,41 @@ def uncertain(view: RunView) -> list[Element]:
 def calibration(view: RunView) -> list[Element]:
     """Return the reliability diagram."""
     figure = plot_calibration(view.evaluation)
-    result = calibrate(view.evaluation.read_predictions())
+    predictions = view.evaluation.read_predictions()
+    result = calibrate(predictions)
     text = (
         f"The mean probability of the predicted category is {result.confidence:.3f}, and "
         f"{result.accuracy:.3f} of the predictions are correct; the expected calibration error is "
         f"{result.expected_error:.3f}. Above the dashed line the model is underconfident, below it "
         "overconfident."
     )
-    return [element("p", text), picture(figure, f"Reliability diagram of {view.name}")]
+    diagram = picture(figure, f"Reliability diagram of {view.name}")
+    return [element("p", text), *beside(diagram, _coverage_table(predictions))]
+
+
+def _coverage_table(predictions: SplitPredictions) -> Element:
+    """Return what is answered, and how well, if less probable predictions are withheld."""
+    headers = ("answered", "share", "accuracy", "95% interval")
+    columns = [Column("only if at least"), *map(Column, headers)]
+    rows = [
+        [
+            number_cell(each.threshold, ".2f"), number_cell(each.answered, ",d"),
+            number_cell(each.answered / predictions.count),
+            number_cell(each.correct / each.answered if each.answered else None),
+            interval_cell(each.correct, each.answered),
+        ]
+        for each in coverage(predictions)
+    ]  # fmt: skip
+    return table("Answers only when sure", columns, rows)
 
 
 SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
     "Categories": categories,
-    "Confusion matrix": confusion,
+    "Confusion matrix": explorer.matrix,
     "Most confused pairs": pairs,
     "Worst mistakes": mistakes,
     "Least certain predictions": uncertain,
+    "Likely label errors": label_errors,
     "Calibration": calibration,
 }
 
@@ -147,6 +188,11 @@ def interval_cell(hits: int, examples: int) -> TableCell:
         return number_cell(None)
     low, high = wilson_interval(hits, examples)
     return TableCell(f"{low:.3f}–{high:.3f}", low)
+
+
+def _share_cell(share: float) -> TableCell:
+    cell = number_cell(share)
+    return cell if cell.value is None else cell._replace(bar=share)
 
 
 def _most_often(label: str, labels: Sequence[str], predicted: np.ndarray) -> str:
@@ -172,6 +218,8 @@ def _gallery(
 ) -> Element:
     """Return a tile for each of some predictions."""
     bitmaps = predictions.read_drawings(dataset, indices)
+    keys = predictions.read_keys(dataset)
+    addresses = [*map(explorer.file_address, predictions.strokes_files(dataset))]
     tiles = []
     for index in indices:
         (truth, probability), guessed = captions(predictions, index, guesses)
@@ -180,6 +228,9 @@ def _gallery(
             element("p", element("span", label), " ", element("span", text))
             for label, text in guessed
         ]
+        address = addresses[predictions.arrays.labels[index]]
+        key = element("a", keys[index], href=address) if address else keys[index]
+        below.append(element("p", key, class_="key"))
         image = drawings_image([bitmaps[index]], f"A drawing of {truth}")
         tiles.append(element("li", above, image, element("div", *below)))
     return element("ul", *tiles, class_="gallery")

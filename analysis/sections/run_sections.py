@@ -6,7 +6,6 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from analysis.comparison import study_histories
-from analysis.comparison.cost_scatter import plot_costs
 from analysis.plot_histories import plot_histories
 from analysis.reading.evaluations import Evaluation
 from analysis.reading.runs import Run, read_speeds, read_training_time
@@ -150,22 +149,12 @@ def speed(view: RunView) -> list[Element]:
     return [element("p", text), picture(figure, alt)]
 
 
-def cost(view: RunView) -> list[Element]:
-    """Return accuracy against cost, beside the study's runs."""
-    figure = plot_costs([view.run], view.evaluation.checkpoint)
-    alt = f"Accuracy of {view.name} and of the study's 20 runs against their costs"
-    text = (
-        "Beside the 20 runs of the study on its own data: 20 or 53 categories, 2,000 training "
-        "drawings of each."
-    )
-    return [element("p", text), picture(figure, alt)]
+Sections = dict[str, Callable[[RunView], list[Element]]]
 
-
-def choose(is_alone: bool) -> dict[str, Callable[[RunView], list[Element]]]:
-    """Return what makes the sections, by title; `is_alone`: on a page without a comparison."""
-    sections: dict[str, Callable[[RunView], list[Element]]]
-    sections = {"Scores": scores, "Setup": setup, "Histories": histories, "Speed": speed}
-    return sections | ({"Accuracy and cost": cost} if is_alone else {})
+# Before and after the sections about predictions.
+FIRST: Sections = {"Scores": scores}
+LAST: Sections = {"Histories": histories, "Setup": setup, "Speed": speed}
+FOLDED = {"Setup", "Speed"}
 
 
 def _recipe(run: Run) -> Iterator[str]:

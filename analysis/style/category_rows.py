@@ -56,6 +56,7 @@ def lay_out(
       title: one line.
       key: labelled artists that explain the marks, drawn below the title.
     """
+    labels = texts.elide_names(labels)
     density = MANY_ROWS if len(labels) > MANY else FEW_ROWS
     name_width = texts.text_width(labels, density.font_size) + NAME_GAP
     block_width = name_width + len(axis_labels) * (density.panel_width + density.gap)

@@ -32,6 +32,8 @@ GRID = "#e4e4e4"
 # Okabe and Ito's colours, made for colour-blind readers, without the yellow: too faint for lines.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
+FAINT = 0.6  # how white a faint colour is
+
 TITLE_SIZE = 10  # points
 LABEL_SIZE = 8
 
@@ -57,6 +59,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": MUTED,
     "xtick.labelcolor": TEXT,
     "ytick.labelcolor": TEXT,
+    "svg.fonttype": "none",  # text that can be selected, searched and read aloud
     "svg.hashsalt": "quickdraw",  # with the date left out: the same bytes every time
     "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     "ps.fonttype": 42,
@@ -105,6 +108,17 @@ def add_legend(
         handles=handles, loc="upper left", bbox_to_anchor=(left / width, 1 - top / height),
         **look | options,
     )  # fmt: skip
+
+
+def tooltip(text: str) -> str:
+    """Return the gid of an artist about which an SVG says `text` where the pointer rests."""
+    return f"tooltip:{text}"
+
+
+def faint(colour: str) -> str:
+    """Return the colour mixed with white, as EPS has no transparency."""
+    red, green, blue = (part + FAINT * (1 - part) for part in matplotlib.colors.to_rgb(colour))
+    return matplotlib.colors.to_hex((red, green, blue))
 
 
 def best_columns(count: int, width: float, height: float) -> int:
@@ -171,6 +185,8 @@ def render(figure: Figure, file_format: str) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=file_format, dpi=DPI, metadata={date: None} if date else None)
     picture = buffer.getvalue()
+    if file_format == "svg":
+        picture = re.sub(rb'<g id="tooltip:([^"]*)">', rb"<g><title>\1</title>", picture)
     if file_format == "eps":  # matplotlib has no way to leave it out
         picture = re.sub(rb"%%CreationDate: .*\n", b"", picture, count=1)
     return picture

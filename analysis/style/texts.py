@@ -12,7 +12,26 @@ from matplotlib.textpath import TextToPath
 
 from analysis.style import figures, fonts
 
+MAX_NAME = 32  # characters of a name in a picture: a longer one would leave no room for the data
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # in sentences
+
+
+def elide(text: str, most: int = MAX_NAME) -> str:
+    """Return the text without its middle if it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    head = most // 2
+    return f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
+
+
+def elide_names(names: Sequence[str], most: int = MAX_NAME) -> list[str]:
+    """Return names that `elide` shortened, those that became alike with a number at the end."""
+    short = [elide(name, most) for name in names]
+    places = [short[:i].count(each) + 1 for i, each in enumerate(short)]
+    return [
+        f"{each} ({place})" if each != name and short.count(each) > 1 else each
+        for each, name, place in zip(short, names, places, strict=True)
+    ]
 
 
 def text_width(texts: Sequence[str], font_size: float, **style: Any) -> float:
@@ -33,7 +52,11 @@ def _ruler() -> tuple[Figure, RendererAgg]:
 
 
 def wrap(text: str, characters: int, lines: int) -> list[str]:
-    """Return the text in at most `lines` lines, of `characters` where that is enough."""
+    """Return the text in at most `lines` lines, of `characters` where that is enough.
+
+    A very long word loses its middle.
+    """
+    text = " ".join(map(elide, text.split()))
     while len(wrapped := textwrap.wrap(text, characters)) > lines:
         characters += 1
     return wrapped
@@ -41,6 +64,8 @@ def wrap(text: str, characters: int, lines: int) -> list[str]:
 
 def wrap_to_width(text: str, width: float, font_size: float, weight: str = "normal") -> list[str]:
     """Return the text in lines of at most `width` inches; a longer word has its own line.
+
+    A very long word loses its middle.
 
     Args:
       text: words with spaces between.
@@ -50,7 +75,7 @@ def wrap_to_width(text: str, width: float, font_size: float, weight: str = "norm
     """
     font = FontProperties(family=fonts.families(text), size=font_size, weight=weight)
     lines = [""]
-    for word in text.split():
+    for word in map(elide, text.split()):
         longer = f"{lines[-1]} {word}".strip()
         points, _, _ = TextToPath().get_text_width_height_descent(longer, font, ismath=False)
         if lines[-1] and points / 72 > width:

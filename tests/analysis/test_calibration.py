@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
-from analysis.calibration import BINS, calibrate, plot_calibration
+from analysis.calibration import BINS, calibrate, coverage, plot_calibration
 from analysis.reading.evaluations import SplitPredictions, validation_of
 from analysis.reading.runs import Run, read_run
 from analysis.style import figures
@@ -82,8 +83,27 @@ def test_the_diagram_shows_bins_and_counts(run_dir):
     assert sum(heights[:BINS]) == 500
     assert counts.get_xlabel() == "confidence: probability of the predicted category (n = 500)"
     assert diagram.get_ylabel() == "accuracy (share of correct predictions)"
+    ticks = [text.get_text() for axes in figure.axes for text in axes.get_xticklabels()]
+    assert "0.2" in ticks  # as in the texts, no percent
     assert any("expected calibration error 0.0" in text.get_text() for text in figure.texts)
     check_texts(figure)
+
+
+def test_a_model_that_answers_only_when_sure_answers_less():
+    config = {"experiment": "E1", "labels": LABELS, "dataset": "", "dataset_fingerprint": ""}
+    arrays = make_predictions([0.5, 0.85, 0.99, 0.97], [False, True, True, False])
+    found = coverage(SplitPredictions(validation_of(Run("r", config, HISTORY)), 3, arrays))
+    assert [(each.threshold, each.answered, each.correct) for each in found] == [
+        (0.0, 4, 2), (0.5, 4, 2), (0.7, 3, 2), (0.8, 3, 2), (0.9, 2, 1), (0.95, 2, 1), (0.99, 1, 1)
+    ]  # fmt: skip
+
+
+def test_a_colour_means_one_thing(run_dir):
+    counts, diagram = plot_calibration(validation_of(read_run(run_dir))).axes
+    bars = {to_hex(patch.get_facecolor()) for patch in counts.patches}
+    (gap,) = {to_hex(colour) for colour in diagram.collections[0].get_colors()}
+    lines = {to_hex(line.get_color()) for line in diagram.lines}
+    assert len(bars | {gap} | lines) == 5  # correct, wrong; gap; bins, calibrated
 
 
 def test_one_answer_makes_a_diagram(tmp_path):

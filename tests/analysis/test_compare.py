@@ -1,6 +1,7 @@
 """Table of runs, and the scatter of accuracy and cost."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_a_row_holds_what_a_run_costs_and_achieves(sweep):
 
 
 def test_the_table_for_people(sweep):
-    table = make_table(read_runs([str(sweep)]), "last")
+    table = make_table(read_runs([str(sweep)], pytest.fail), "last")
     text = "top-1 ± s.e."
     assert table.to_text().splitlines() == [
         "2 runs on 2 categories, 600 training and 20 validation drawings; scores of the last epoch",
@@ -86,7 +87,7 @@ def test_the_table_for_people(sweep):
 
 
 def test_only_settings_in_which_runs_differ_are_shown(sweep):
-    table = make_table(read_runs([str(sweep)]), "last")
+    table = make_table(read_runs([str(sweep)], pytest.fail), "last")
     headers = [column.header for column in table.fields]
     assert "learning_rate" in headers
     assert "batch_norm" in headers
@@ -97,7 +98,7 @@ def test_only_settings_in_which_runs_differ_are_shown(sweep):
 def test_a_run_that_started_from_trained_weights_is_shown_with_their_source(sweep):
     source = {"path": "/runs/A", "weights_sha256": "0" * 64, "epoch": 7}
     tuned = write_run(sweep / "tuned", NO_HISTORY, init_from=source, freeze="head")
-    table = make_table(read_runs([tuned, str(sweep / "E3")]), "last")
+    table = make_table(read_runs([tuned, str(sweep / "E3")], pytest.fail), "last")
     assert [row["init_from"] for row in table.rows] == ["/runs/A", None]
     assert [row["freeze"] for row in table.rows] == ["head", None]
     assert "/runs/A" in table.to_text()
@@ -105,7 +106,7 @@ def test_a_run_that_started_from_trained_weights_is_shown_with_their_source(swee
 
 
 def test_markdown_has_a_cell_for_every_column_and_escapes_what_it_must(sweep):
-    table = make_table(read_runs([str(sweep)]), "last")
+    table = make_table(read_runs([str(sweep)], pytest.fail), "last")
     table.rows[1]["run"] = "a|b"
     lines = [line for line in table.to_markdown().splitlines() if line.startswith("|")]
     assert len(lines) == 4
@@ -116,7 +117,7 @@ def test_markdown_has_a_cell_for_every_column_and_escapes_what_it_must(sweep):
 
 
 def test_csv_holds_all_values_and_nothing_where_there_is_none(sweep):
-    table = make_table(read_runs([str(sweep)]), "last")
+    table = make_table(read_runs([str(sweep)], pytest.fail), "last")
     finished, begun = csv.DictReader(io.StringIO(table.to_csv()))
     assert float(finished["top1"]) == 0.6
     assert finished["learning_rate"] == "0.001"
@@ -124,13 +125,13 @@ def test_csv_holds_all_values_and_nothing_where_there_is_none(sweep):
     assert begun["planned_epochs"] == "12"
 
 
-def make_runs(count, name="E{}", accuracy=0.88):
+def make_runs(count, name="E{}", accuracy=0.88, categories=53):
     rng = np.random.default_rng(1)
     runs = []
     for i in range(count):
         config = {
             "experiment": "small",
-            "labels": ["a"] * 53,
+            "labels": list(study.categories(categories)),
             "drawings": {"train": 1, "validation": 5_000},
             "parameters": int(7e6 * (1 + 0.1 * rng.random())),
             "multiply_adds": int(1.8e9 * (1 + 0.1 * rng.random())),
@@ -150,9 +151,10 @@ def points(axes):
 
 
 def test_the_studys_20_points_are_in_both_panels_and_its_two_data_sets_look_different():
-    parameters, multiply_adds = plot_costs([]).axes
+    runs = [*make_runs(1, "run"), *make_runs(1, "other", categories=20)]
+    parameters, multiply_adds = plot_costs(runs).axes
     for axes in (parameters, multiply_adds):
-        drawn = points(axes)
+        drawn = {point for point in points(axes) if point[2] != "D"}
         assert len(drawn) == 20
         assert {point[1:] for point in drawn} == {
             (study.history(name)["val_accuracy"][-1], "o" if each.categories == 20 else "s")
@@ -161,8 +163,22 @@ def test_the_studys_20_points_are_in_both_panels_and_its_two_data_sets_look_diff
         }
     assert (7_271_092, study.history("E7")["val_accuracy"][-1], "o") in points(parameters)
     names = [text.get_text() for text in parameters.texts]
-    assert len(names) == 20
+    assert len(names) == 22
     assert {"E3*", "E2_4*", "E1"} <= set(names)
+
+
+def test_the_studys_points_are_drawn_only_where_the_categories_are_the_same():
+    def markers(runs):
+        return {marker for _, _, marker in points(plot_costs(runs).axes[0])}
+
+    (run,) = make_runs(1)
+    assert markers([run]) == {"D", "s"}  # of the 53 categories alone
+    shuffled = dataclasses.replace(run, config=run.config | {"labels": run.labels[::-1]})
+    assert markers([shuffled]) == {"D", "s"}
+    made_up = dataclasses.replace(run, config=run.config | {"labels": ["a", *run.labels[1:]]})
+    assert markers([made_up]) == {"D"}
+    label = plot_costs([made_up]).legends[0].get_texts()
+    assert len(label) == 1
 
 
 def test_a_run_stands_where_its_costs_and_its_accuracy_are():
@@ -176,7 +192,6 @@ def test_a_run_stands_where_its_costs_and_its_accuracy_are():
 @pytest.mark.parametrize(
     ("count", "accuracy", "name"),
     [
-        (0, 0.88, ""),
         (1, 0.3, "E{}"),
         (20, 0.88, "E{}"),
         (20, 0.3, "a directory with a long name, number {}"),
@@ -209,15 +224,34 @@ def test_the_command_prints_the_table_and_writes_tables_and_picture(sweep):
         f"--output={outputs[2]}",
     )
     assert (result.returncode, result.stderr) == (0, "")
-    table = make_table(read_runs([str(sweep)]), "last")
+    table = make_table(read_runs([str(sweep)], pytest.fail), "last")
     wrote = f"\nwrote {', '.join(map(str, outputs))}\n"
     assert result.stdout == f"{table.to_text()}\n{wrote}"
     assert outputs[0].read_text() == table.to_markdown()
     assert outputs[1].read_text() == table.to_csv()
 
 
-def test_a_run_whose_evaluation_is_missing_is_named(sweep):
+@pytest.mark.parametrize("command", ["compare", "plot_histories", "throughput"])
+@pytest.mark.parametrize("name", ["config.json", "history.json"])
+def test_an_unreadable_run_is_named_and_the_others_are_shown(sweep, command, name):
+    settings = {"labels": LABELS, "drawings": {"train": 600, "validation": 20}}
+    broken = write_run(sweep / "broken", experiment="E4", **settings)
+    (sweep / "broken" / name).write_text("{")
+    output = sweep / "picture.svg"
+    result = run_command(f"analysis.{command}", sweep, "-o", output)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(f"warning: 1 of 3 runs skipped: {broken}/{name}: ")
+    assert result.stderr.count("\n") == 1
+    assert output.exists()
+
+
+def test_a_run_without_its_scores_or_speed_is_named_and_left_out(sweep):
     (sweep / "E3" / "evaluation.json").unlink()
+    result = run_command("analysis.compare", f"--run_dir={sweep}")
+    start = f"warning: 1 of 2 runs skipped: {sweep}/E3/evaluation.json: missing"
+    assert (result.returncode, result.stderr[: len(start)]) == (0, start)
+    assert "1 run on 2 categories" in result.stdout
+    (sweep / "small" / "metrics.jsonl").write_text("{\n")
     result = run_command("analysis.compare", f"--run_dir={sweep}")
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {sweep}/E3/evaluation.json: missing")

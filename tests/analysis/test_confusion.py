@@ -41,7 +41,7 @@ def test_a_cell_holds_the_share_of_the_rows_drawings_taken_for_the_column(tmp_pa
     np.testing.assert_allclose(
         axes.images[0].get_array(), [[0.8, 0.2, 0], [0, 0.4, 0.6], [0, 0, 1]]
     )
-    assert [text.get_text() for text in axes.texts] == ["80", "20", "40", "60", "100"]
+    assert [text.get_text() for text in axes.texts] == [".80", ".20", ".40", ".60", "1.00"]
     assert axes.get_ylabel() == "true category (n = 10 drawings each)"
 
 

@@ -1,13 +1,16 @@
 """Worst mistakes and least certain drawings, and the most confused pairs: the right ones."""
 
+import csv
 import dataclasses
+import io
+import json
 import pathlib
 
 import numpy as np
 import pytest
 
 from analysis.confused_pairs import most_confused, plot_confused_pairs
-from analysis.mistakes import least_certain, plot_mistakes, worst_mistakes
+from analysis.mistakes import least_certain, mistakes_csv, plot_mistakes, worst_mistakes
 from analysis.reading.evaluations import validation_of
 from analysis.reading.runs import read_run
 from analysis.style import image_grid
@@ -204,7 +207,7 @@ def test_missing_or_damaged_answers_are_named(made):
     with pytest.raises(UserError, match="npz: cannot be read"):
         validation_of(run).read_predictions()
     path.unlink()
-    with pytest.raises(UserError, match=r"npz: cannot be read: .*No such file"):
+    with pytest.raises(UserError, match=r"npz: cannot be read: No such file"):
         validation_of(run).read_predictions()
     pathlib.Path(run_dir, run_directory.STATE).unlink()
     with pytest.raises(UserError, match="no epoch is finished yet"):
@@ -244,3 +247,40 @@ def test_the_command_finds_the_data_set_where_the_run_did(made, tmp_path, comman
     result = run_command(f"analysis.{command}", *flags, f"--dataset={tmp_path / 'moved'}")
     assert result.returncode == 0
     assert output.read_bytes() == first
+
+
+def set_inputs(data, *files):
+    path = pathlib.Path(data, manifests.MANIFEST)
+    fields = json.loads(path.read_text())
+    fields["inputs"] = [{"file": file, "bytes": 1} for file in files]
+    path.write_text(json.dumps(fields))
+
+
+def test_the_table_has_every_mistake_with_its_key_and_the_file_of_its_strokes(made):
+    run_dir, data = made
+    set_inputs(data, "/drawings/cat.ndjson", "/one/sun.ndjson", "/two/sun.ndjson")
+    predictions = validation_of(read_run(run_dir)).read_predictions()
+    rows = list(csv.DictReader(io.StringIO(mistakes_csv(predictions, data))))
+    indices = worst_mistakes(predictions, 24)
+    assert len(rows) == len(indices) == 4
+    keys = [example.key_id.decode() for example in examples(data)]
+    assert [row["key_id"] for row in rows] == [keys[index] for index in indices]
+    assert list(rows[0].values())[1:] == ["The Great Wall of China", "sun", "0.0010", "0.9000", ""]
+    assert list(rows[1].values())[1:3] == ["cat", "car"]
+    assert {row["strokes_file"] for row in rows[1:]} == {"/drawings/cat.ndjson"}
+
+
+def test_the_command_writes_the_table_alone_or_beside_the_picture(made, tmp_path):
+    run_dir, data = made
+    table = tmp_path / "new" / "mistakes.csv"
+    result = run_command("analysis.mistakes", run_dir, f"--table={table}")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"wrote {table}\n", "")
+    predictions = validation_of(read_run(run_dir)).read_predictions()
+    assert table.read_text() == mistakes_csv(predictions, data)
+    for arguments, error in (
+        ((), "--output, --table or --label_errors is needed (--help lists the flags)"),
+        (("--label_errors=t.md",), "--label_errors=t.md: the name must end in .csv"),
+        (("--table=t.md",), "--table=t.md: the name must end in .csv"),
+    ):
+        result = run_command("analysis.mistakes", run_dir, *arguments)
+        assert (result.returncode, result.stderr) == (2, f"error: {error}\n")

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html.parser
+import importlib
 import io
 import json
 import pathlib
@@ -15,11 +16,13 @@ from PIL import Image
 
 from analysis import report
 from analysis.report import make_report
+from analysis.sections import data_sections, explorer
 from analysis.sections.comparison_sections import sort_value
-from analysis.sections.page import drawings_image, mean_image
+from analysis.sections.data_sections import Data
+from analysis.sections.page import Column, TableCell, drawings_image, mean_image, table, to_html
 from analysis.sections.page_heading import short_number
 from pipeline.cli import UserError
-from pipeline.dataset import manifests
+from pipeline.dataset import manifests, records
 from tests.support.analysis_data import (
     HISTORY,
     NO_HISTORY,
@@ -37,7 +40,7 @@ from trainer.runs.predictions import Predictions
 LABELS = ["<b>bold</b>", 'a "quoted" & name', "The Great Wall of China", "cat"]
 PER_LABEL = 6
 CORRECT = dict(zip(LABELS, (5, 2, 6, 3), strict=True))
-ENTER, ESCAPE = "\ue007", "\ue00c"  # of WebDriver
+ENTER, RIGHT, DOWN = "\ue007", "\ue014", "\ue015"  # of WebDriver
 
 
 def write_data(directory, drawings=9):
@@ -125,7 +128,7 @@ def test_a_browser_shows_it_without_complaint(driver, pages, name, size, scheme)
 WIDER_THAN_THE_PAGE = """
 const page = document.documentElement;
 return [...document.querySelectorAll("body *")]
-    .filter(node => !node.closest(".table, dialog") || node.matches(".table"))
+    .filter(node => !node.closest(".table, .picture") || node.matches(".table, .picture"))
     .filter(node => node.getBoundingClientRect().right > page.clientWidth + 0.5)
     .map(node => node.outerHTML.slice(0, 80))
     .concat(page.scrollWidth > page.clientWidth ? ["the page scrolls"] : []);
@@ -153,7 +156,7 @@ def test_pictures_are_on_paper_of_the_pages_colour_and_legible(driver, pages, sc
     page = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
     page_colour = [int(part) for part in re.findall(r"\d+", page)]
     assert (min(page_colour) > 240) if scheme == "light" else (max(page_colour) < 40)
-    for selector in (".picture img", ".pairs img", ".gallery img"):
+    for selector in (".picture svg", ".pairs img", ".gallery img", ".matrix canvas"):
         image = driver.find_element("css selector", selector)
         shown = Image.open(io.BytesIO(image.screenshot_as_png)).convert("RGB")
         paper = max(shown.getcolors(2**24))[1]
@@ -204,6 +207,29 @@ def test_tables_sort_by_click_and_by_key(driver, pages):
     assert column(driver, "Categories", "accuracy") == ["0.333", "0.500", "0.833", "1.000"]
 
 
+def test_a_long_table_can_be_searched_and_a_short_one_needs_no_field(driver, tmp_path):
+    columns = [Column("category", is_number=False), Column("drawings")]
+    tables = [
+        table(
+            f"of {count}",
+            columns,
+            [[TableCell(f"cat {i}"), TableCell("1", 1)] for i in range(count)],
+        )
+        for count in (12, 13)
+    ]
+    page = tmp_path / "page.html"
+    page.write_bytes(to_html("title", tables, []))
+    open_page(driver, page)
+    (field,) = driver.find_elements("css selector", ".find")
+    assert field.accessible_name == "Find in 13 rows"
+    field.send_keys("CAT 1")
+    shown = driver.execute_script(
+        "return [...document.querySelectorAll('[aria-label=\"of 13\"] tbody tr')]"
+        ".filter(row => row.offsetHeight).map(row => row.cells[0].textContent)"
+    )
+    assert shown == ["cat 1", "cat 10", "cat 11", "cat 12"]
+
+
 def test_what_has_no_value_comes_last_either_way(driver, pages):
     open_page(driver, pages["several"])
     _, button = header(driver, "Runs", "top-3")
@@ -212,19 +238,169 @@ def test_what_has_no_value_comes_last_either_way(driver, pages):
         assert column(driver, "Runs", "top-3") == ["0.900", "0.900", "0.900", "-"]
 
 
-def test_a_click_on_a_picture_shows_it_large_until_escape(driver, pages):
-    open_page(driver, pages["one"], PHONE)
-    driver.execute_script("document.querySelector('.picture button').click()")
-    shown = driver.execute_script(
-        "const image = document.querySelector('dialog[open] > img');"
-        "return [image.width, image.naturalWidth, image.complete]"
+TEXTS = """
+return [...document.querySelectorAll(".picture text")].map(text => {
+  const matrix = text.getScreenCTM(), scale = Math.hypot(matrix.a, matrix.b);
+  return [text.textContent, parseFloat(getComputedStyle(text).fontSize) * scale];
+});
+"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_texts_of_charts_are_texts_and_large_enough_to_read(driver, pages, size):
+    open_page(driver, pages["several"], size)
+    driver.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    texts = driver.execute_script(TEXTS)
+    assert {"epoch", "images/s", "E2_7"} <= {text for text, _ in texts}
+    assert min(pixels for _, pixels in texts) >= 8.9
+
+
+def test_charts_say_what_their_marks_are_and_have_ids_of_their_own(driver, pages):
+    open_page(driver, pages["several"])
+    titles = driver.execute_script(
+        "return [...document.querySelectorAll('.picture title')].map(each => each.textContent)"
     )
-    width, natural_width, is_complete = shown
-    assert width > PHONE[0]
-    assert natural_width > 0
-    assert is_complete
-    driver.switch_to.active_element.send_keys(ESCAPE)
-    assert driver.find_elements("css selector", "dialog[open]") == []
+    assert "E2_7: accuracy 0.660, epoch 3" in titles
+    assert any(" predictions, confidence 0." in title for title in titles)
+    repeated, count, dangling = driver.execute_script(
+        "const ids = [...document.querySelectorAll('[id]')].map(each => each.id);"
+        "const uses = [...document.querySelectorAll('svg use')].map(each => each.href.baseVal);"
+        "return [ids.length - new Set(ids).size, uses.length,"
+        " uses.filter(each => !ids.includes(each.slice(1)))]"
+    )
+    assert (repeated, dangling) == (0, [])
+    assert count > 50
+
+
+def matrix_cells(driver):
+    """(row, column) of a cell with drawings and of one without."""
+    return driver.execute_script(
+        """
+        const {order} = explorers[0], all = order.map((_, i) => i);
+        const cells = all.flatMap(row => all.map(column => [row, column]));
+        const has = ([row, column]) => explorers[0].number(order[row], order[column]) > 0;
+        return [cells.find(has), cells.find(cell => !has(cell))];
+        """
+    )
+
+
+def canvas_pixel(driver, cell):
+    """Colour near the corner of a cell of the matrix; the page's where it is empty."""
+    return driver.execute_script(
+        """
+        const explorer = explorers[0], [row, column] = arguments[0];
+        const [x, y] = [column, row].map(at => explorer.margin + (at + 0.2) * explorer.size);
+        const pixel = explorer.canvas.getContext("2d").getImageData(x, y, 1, 1).data;
+        const page = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number);
+        return pixel[3] ? [...pixel].slice(0, 3) : page;
+        """,
+        cell,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_least_share_of_the_matrix_is_not_the_colour_of_none(driver, pages, scheme):
+    open_page(driver, pages["one"], scheme=scheme)
+    page, *seen = driver.execute_script(
+        "const probe = document.createElement('i'); document.body.append(probe);"
+        "const colour = name => { probe.style.color = `var(${name})`;"
+        " return getComputedStyle(probe).color.match(/\\d+/g).map(Number); };"
+        "return ['--paper', '--band-1', '--line'].map(colour)"
+    )
+    for colour in seen:  # the lines between cells, too
+        assert np.abs(np.subtract(page, colour)).sum() > 60
+    filled, empty = (canvas_pixel(driver, cell) for cell in matrix_cells(driver))
+    assert np.abs(np.subtract(filled, empty)).sum() > 60
+
+
+def point_at(driver, cell, click=False):
+    """Move the pointer to a cell of the matrix, and click there."""
+    canvas = driver.find_element("css selector", ".matrix canvas")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    x, y = driver.execute_script(
+        "const {canvas, margin, size} = explorers[0], box = canvas.getBoundingClientRect();"
+        "const [row, column] = arguments[0];"
+        "return [box.x + margin + (column + 0.5) * size, box.y + margin + (row + 0.5) * size]",
+        cell,
+    )
+    events = [("mouseMoved", "none", 0)]
+    if click:
+        events += [("mousePressed", "left", 1), ("mouseReleased", "left", 1)]
+    for kind, button, clicks in events:
+        event = {"type": kind, "x": x, "y": y, "button": button, "clickCount": clicks}
+        driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
+def wait_for(driver, selector, text=""):
+    wait = importlib.import_module("selenium.webdriver.support.ui").WebDriverWait(driver, 20)
+    wait.until(
+        lambda each: any(
+            text in found.text for found in each.find_elements("css selector", selector)
+        )
+    )
+    return driver.find_element("css selector", selector)
+
+
+def drawings_of(page, label):
+    """Bitmaps of a category's validation drawings, as lists of 0 and 1."""
+    directory = str(page.parent / "data")
+    manifest = manifests.read_manifest(directory)
+    return [
+        records.unpack_bitmap(example.image).ravel().tolist()
+        for example in manifests.DataSet(directory, manifest).examples("validation")
+        if manifest.labels[example.label] == label
+    ]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_matrix_tells_a_cell_and_shows_its_drawings(driver, pages, size):
+    assert open_page(driver, pages["one"], size) == []
+    cat = driver.execute_script("return explorers[0].order").index(LABELS.index("cat"))
+    point_at(driver, (cat, cat))
+    tip = driver.find_element("css selector", ".matrix .tip")
+    assert tip.text == "cat recognized: 3 of 6 (0.500)"
+    point_at(driver, (cat, cat), click=True)
+    assert wait_for(driver, ".chosen h4", "cat").text == "cat recognized: 3 of 6"
+    assert driver.execute_script("return location.hash") == "#/E3_8/cat/cat"
+    ink = driver.execute_script(
+        "const canvas = document.querySelector('.chosen canvas');"
+        "const data = canvas.getContext('2d').getImageData(0, 0, 85, 85).data;"
+        "return [...Array(85 * 85).keys()].map(i => data[4 * i] < 128 ? 1 : 0)"
+    )
+    assert ink in drawings_of(pages["one"], "cat")
+
+
+def test_an_address_leads_to_a_category_and_a_search_to_another(driver, pages):
+    open_page(driver, pages["one"])
+    driver.get("about:blank")
+    driver.get(pages["one"].as_uri() + "#/E3_8/%3Cb%3Ebold%3C%2Fb%3E")
+    title = wait_for(driver, ".chosen h4", "bold").text
+    assert title == "<b>bold</b>: accuracy 0.833, precision 0.625"
+    kinds = [each.text for each in driver.find_elements("css selector", ".chosen h5")]
+    assert [kind.partition(" (")[0] for kind in kinds] == ["Wrong", "Typical", "Uncertain"]
+    assert "undefined" not in driver.find_element("css selector", ".chosen").text
+    driver.find_element("css selector", ".tools input").send_keys("cat", ENTER)
+    assert wait_for(driver, ".chosen h4", "cat").text.startswith("cat: accuracy 0.500")
+    assert driver.execute_script("return location.hash") == "#/E3_8/cat"
+
+
+def test_runs_on_the_same_drawings_share_them(driver, pages):
+    page = pages["several"]
+    held = re.findall(r'<script type="text/plain"(.*?)>(.*?)</script>', page.read_text())
+    assert [bool(text) for _, text in held] == [True, False, False]
+    open_page(driver, page)
+    driver.execute_script("explorers[2].show(3)")
+    tile = wait_for(driver, ".chosen li", "cat")
+    assert tile.find_elements("css selector", "canvas")
+
+
+def test_keys_move_and_select_in_the_matrix(driver, pages):
+    open_page(driver, pages["one"])
+    canvas = driver.find_element("css selector", ".matrix canvas")
+    canvas.send_keys(RIGHT, DOWN)
+    assert driver.execute_script("return explorers[0].place") == [1, 1]
+    canvas.send_keys(ENTER)
+    assert "recognized" in wait_for(driver, ".chosen h4", "recognized").text
 
 
 class Outline(html.parser.HTMLParser):
@@ -256,7 +432,7 @@ def test_a_browser_reads_the_elements_that_were_written(driver, pages, name):
         """
         const found = [];
         const visit = (node, depth) => {
-          found.push(`${depth} ${node.localName}`);
+          found.push(`${depth} ${node.localName.toLowerCase()}`);
           [...node.children].forEach(child => visit(child, depth + 1));
         };
         visit(new DOMParser().parseFromString(arguments[0], "text/html").documentElement, 0);
@@ -270,13 +446,19 @@ def test_a_browser_reads_the_elements_that_were_written(driver, pages, name):
 @pytest.mark.parametrize("name", ["one", "several", "begun"])
 def test_contents_lead_to_places_and_pictures_have_descriptions(pages, name):
     attributes = Outline(pages[name].read_bytes()).attributes
-    ids = [values["id"] for _, values in attributes if "id" in values]
+    ids = [values["id"] for tag, values in attributes if tag == "section" and "id" in values]
     links = [values["href"] for tag, values in attributes if tag == "a"]
     assert len({*ids}) == len(ids) > 5
-    assert [f"#{place}" for place in ids] == links  # in the order of the page
+    places = [f"#{place}" for place in ids]
+    assert links[: len(places)] == places  # the contents, in the order of the page
+    others = links[len(places) :]
+    assert {link for link in others if not link.startswith(("#/", "data:"))} <= {*places}
     assert all(len(values["alt"]) > 10 for tag, values in attributes if tag == "img")
+    assert all(
+        values["aria-label"] for tag, values in attributes if values.get("class") == "picture"
+    )
     sources = [values[key] for _, values in attributes for key in ("src", "href") if key in values]
-    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    assert all(source.startswith(("data:image/", "data:text/csv", "#")) for source in sources)
 
 
 def texts(page):
@@ -321,10 +503,133 @@ def test_a_page_of_one_run_says_what_was_trained_and_how_good_it_is(made):
 def test_a_page_of_one_run_has_every_section(made):
     titles = re.findall(r"<h[23]>(.*?)</h", make_report([made[0]])[0].decode())
     assert titles == [
-        "The run", "Scores", "Setup", "Histories", "Speed", "Accuracy and cost", "Categories",
-        "Confusion matrix", "Most confused pairs", "Worst mistakes", "Least certain predictions",
-        "Calibration", "The data", "Drawings", "Counts", "Ink", "Origin",
+        "The run", "Scores", "Categories", "Confusion matrix", "Most confused pairs",
+        "Worst mistakes", "Least certain predictions", "Likely label errors", "Calibration",
+        "Histories", "Setup", "Speed",
+        "The data", "Drawings", "Counts", "Ink", "Origin",
     ]  # fmt: skip
+
+
+def test_a_page_begins_with_what_was_found_and_each_sentence_leads_to_it(made):
+    run_dir, _ = made
+    page = make_report([run_dir])[0].decode()
+    found = re.search(r'<ul class="findings">(.*?)</ul>', page, re.S)[1]
+    assert page.index("findings") < page.index("<h2>")
+    sentences = texts(found.encode())
+    for sentence in (
+        "Top-1 0.662 ± 0.097 on 24 validation drawings, in epoch 3; guessing gives 0.250.",
+        'Weakest category: a "quoted" & name 0.333 ; 4 of its 6 are called The Great Wall of China',
+        "6 mistakes , 0 of them with a probability of 0.9 or more.",
+        "The model is too unsure by 0.165 : mean confidence 0.585, accuracy 0.750.",
+        "Best epoch: 3 of 4 , 0.020 above the last; training accuracy is then 0.050 below validat",
+    ):
+        assert sentence in sentences, sentence
+    places = {values["id"] for _, values in Outline(page.encode()).attributes if "id" in values}
+    addresses = re.findall(r'href="#(.*?)"', found)
+    assert {each for each in addresses if not each.startswith("/")} <= places
+    assert "/E3_8/a%20%22quoted%22%20%26%20name" in addresses
+
+
+def test_a_page_of_several_runs_begins_with_the_best(made, tmp_path):
+    run_dir, data = made
+    other = write_whole_run(tmp_path / "other", data, "E2_7")
+    pathlib.Path(other, "history.json").write_text(
+        json.dumps(HISTORY | {"val_accuracy": [0.4, 0.58, 0.61, 0.6]})
+    )
+    shown = texts(make_report([run_dir, other])[0])
+    assert "Best: E3_8, top-1 0.660 ± 0.097 , epoch 3." in shown
+    assert "Next: E2_7, top-1 0.610 ± 0.100 , 0.050 below." in shown
+
+
+def test_mistakes_have_keys_that_lead_to_their_strokes_and_a_table(made):
+    run_dir, data = made
+    path = data / manifests.MANIFEST
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"inputs": [{"file": "/my drawings/cat.ndjson"}]}))
+    page = make_report([run_dir])[0].decode()
+    assert re.search(r'<a href="file:///my%20drawings/cat.ndjson">validation-0-\d+</a>', page)
+    table = re.search(r'href="data:text/csv;base64,(.*?)" download="mistakes.csv"', page)[1]
+    lines = base64.b64decode(table).decode().splitlines()
+    assert len(lines) == 1 + 6
+    assert lines[0].startswith("key_id,category,predicted,")
+
+
+def test_two_runs_are_compared_drawing_by_drawing(made, tmp_path):
+    run_dir, data = made
+    other = write_whole_run(tmp_path / "other", data, "E2_7", seed=7)
+    path = next(pathlib.Path(other, "checkpoints").glob("*.npz"))
+    with np.load(path) as arrays:
+        predictions = Predictions(**arrays)
+    top = np.stack([(predictions.labels + i) % 4 for i in range(3)], axis=1).astype(np.int16)
+    top[1] = np.roll(top[1], 1)  # all right but one, which the first run recognizes
+    write_predictions(other, dataclasses.replace(predictions, top_labels=top))
+    history = HISTORY | {"val_accuracy": [0.4, 0.58, 0.7, 0.6]}
+    pathlib.Path(other, "history.json").write_text(json.dumps(history))
+    page, missing = make_report([run_dir, other])
+    assert missing == []
+    shown = texts(page)
+    assert "E2_7 mends 6 and breaks 1 of E3_8's 24 drawings; p = 0.12, McNemar." in shown
+    section = shown[shown.index("The best run against the others Settings that differ") :]
+    assert "E3_8 0.750 -0.208 6 1 0.12" in section
+    assert "experiment E3_8 → E2_7" in section
+    assert "seed None → 7" in section
+    assert "E2_7 mends 6 of E3_8; the surest 6, " in section
+    assert "E2_7 breaks 1 of E3_8; the surest 1, " in section
+
+
+def test_the_table_of_runs_has_the_best_first_and_the_differences_to_it(made, tmp_path):
+    run_dir, data = made
+    other = write_whole_run(tmp_path / "other", data, "E2_7")
+    write_evaluation(other, dict.fromkeys(LABELS, 6), PER_LABEL)  # top-1 1.000, not 0.667
+    page = make_report([run_dir, other])[0].decode()
+    body = page[page.index('aria-label="Runs"') :]
+    rows = [texts(row.encode()) for row in re.findall(r"<tr>(.*?)</tr>", body, re.S)[1:3]]
+    assert "E2_7" in rows[0]
+    assert "1.000 ± 0.000 best 0.900" in rows[0]
+    assert "0.667 ± 0.096 -0.333 0.900" in rows[1]
+
+
+def test_runs_of_several_seeds_are_told_as_mean_and_standard_deviation(made, tmp_path):
+    run_dir, data = made
+    for seed, last in ((1, 0.6), (2, 0.7), (3, 0.8)):
+        directory = write_whole_run(tmp_path / f"seed{seed}", data, "E2_7", seed=seed)
+        history = HISTORY | {"val_accuracy": [0.1, 0.2, 0.3, last]}
+        pathlib.Path(directory, "history.json").write_text(json.dumps(history))
+    begun = write_whole_run(tmp_path / "seed4", data, "E2_7", seed=4, epochs=9)
+    runs = [run_dir, begun, *(str(tmp_path / f"seed{seed}") for seed in (1, 2, 3))]
+    shown = texts(make_report(runs)[0])
+    assert "highest E2_7 3 0.700 0.100 0.600 0.800" in shown
+
+
+def test_runs_on_different_drawings_are_not_paired(made, tmp_path):
+    write_data(tmp_path / "other", drawings=3)
+    other = write_whole_run(tmp_path / "small", tmp_path / "other")
+    page, _ = make_report([made[0], other])
+    assert "against the others" not in texts(page)
+
+
+def test_drawings_that_the_page_does_not_hold_are_counted(made, monkeypatch):
+    run_dir, _ = made
+    assert "The page holds" not in texts(make_report([run_dir])[0])
+    monkeypatch.setattr(explorer, "MAX_DRAWINGS", 7)
+    page = make_report([run_dir])[0].decode()
+    assert "The page holds 7 of 24 drawings: mistakes first." in page
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    wrong = [data["guesses"][3 * i] != truth for i, truth in enumerate(data["truth"])]
+    assert (len(wrong), sum(wrong)) == (7, 6)
+
+
+def test_equal_counts_are_one_sentence(made):
+    data = Data(str(made[1]), manifests.read_manifest(str(made[1])))
+    (sentence,) = data_sections.counts(data)
+    assert sentence.text == "Every category has 9 training and 6 validation drawings."
+
+
+def test_counts_of_the_pipeline_are_told_once(made):
+    manifest = manifests.read_manifest(str(made[1]))
+    counted = dataclasses.replace(manifest, drawings={"read": 22_800, "excluded": 0})
+    names = [item.text for part in data_sections.origin(Data("d", counted)) for item in part.iter()]
+    assert names[names.index("22,800 read") - 1] == "Selection"
 
 
 def test_the_same_input_gives_the_same_bytes(made, tmp_path):

@@ -89,7 +89,10 @@ def _write_split(
     for index in range(shards):
         part = classes[index::shards].tolist()
         encoded = [records.encode_fields(of) for of in fields] or [b""] * len(part)
-        data = b"".join(_record(label, rng, of) for label, of in zip(part, encoded, strict=True))
+        data = b"".join(
+            _record(label, rng, f"{split}-{index}-{i}".encode(), of)
+            for i, (label, of) in enumerate(zip(part, encoded, strict=True))
+        )
         name = manifests.shard_name(split, index, shards)
         (directory / name).write_bytes(data)
         checksum = hashlib.sha256(data).hexdigest()
@@ -97,9 +100,9 @@ def _write_split(
     return manifests.Split(len(classes), dict(counts), tuple(written))
 
 
-def _record(label: int, rng: np.random.Generator, fields: bytes = b"") -> bytes:
+def _record(label: int, rng: np.random.Generator, key: bytes, fields: bytes) -> bytes:
     image = records.pack_bitmaps((rng.random((1, 85, 85)) < 0.3).astype(np.uint8))[0]
-    return records.frame_record(records.encode_example(image, label, b"key", fields))
+    return records.frame_record(records.encode_example(image, label, key, fields))
 
 
 def write_run(

@@ -57,7 +57,13 @@ def rows_of(run_dir):
 def test_a_failed_run_is_named_and_the_same_command_trains_the_rest_once(data, tmp_path):
     directory, manifest = data
     runs = tmp_path / "runs"
-    flags = (f"--dataset={directory}", f"--run_dir={runs}", "--experiments=medium,small", *FLAGS, STUDY)
+    flags = (
+        f"--dataset={directory}",
+        f"--run_dir={runs}",
+        "--experiments=medium,small",
+        *FLAGS,
+        STUDY,
+    )
 
     # A run of this very configuration whose state cannot be read.
     config = TrainConfig(
@@ -186,7 +192,7 @@ def test_seeds_and_settings_have_runs_of_their_own_and_more_seeds_keep_them(data
     assert [(row["batch_norm"], row["seed"]) for row in rows_of(runs)] == [("false", "0")]
 
     # For an analysis of the directory each has a name that says in what it differs.
-    names = analysis_runs.run_names(analysis_runs.read_runs([str(runs)]))
+    names = analysis_runs.run_names(analysis_runs.read_runs([str(runs)], pytest.fail))
     assert names == ["small", "small-batch_norm=false", "small-seed=1"]
 
 

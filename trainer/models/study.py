@@ -48,6 +48,13 @@ def history(name: str) -> dict[str, list[float]]:
 
 
 @functools.cache
+def categories(count: int) -> tuple[str, ...]:
+    """Return the study's 20 or 53 categories, in its order."""
+    file = importlib.resources.files("pipeline").joinpath(f"labels/study{count}.txt")
+    return tuple(file.read_text("utf-8").splitlines())
+
+
+@functools.cache
 def _histories() -> dict[str, dict[str, list[float]]]:
     text = importlib.resources.files(__package__).joinpath("study.json").read_text("utf-8")
     return json.loads(text)

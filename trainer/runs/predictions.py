@@ -67,5 +67,7 @@ def load(path: str) -> Predictions:
     try:
         with np.load(path) as arrays:
             return Predictions(*(arrays[field.name] for field in dataclasses.fields(Predictions)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None

@@ -97,7 +97,7 @@ def test_a_directory_without_runs_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no run directory \(no config.json\), and none in it"):
         runs.find_runs([str(tmp_path)])
     with pytest.raises(UserError, match=re.escape(f"{tmp_path}/none: no run directory")):
-        runs.read_runs([str(tmp_path / "none")])
+        runs.read_runs([str(tmp_path / "none")], pytest.fail)
 
 
 def test_an_evaluation_has_the_scores_of_the_last_and_the_best_epoch(tmp_path):

@@ -9,8 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.style import figures, texts
+from analysis import confusion, plot_histories
+from analysis.reading.runs import Run
+from analysis.style import category_rows, figures, texts
 from pipeline.cli import UserError
+from tests.support.analysis_data import HISTORY
 
 
 def simple_figure() -> Figure:
@@ -103,6 +106,26 @@ def test_no_other_number_of_columns_comes_nearer_to_the_aspect(count, width, hei
 
     best = figures.best_columns(count, width, height)
     assert distance(best) == min(distance(columns) for columns in range(1, count + 1))
+
+
+def test_long_names_lose_their_middle_and_stay_different():
+    names = ["cat", "a" * 97, "b" * 40 + "c" + "b" * 40, "b" * 40 + "d" + "b" * 40]
+    short = texts.elide_names(names)
+    assert short[:2] == ["cat", "a" * 16 + "…" + "a" * 15]
+    assert len({*short}) == 4
+    assert max(map(len, short)) <= texts.MAX_NAME + 4
+    assert "".join(texts.wrap("x" * 80, 12, 3)) == texts.elide("x" * 80)
+
+
+@pytest.mark.parametrize("length", [24, 97])
+def test_a_long_name_leaves_a_chart_its_size(length):
+    name = "x" * length
+    rows, _ = category_rows.lay_out([name, "cat"], ["drawings"], "title", [])
+    config = {"experiment": name, "drawings": {"train": 6, "validation": 3}, "labels": ["cat"]}
+    histories = plot_histories.plot_histories([Run("run", config, HISTORY)])
+    matrix = confusion.draw_confusion([name, "cat"], np.eye(2, dtype=int), "title")
+    for figure, inches in ((rows, 8), (histories, 16), (matrix, 9)):
+        assert figure.get_size_inches()[0] < inches
 
 
 def test_numbers_are_told_as_one_or_as_a_range():

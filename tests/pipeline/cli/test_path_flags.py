@@ -39,6 +39,7 @@ NO_PATHS = {
     "recipes",
     "split",
     "train_per_category",
+    "trials",
 }
 
 
