@@ -24,8 +24,8 @@ MODULES = sorted(
 @contextlib.contextmanager
 def flags_of(module: str) -> Iterator[list[flags.Flag]]:
     """Inside, the flags of a command are defined, as when it is run; its own, by name."""
-    before = set(flags.FLAGS)
     imported = importlib.import_module(module)
+    before = set(flags.FLAGS)  # those of libraries, too
     getattr(imported, "COMMAND", imported).define_flags()
     names = set(flags.FLAGS) - before
     try:
