@@ -350,6 +350,11 @@ def main(_: list[str]) -> None:
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     training, validation = (read_drawings(directory, split) for split in ("train", "validation"))
     classes = len(read_manifest(directory).labels)
+    largest = max(TRIALS[name].batch_size for name in args.trials)
+    if len(training.classes) < largest:
+        raise UserError(
+            f"{len(training.classes)} training drawings, fewer than a batch of {largest}"
+        )
     print_row(("change", "epochs", "top-1", "top-1 with mirror"))
     print_row(["---"] * 4)
     for name in args.trials:

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.trials import TRIALS, Drawings, Trial, batches, build, mix
+from tests.support.ndjson import line
+from tests.support.warm_process import run_module
 
 SEED = tf.constant([0, 1], tf.int64)
 # None that trains otherwise leaves the model as it is, and the reverse.
@@ -56,3 +58,18 @@ def test_a_drawing_is_mirrored_in_every_other_epoch():
         seen.append(batch[np.argsort(classes), 0, 0])  # 1: as it was drawn
     np.testing.assert_array_equal(seen[0], seen[2])
     np.testing.assert_array_equal(seen[0] + seen[1], np.ones(4))
+
+
+def test_fewer_drawings_than_a_batch_are_refused(tmp_path):
+    for start, name in enumerate(("cat", "sun")):
+        lines = "\n".join(line(name, n) for n in range(6 * start, 6 * start + 6))
+        (tmp_path / f"{name}.ndjson").write_text(lines, encoding="utf-8")
+    done = run_module(
+        "benchmarks.trials",
+        [
+            *(f"--input={tmp_path}/*.ndjson", f"--output={tmp_path}", "--trials=none,cutmix"),
+            *("--train_per_category=4", "--validation_per_category=2"),
+        ],
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == ("error: 8 training drawings, fewer than a batch of 100")

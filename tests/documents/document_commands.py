@@ -215,7 +215,7 @@ COMMANDS: dict[str, Action] = {
         (
             (
                 "DATA=DIR",
-                "DATA=DIR FLAGS='--train_per_category=8 --validation_per_category=4 --seconds=0.1 "
+                "DATA=DIR FLAGS='--train_per_category=40 --validation_per_category=4 --seconds=0.1 "
                 '--seeds=1 --trials="none,mirrored in every other epoch,cutmix"\'',
             ),
         ),
