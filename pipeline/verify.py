@@ -63,9 +63,15 @@ def check_dataset(directory: str, manifest: Manifest) -> list[str]:
 
 def check_side_files(directory: str, manifest: Manifest) -> list[str]:
     """Return the faults of labels.txt and TensorFlow Datasets' files, a line each."""
-    is_earlier = has_earlier_side_files(directory, manifest)
+    faults = _compare(directory, side_files(manifest))
+    if faults and has_earlier_side_files(directory, manifest):
+        return _compare(directory, earlier_side_files(manifest))
+    return faults
+
+
+def _compare(directory: str, texts: dict[str, str]) -> list[str]:
     faults = []
-    for name, text in (earlier_side_files if is_earlier else side_files)(manifest).items():
+    for name, text in texts.items():
         path = os.path.join(directory, name)
         try:
             if read_file(path) != text.encode():

@@ -63,7 +63,9 @@ def test_what_is_no_export_is_named(exports, tmp_path):
     cases = {
         tmp_path / "nowhere.keras": "no such file or directory",
         tmp_path: "no SavedModel .no saved_model.pb.; --model takes one of a directory's",
-        exports / "saved_model" / "saved_model.pb": "neither a .keras or .tflite file nor a Saved",
+        exports
+        / "saved_model"
+        / "saved_model.pb": "neither a .keras, .tflite or .onnx file nor a Saved",
     }
     for path, message in cases.items():
         with pytest.raises(UserError, match=f"{path}: {message}"):

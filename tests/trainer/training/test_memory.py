@@ -98,7 +98,7 @@ def test_a_prediction_that_does_not_fit_says_what_to_try(
     trained, write_lines, exhaust, monkeypatch
 ):
     path = write_lines("cat.ndjson", [line()])
-    monkeypatch.setattr(predict, "load_run", lambda *_: Classifier(LABELS, exhaust))
+    monkeypatch.setattr(classifiers, "load_run", lambda *_: Classifier(LABELS, exhaust))
     with flags_of("trainer.predict"):
         cli.parse_flags(["predict", f"--run_dir={trained}", "--batch_size=20"])
         with pytest.raises(RunError, match=f"^{ON_CPU}--batch_size=20; try --batch_size=10$"):
