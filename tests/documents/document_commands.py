@@ -16,8 +16,6 @@ class Run(NamedTuple):
     # what differs with small data or on another machine.
     replacements: tuple[tuple[str, str], ...] = ()
     status: int = 0
-    # Fork it from a process that has imported TensorFlow and Beam; each module also runs as it is.
-    is_warm: bool = False
 
 
 class RunBy(NamedTuple):
@@ -76,14 +74,12 @@ COMMANDS: dict[str, Action] = {
     # Prepare a data set
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/doodles "
     "--train_per_category=1500 --validation_per_category=300 --test_per_category=100": Run(
-        _QUOTAS + _ONE_WORKER, is_warm=True
+        _QUOTAS + _ONE_WORKER
     ),
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/shares "
-    "--validation_share=0.2": Run(_ONE_WORKER, is_warm=True),
+    "--validation_share=0.2": Run(_ONE_WORKER),
     "python -m pipeline.verify --dataset=data/doodles": Run(),
-    "python -m pipeline.convert --dataset=data/doodles --output=data/parquet --to=parquet": Run(
-        is_warm=True
-    ),
+    "python -m pipeline.convert --dataset=data/doodles --output=data/parquet --to=parquet": Run(),
     "python -m pipeline.download --labels=pipeline/labels/study20.txt --drawings_per_category=3000 "
     "--output=data/drawings20": Run(
         (
@@ -94,7 +90,6 @@ COMMANDS: dict[str, Action] = {
     "python -m pipeline.main --input='data/drawings20/*.ndjson' "
     "--labels=pipeline/labels/study20.txt --sampling=first --output=data/study20": Run(
         (("--sampling=first", "--sampling=first --train_per_category=20"), *_ONE_WORKER),
-        is_warm=True,
     ),
     "pip install -e '.[gcp]'": _INSTALLS,
     "python -m pipeline.main --input='gs://BUCKET/drawings/*.ndjson' "
@@ -161,9 +156,9 @@ COMMANDS: dict[str, Action] = {
     ),
     # Train
     "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles --experiment=small "
-    "--epochs=2": Run(replacements=_NO_PROGRESS, is_warm=True),
+    "--epochs=2": Run(replacements=_NO_PROGRESS),
     "python -m trainer.main --dataset=data/shares --run_dir=runs/tuned --init_from=runs/doodles "
-    "--freeze=blocks_c --epochs=1": Run(is_warm=True),
+    "--freeze=blocks_c --epochs=1": Run(),
     "tensorboard --logdir=runs": Run((("tensorboard", "tensorboard --inspect"),)),  # no server
     'TF_CONFIG=\'{"cluster": {"worker": ["HOST1:2222", "HOST2:2222"]}, '
     '"task": {"type": "worker", "index": 0}}\' '
@@ -173,7 +168,7 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.main --experiment=E2_7 --summary": Run(),
     "python -m trainer.main --help": Run(),
     "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
-    "--output=runs/test.json": Run(is_warm=True),
+    "--output=runs/test.json": Run(),
     "python -m analysis.mistakes --evaluation=runs/test.json -o runs/test_mistakes.png": Run(),
     "python -m trainer.serve": Run(
         (
@@ -230,9 +225,7 @@ COMMANDS: dict[str, Action] = {
             ),
         )
     ),
-    "python -m trainer.evaluate --run_dir=results/pretrained --checkpoint=last --mirror": Run(
-        is_warm=True
-    ),
+    "python -m trainer.evaluate --run_dir=results/pretrained --checkpoint=last --mirror": Run(),
     "make bench-serve DATA=DIR": Run(
         (("DATA=DIR", "DATA=DIR FLAGS='--seconds=1 --malformed=50'"),),
     ),
@@ -240,15 +233,13 @@ COMMANDS: dict[str, Action] = {
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
     # Analyse
-    "python -m analysis.report runs/doodles": Run(is_warm=True),
-    "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(is_warm=True),
+    "python -m analysis.report runs/doodles": Run(),
+    "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(),
     "python -m analysis.confusion runs/doodles -o runs/confusion.png": Run(),
     "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
     "-o runs/runs.png": Run(),
     "python -m analysis.strokes demo/drawings/sun.ndjson --drawings=4 -o data/sun.png": Run(),
-    "python -m analysis.plot_histories --group=all --reference --separate -o runs/study.pdf": Run(
-        is_warm=True
-    ),
+    "python -m analysis.plot_histories --group=all --reference --separate -o runs/study.pdf": Run(),
     # WORKSPACE
     "pip install --upgrade": _INSTALLS,
     "pip freeze": Left("is pip's own"),

@@ -4,7 +4,6 @@ import importlib
 import os
 import pathlib
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from tests.documents.documents import (
 )
 from tests.support.commands import MODULES, flags_of
 from tests.support.download_server import serving
-from tests.support.warm_process import run_module
+from tests.support.warm_process import warm_python
 
 CHECKED_OUT = (
     *(
@@ -89,25 +88,24 @@ class Project(NamedTuple):
                 raise
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
-    def run_warm(self, command: str) -> "subprocess.CompletedProcess[str]":
-        python, option, module, *arguments = shlex.split(command)
-        assert (python, option) == ("python", "-m")
-        return run_module(module, arguments, directory=self.directory, variables=self.variables)
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Links to the project's files, few drawings in DIR and DRAWINGS, and a bucket to download."""
+    """Links to the project's files, few drawings in DIR and DRAWINGS, and a bucket to download.
+
+    Commands are forked from the warm process; each module's tests run it as it is, too.
+    """
     directory = tmp_path_factory.mktemp("documents")
     for name in CHECKED_OUT:
         (directory / name).symlink_to(ROOT / name)
-    environment = directory / ".venv"
-    environment.mkdir()
-    for path in pathlib.Path(sys.prefix).resolve().iterdir():
-        (environment / path.name).symlink_to(path)
-    for name in ("installed-demo", "installed"):  # newer than setup.py: make installs nothing
-        (environment / name).unlink(missing_ok=True)
-        (environment / name).touch()
+    programs = directory / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for path in pathlib.Path(sys.prefix, "bin").iterdir():
+        if path.name != "python":
+            (programs / path.name).symlink_to(path)
+    (programs / "python").symlink_to(warm_python())
+    for name in ("installed-demo", "installed"):  # newer than pyproject.toml: make installs nothing
+        (programs.parent / name).touch()
     for name in ("DIR", "DRAWINGS"):
         (directory / name).mkdir()
         for category in FEW:
@@ -116,7 +114,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     odd.mkdir()
     variables = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ} | {
         "ODD": str(odd),  # a directory whose name looks like a pattern
-        "PATH": f"{environment}/bin{os.pathsep}{os.environ['PATH']}",  # as `activate` does
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # as `activate` does
         "PYTHONPATH": str(directory),
         "PYTHON": "false",  # whatever happens, make installs nothing
         "MAKEFLAGS": "s",  # documents do not repeat what make echoes
@@ -231,7 +229,7 @@ def test_a_command_runs_and_prints_what_its_document_claims(
         for old, new in action.changes:
             assert old in shortened, f"{old} is not in {command}"
             shortened = shortened.replace(old, new)
-        done = project.run_warm(shortened) if action.is_warm else project.run(shortened)
+        done = project.run(shortened)
         assert done.returncode == action.status, f"{shortened}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         assert not action.status or len(done.stderr.splitlines()) == 1, done.stderr

@@ -5,19 +5,32 @@ process that has just imported them. What has to show what a command imports, or
 meanwhile, takes a process of its own.
 """
 
+import atexit
+import contextlib
+import functools
+import io
+import json
 import multiprocessing
 import os
+import pathlib
 import resource
 import runpy
+import shlex
+import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
+
+from tests.support import warm_python_client
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["keras", "tensorflow", "apache_beam", "matplotlib.pyplot"])
@@ -46,18 +59,13 @@ class WarmProcess:
           stdin: what it reads there.
           limit_bytes: no file that it writes may become larger, if positive.
         """
-        os.environ.setdefault(
-            "TF_CPP_MIN_LOG_LEVEL", "3"
-        )  # as trainer.hardware.quiet_tensorflow does, but before
         self.args = [name, *map(str, arguments)]
         self._files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - as long as this
         self._files[0].write(stdin.encode())
         self._files[0].flush()
         # The process is no child of this one and inherits no files: it opens them by name.
         files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in self._files]
-        settings = (os.path.abspath(directory), dict(variables or os.environ), files, limit_bytes)
-        self._process = _CONTEXT.Process(target=_run, args=(self.args, *settings))
-        self._process.start()
+        self._process = _fork(self.args, directory, variables or os.environ, files, limit_bytes)
         weakref.finalize(self, _kill, self._process)  # else pytest would wait for it in the end
 
     @property
@@ -113,9 +121,60 @@ def run_code(code: str) -> str:
     return done.stdout
 
 
+@functools.cache
+def warm_python() -> pathlib.Path:
+    """Return an executable whose `-m COMMAND` of the project is forked, too; all else it runs.
+
+    The forked commands have it as `sys.executable`: those that they start are forked as well.
+    """
+    directory = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, directory)
+    address, executable = f"{directory}/socket", pathlib.Path(directory, "python")
+    words = [sys.executable, "-S", "-E", warm_python_client.__file__, address, sys.executable]
+    executable.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+    executable.chmod(0o755)
+    server = socketserver.ThreadingUnixStreamServer(address, _Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return executable
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        words, directory, variables, client = json.loads(self.rfile.readline())
+        process = _fork(words, directory, variables, [f"/proc/{client}/fd/{n}" for n in range(3)])
+        self.wfile.write(f"{process.pid}\n".encode())
+        connection.wait([process.sentinel, self.connection])  # its end, or the client's
+        _kill(process)
+        process.join()
+        with contextlib.suppress(BrokenPipeError):
+            self.wfile.write(f"{process.exitcode}\n".encode())
+
+
+def _fork(
+    words: list[str],
+    directory: str | os.PathLike[str],
+    variables: Mapping[str, str],
+    files: list[str],
+    limit_bytes: int = -1,
+) -> ForkServerProcess:
+    """Start the words of `python -m`; `files`: paths of stdin, stdout and stderr."""
+    # As trainer.hardware.quiet_tensorflow does, but before it is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    python = str(warm_python())
+    settings = (os.path.abspath(directory), dict(variables), files, limit_bytes, python)
+    process = _CONTEXT.Process(target=_run, args=(words, *settings))
+    process.start()
+    return process
+
+
 def _kill(process: ForkServerProcess) -> None:
     if process.exitcode is None:
         process.kill()
+
+
+def _open(number: int, *arguments: Any, **options: Any) -> io.TextIOWrapper:
+    return open(number, *arguments, encoding="utf-8", closefd=False, **options)  # type: ignore
 
 
 def _run(
@@ -124,16 +183,19 @@ def _run(
     variables: dict[str, str],
     files: list[str],
     limit_bytes: int,
+    python: str,
 ) -> None:
     for target, path in enumerate(files):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND if target else os.O_RDONLY), target)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stdin = _open(0)
+    sys.stdout, sys.stderr = _open(1, "w"), _open(2, "w", buffering=1, errors="backslashreplace")
     multiprocessing.set_start_method(None, force=True)  # what it starts starts as usual
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(variables)
     if limit_bytes > 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    sys.executable = python
     sys.argv = words
     if words[0] == "-c":
         exec(compile(words[1], "<code>", "exec"), {"__name__": "__main__"})
