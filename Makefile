@@ -51,7 +51,7 @@ endif
 
 # A page to draw on, http://127.0.0.1:8000; FLAGS=--run_dir=demo/run serves the demo's model
 draw: .venv/installed-demo
-	$(BIN)/python -m trainer.serve $(FLAGS)
+	$(BIN)/python -m trainer.serve --open $(FLAGS)
 
 # The benchmarks measure on the simplified ndjson files in DATA, with other sizes by FLAGS:
 # make bench-pipeline DATA=DIR FLAGS=--drawings=100000; `python -m benchmarks.pipeline --help` lists them.

@@ -5,14 +5,16 @@
   python -m trainer.serve --model=runs/E3_8/export/model_int8.tflite --port=8080
 
 Serves the pretrained model of all 345 categories, or a run, or one of its exports, and prints the
-address to open in a browser. Drawings are seen as by trainer.predict. What is drawn can be saved
-as ndjson, which pipeline.main reads. Programs send drawings to POST /predict; the page /api says
-how. Only this machine can connect, unless --host says otherwise. Ctrl-C or SIGTERM answers the
-requests in progress and ends the server with status 0.
+address to open in a browser (--open opens it). Drawings are seen as by trainer.predict. What is
+drawn can be saved as ndjson, which pipeline.main reads. Programs send drawings to POST /predict;
+the page /api says how. Only this machine can connect, unless --host says otherwise. Ctrl-C or
+SIGTERM answers the requests in progress and ends the server with status 0.
 """
 
+import os
 import signal
 import socket
+import webbrowser
 
 import numpy as np
 from absl import flags
@@ -34,6 +36,7 @@ def define_flags() -> None:
     cli.define_integer(
         "port", 8000, "Port to listen on; 0 takes a free one.", lower_bound=0, upper_bound=65535
     )
+    flags.DEFINE_boolean("open", False, "Open the page in the browser, where there is a screen.")
 
 
 def main(_: list[str]) -> None:
@@ -45,6 +48,8 @@ def main(_: list[str]) -> None:
     app = application.make_application(classifier, name, args.host)
     print(f"model  {name}, {len(classifier.labels)} categories", flush=True)
     print(f"open   {server.url(listener)}   (Ctrl-C ends it)", flush=True)
+    if args.open and {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        webbrowser.open(server.url(listener))  # it is answered as soon as the server runs
     serve(app, listener)
 
 

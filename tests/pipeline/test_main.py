@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import resource
 import signal
 import subprocess
 import sys
@@ -13,20 +12,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tests.support.ndjson import line
+from tests.support.warm_process import run_module
 
 Writer = Callable[[str, Sequence[str]], str]
 
 
 def command(*flags: str, limit_bytes: int = -1) -> subprocess.CompletedProcess[str]:
     """Runs it; no file that it writes may become larger than `limit_bytes`."""
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.main", *flags],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
-    )
+    return run_module("pipeline.main", flags, limit_bytes=limit_bytes)
 
 
 def test_prints_a_table_warnings_and_nothing_else(

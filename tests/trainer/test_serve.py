@@ -159,6 +159,19 @@ def test_make_draw_starts_the_server(model, started):
     assert served.end()[0] == 0
 
 
+def test_the_page_opens_in_the_browser_if_asked_to(model, started, tmp_path, monkeypatch):
+    opened = tmp_path / "opened"
+    monkeypatch.setenv("BROWSER", f"sh -c 'echo %s > {opened}'")
+    served = started(sys.executable, "-m", "trainer.serve", f"--model={model}", "--port=0")
+    assert answer(served.url)["predictions"]
+    assert not opened.exists()
+    served = started(
+        sys.executable, "-m", "trainer.serve", f"--model={model}", "--port=0", "--open"
+    )
+    assert answer(served.url)["predictions"]
+    assert opened.read_text() == f"{served.url}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -14,7 +14,7 @@ from pipeline.cli import UserError
 from trainer.serving.guard import Guard
 
 MAX_CONNECTIONS = 256
-HEAD_SECONDS = 10  # from opening a connection to the end of its first request's headers
+HEAD_SECONDS = 10  # for a request's headers; for the first one from opening the connection
 IDLE_SECONDS = 30  # until a connection without requests is closed
 LAST_CALL_SECONDS = 1  # from a signal until no more connections are accepted
 LAST_REQUEST_SECONDS = 0.2  # from then until connections without a request are closed
@@ -50,18 +50,31 @@ def url(listener: socket.socket) -> str:
 
 
 class _Protocol(H11Protocol):
-    """HTTP on a connection, which is closed if no request comes: there may be only so many.
+    """HTTP on a connection, which is closed if a request does not come, or not to its end.
 
-    Of the two parsers that uvicorn has, this one limits the size of headers.
+    There may be only so many connections. Of the two parsers that uvicorn has, this one limits the
+    size of headers.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(HEAD_SECONDS, self._close_without_request)
+        self._limit_head()
 
-    def _close_without_request(self) -> None:
-        if self.cycle is None:
-            self.transport.close()
+    def handle_events(self) -> None:
+        super().handle_events()
+        is_between = self.cycle is None or self.cycle.response_complete
+        if is_between and self.conn.trailing_data[0]:  # a part of the next request's headers
+            self._limit_head()
+
+    def _limit_head(self) -> None:
+        """Close the connection if no request's headers are complete in time."""
+        last = self.cycle
+
+        def close() -> None:
+            if self.cycle is last:
+                self.transport.close()
+
+        self.loop.call_later(HEAD_SECONDS, close)
 
 
 class Server(uvicorn.Server):

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.dataset.manifests import Manifest, read_manifest
 from pipeline.graph.sampling import Quotas
 from pipeline.sources import input_files
 from tests.support.ndjson import line
+from tests.support.warm_process import warm_python
 
 Writer = Callable[[str, Sequence[str]], str]
 ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
@@ -150,7 +150,7 @@ def test_names_that_are_not_utf_8_are_escaped_or_refused(
     with open(os.path.join(folder, b"\xfe.ndjson"), "w") as file:
         file.write("".join(line("cat", n) + "\n" for n in range(50)) + "bad\n")
     command: list[str | bytes] = [
-        *(sys.executable, "-m", "pipeline.main", "--direct_num_workers=2"),
+        *(str(warm_python()), "-m", "pipeline.main", "--direct_num_workers=2"),
         *("--train_per_category=20", "--validation_per_category=10", "--max_reject_fraction=1"),
         b"--input=" + folder + b"/*.ndjson",
         b"--output=" + folder + b"/out\xfd",

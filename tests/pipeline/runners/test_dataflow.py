@@ -33,6 +33,7 @@ from pipeline.graph.sampling import Quotas
 from pipeline.runners.dataflow import check_flags
 from tests.pipeline.runners.test_portable_runner import pickled
 from tests.support.ndjson import ROOT, line
+from tests.support.warm_process import warm_python
 
 pytest.importorskip("google.cloud.dataflow", reason="Dataflow needs the gcp extra")
 pytest.importorskip("gcp_storage_emulator", reason="gs:// is tested with gcp-storage-emulator")
@@ -122,7 +123,7 @@ def run_command(
     directory: pathlib.Path, flags: list[str], program: tuple[str, ...] = ("-m", "pipeline.main")
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *program, *flags],
+        [str(warm_python()), *program, *flags],
         cwd=directory,
         env={**os.environ, "TMPDIR": str(directory / "temporary")},
         capture_output=True,
