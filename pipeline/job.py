@@ -29,7 +29,12 @@ from pipeline.runners import dataflow
 from pipeline.runners.local_runner import run_locally
 from pipeline.runners.remote_runner import is_remote_run, run_remotely
 from pipeline.sources.categories import file_categories
-from pipeline.sources.input_files import InputFile, input_versions, match_files
+from pipeline.sources.input_files import (
+    InputFile,
+    estimated_drawings,
+    input_versions,
+    match_files,
+)
 
 # Of jobs that an earlier version has left to be finished.
 _LATER_SETTINGS: dict[str, Any] = {
@@ -285,7 +290,8 @@ def _run_locally(settings: PrepareSettings, options: PipelineOptions) -> None:
         input_bytes = sum(file.bytes for file in settings.files)
         settings = settings._replace(progress=Progress(progress_file), spill_directory=directory)
         with ProgressLines(progress_file, input_bytes):
-            run_locally(lambda pipeline: prepare(pipeline, settings), options)
+            drawings = estimated_drawings(settings.files)
+            run_locally(lambda pipeline: prepare(pipeline, settings), options, drawings)
 
 
 def _complete(

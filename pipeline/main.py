@@ -2,10 +2,11 @@
 
   python -m pipeline.main --input='drawings/*.ndjson' --output=data
 
-Runs on all cores of this machine, or in --direct_num_workers=N processes: that is what
---runner=DirectRunner stands for, too. Beam's own flags pass through: with --runner=DataflowRunner,
-FlinkRunner, SparkRunner, PortableRunner or PrismRunner the same job runs there. All machines must
-see the input and the output under the same names.
+Runs on all cores of this machine (few drawings in one process, which is sooner done), or in
+--direct_num_workers=N processes: that is what --runner=DirectRunner stands for, too. Beam's own
+flags pass through: with --runner=DataflowRunner, FlinkRunner, SparkRunner, PortableRunner or
+PrismRunner the same job runs there. All machines must see the input and the output under the same
+names.
 """
 
 import argparse
@@ -293,7 +294,9 @@ def _beam_options(arguments: list[str]) -> tuple[PipelineOptions, list[str]]:
     arguments = [word for word in arguments if word not in files]
     if flags.FLAGS.dry_run:  # which is a flag of Beam's, too
         arguments.append("--dry_run=True")
-    options = PipelineOptions(["--direct_num_workers=0", *arguments])  # 0: all cores; Beam's is 1
+    options = PipelineOptions(
+        ["--direct_num_workers=0", *arguments]
+    )  # 0: by the input; Beam's is 1
     return options, files
 
 

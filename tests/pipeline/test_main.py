@@ -130,7 +130,10 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(
 ) -> None:
     path = write_lines("cat.ndjson", [line("cat", n) for n in range(200_000)])
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.main", f"--input={path}", f"--output={tmp_path}/data"],
+        [
+            *(sys.executable, "-m", "pipeline.main", "--direct_num_workers=2"),
+            *(f"--input={path}", f"--output={tmp_path}/data"),
+        ],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

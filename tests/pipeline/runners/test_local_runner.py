@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 import apache_beam as beam
 import psutil
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from pipeline.cli import RunError
-from pipeline.runners import local_worker
-from pipeline.runners.local_runner import run_locally
+from pipeline.runners import local_runner, local_worker
+from pipeline.runners.local_runner import FEW_DRAWINGS, run_locally
 from tests.support.ndjson import line
 
 Writer = Callable[[str, Sequence[str]], str]
@@ -268,3 +268,24 @@ def test_a_signal_in_a_step_of_a_run_with_one_worker_ends_it(
     with error:
         run_locally(build, PipelineOptions(["--direct_num_workers=1"]))
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "drawings", "starts_workers"),
+    [
+        ("--direct_num_workers=0", FEW_DRAWINGS, False),
+        ("--direct_num_workers=0", FEW_DRAWINGS + 1, True),
+        ("--direct_num_workers=2", 1, True),
+        ("--direct_num_workers=1", math.inf, False),
+    ],
+)
+def test_few_drawings_take_no_workers_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch, flag: str, drawings: float, starts_workers: bool
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    started: list[object] = []
+    monkeypatch.setattr(local_runner, "_run_with_workers", started.append)
+    options = PipelineOptions([flag])
+    run_locally(lambda pipeline: pipeline | beam.Create([1]), options, drawings)
+    assert bool(started) == starts_workers
+    assert f"--direct_num_workers={options.view_as(DirectOptions).direct_num_workers}" == flag
