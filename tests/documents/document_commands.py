@@ -33,8 +33,6 @@ class Left(NamedTuple):
 
 Action = Run | RunBy | Left
 
-# Of few drawings the start of a second worker takes longer than all the rest; the demo has all.
-_ONE_WORKER = (("pipeline.main", "pipeline.main --direct_num_workers=1"),)
 _QUOTAS = (
     ("--train_per_category=1500", "--train_per_category=20"),
     ("--validation_per_category=300", "--validation_per_category=10"),
@@ -73,11 +71,9 @@ COMMANDS: dict[str, Action] = {
     "source .venv/bin/activate": Run(),
     # Prepare a data set
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/doodles "
-    "--train_per_category=1500 --validation_per_category=300 --test_per_category=100": Run(
-        _QUOTAS + _ONE_WORKER
-    ),
+    "--train_per_category=1500 --validation_per_category=300 --test_per_category=100": Run(_QUOTAS),
     "python -m pipeline.main --input='demo/drawings/*.ndjson' --output=data/shares "
-    "--validation_share=0.2": Run(_ONE_WORKER),
+    "--validation_share=0.2": Run(),
     "python -m pipeline.verify --dataset=data/doodles": Run(),
     "python -m pipeline.convert --dataset=data/doodles --output=data/parquet --to=parquet": Run(),
     "python -m pipeline.download --labels=pipeline/labels/study20.txt --drawings_per_category=3000 "
@@ -89,7 +85,7 @@ COMMANDS: dict[str, Action] = {
     ),
     "python -m pipeline.main --input='data/drawings20/*.ndjson' "
     "--labels=pipeline/labels/study20.txt --sampling=first --output=data/study20": Run(
-        (("--sampling=first", "--sampling=first --train_per_category=20"), *_ONE_WORKER),
+        (("--sampling=first", "--sampling=first --train_per_category=20"),),
     ),
     "pip install -e '.[gcp]'": _INSTALLS,
     "python -m pipeline.main --input='gs://BUCKET/drawings/*.ndjson' "
