@@ -196,7 +196,7 @@ def _stack(readings: Sequence[_Reading]) -> _Reading:
 
 
 # One graph for all epochs: building the dataset anew takes as long as reading 20,000 records.
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _dataset(
     readings: _Reading,
     rows: tf.Tensor,
@@ -262,14 +262,14 @@ def _cut(examples: tf.data.Dataset, sizes: tf.Tensor) -> tf.data.Dataset:
     return examples.rebatch(sizes).concatenate(empties).take(tf.size(sizes, tf.int64))
 
 
-@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 def _parse_packed(serialized: tf.Tensor) -> Examples:
     features = tf.io.parse_example(serialized, _FEATURES)
     images = tf.io.decode_raw(features["image"], tf.uint8)
     return Examples(tf.ensure_shape(images, [None, PACKED_BYTES]), features["label"])
 
 
-@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 def _parse_png(serialized: tf.Tensor) -> Examples:
     features = tf.io.parse_example(serialized, _FEATURES)
     shape = tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, 1], tf.uint8)
@@ -297,7 +297,7 @@ def _pack_bitmaps(pixels: tf.Tensor) -> tf.Tensor:
 _PARSERS = {"packed": _parse_packed, "png": _parse_png}
 
 
-@tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([2], tf.int64)])
+@tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([2], tf.int64)], autograph=False)
 def _shuffle(examples: Examples, seed: tf.Tensor) -> Examples:
     """Shuffle by `seed` alone; TensorFlow's global seed plays no part."""
     order = tf.random.experimental.stateless_shuffle(
@@ -306,7 +306,7 @@ def _shuffle(examples: Examples, seed: tf.Tensor) -> Examples:
     return Examples(*(tf.gather(column, order) for column in examples))
 
 
-@tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([], tf.int64)])
+@tf.function(input_signature=[_EXAMPLES_SPEC, tf.TensorSpec([], tf.int64)], autograph=False)
 def _copy(examples: Examples, size: tf.Tensor) -> Examples:
     """Copy the examples; an InvalidArgumentError if they are not `size`.
 
@@ -317,7 +317,7 @@ def _copy(examples: Examples, size: tf.Tensor) -> Examples:
     return Examples(*(tf.raw_ops.DeepCopy(x=column) for column in (images, labels)))
 
 
-@tf.function(input_signature=[_EXAMPLES_SPEC])
+@tf.function(input_signature=[_EXAMPLES_SPEC], autograph=False)
 def _fill_gap(examples: Examples) -> Examples:
     """Add a blank row if there is none: oneDNN's convolutions fail on none."""
     missing = tf.cast(tf.size(examples.labels) == 0, tf.int32)
@@ -326,7 +326,7 @@ def _fill_gap(examples: Examples) -> Examples:
     )
 
 
-@tf.function
+@tf.function(autograph=False)
 def _arrange(examples: Examples, rows: tf.Tensor) -> Examples:
     """Reorder examples from reader after reader to batch after batch.
 

@@ -143,7 +143,7 @@ def bitmap_function(network: Any) -> Callable[[Any], Mapping[str, Any]]:
 
     signature = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE], tf.uint8, name="bitmaps")
 
-    @tf.function(input_signature=[signature], jit_compile=False)
+    @tf.function(input_signature=[signature], jit_compile=False, autograph=False)
     def classify(bitmaps: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.cast(bitmaps, tf.float32)[..., tf.newaxis]
         return {"probabilities": network(images, training=False)}

@@ -3,6 +3,9 @@
 The loss of a replica is the sum over its rows divided by the size of the global batch, so sums over
 replicas are means over the batch, also of the last partial one.
 
+Graphs are made without AutoGraph, which would convert source for a second at the start of a run:
+they have no Python control flow over tensors.
+
 Loss scaling is ours: Keras' LossScaleOptimizer looks for overflows in the gradients of the first
 replica, before they are summed, and misses those of the others.
 """
@@ -120,7 +123,7 @@ def make_training_step(
         sums = _Sums(loss, _count(is_correct), local.rows)
         return sums, gradients, _count_nonfinite(gradients) if loss_scale else tf.constant(0)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def differentiate_compiled(
         bitmaps: tf.Tensor, labels: tf.Tensor
     ) -> tuple[_Sums, list[tf.Tensor], tf.Tensor]:
@@ -146,7 +149,11 @@ def make_training_step(
             gradients = clip(gradients, config.clip_norm)
         optimizer.apply(gradients)  # which adds them up over the replicas
 
-    @tf.function(input_signature=[BATCH_SPEC, tf.TensorSpec([], tf.int64)], jit_compile=False)
+    @tf.function(
+        input_signature=[BATCH_SPEC, tf.TensorSpec([], tf.int64)],
+        jit_compile=False,
+        autograph=False,
+    )
     def training_step(batch: Batch, step: tf.Tensor) -> StepResult:
         if schedule:
             optimizer.learning_rate = schedule(step)
@@ -177,7 +184,7 @@ def make_evaluation_step(strategy: tf.distribute.Strategy, model: keras.Model) -
         logits = model(images, training=False)
         return Outputs(logits[: local.rows], batch.examples.labels[rows][: local.rows])
 
-    @tf.function(input_signature=[BATCH_SPEC], jit_compile=False)
+    @tf.function(input_signature=[BATCH_SPEC], jit_compile=False, autograph=False)
     def evaluation_step(batch: Batch) -> Outputs:
         outputs = strategy.run(replica_step, args=(batch,))
         return Outputs(*(gather_rows(strategy, value) for value in outputs))
