@@ -1,14 +1,15 @@
 """Tries changes of the small model and its recipe at equal training time: make trials DATA=DIR
 
-Each trial changes one thing, trains for the same processor time (of all cores together, without
-validation and start), and prints a row of Markdown: top-1 on the validation drawings, alone and
-averaged with the mirror image, as the mean over the seeds with their standard deviation.
-docs/results.md says what came of it.
+Each trial changes one thing and trains for the same processor time (of all cores together, without
+validation and start). All take turns, seed after seed; then the command prints a row of Markdown
+for each: top-1 on the validation drawings, alone and averaged with the mirror image, as the mean
+over the seeds with their standard deviation. docs/results.md says what came of it.
 """
 
 import dataclasses
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -355,17 +356,19 @@ def main(_: list[str]) -> None:
         raise UserError(
             f"{len(training.classes)} training drawings, fewer than a batch of {largest}"
         )
-    print_row(("change", "epochs", "top-1", "top-1 with mirror"))
-    print_row(["---"] * 4)
-    for name in args.trials:
-        scores, epochs = [], []
-        for seed in range(args.seeds):
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in args.trials}
+    for seed in range(args.seeds):  # all take turns: the machine's speed drifts
+        for name in args.trials:
             keras.backend.clear_session()
             run = Run(TRIALS[name], classes, seed)
-            epochs.append(train(run, training, args.seconds))
-            scores.append(evaluate(run.model, validation))
-        alone, mirrored = zip(*scores, strict=True)
-        print_row((name, f"{statistics.mean(epochs):.1f}", mean(alone), mean(mirrored)))
+            epochs = train(run, training, args.seconds)
+            found[name].append((epochs, *evaluate(run.model, validation)))
+            print(f"seed {seed}  {name}  top-1 {found[name][-1][1]:.4f}", file=sys.stderr)
+    print_row(("change", "epochs", "top-1", "top-1 with mirror"))
+    print_row(["---"] * 4)
+    for name, results in found.items():
+        of_epochs, alone, mirrored = zip(*results, strict=True)
+        print_row((name, f"{statistics.mean(of_epochs):.1f}", mean(alone), mean(mirrored)))
 
 
 if __name__ == "__main__":
