@@ -184,6 +184,9 @@ COMMANDS: dict[str, Action] = {
         )
     ),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
+    "python -m trainer.export --formats=web --output=data/page": Run(
+        (("--formats=web", "--formats=web --litertjs=LITERTJS"),)
+    ),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict -": Run(),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict --run_dir=runs/doodles -": Run(
         replacements=_PREDICTIONS
@@ -260,6 +263,7 @@ COMMANDS: dict[str, Action] = {
     "make bench-growth": Run(status=2),
     "make bench-trainer": Run(status=2),
     "make bench-serve": Run(status=2),
+    "make bench-web": Run(status=2),
     "make results": Run(status=2),
     "make trials": Run(status=2),
     "make pretrained": Run(status=2),

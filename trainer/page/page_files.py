@@ -1,7 +1,11 @@
-"""Files of the page: `shared` by both kinds, and those of the kind whose model is on a `server`."""
+"""Files of the page: `shared` by both kinds, and of the kind that asks a server or the browser."""
 
+import base64
+import hashlib
 import importlib.resources
+import json
 import pathlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 # By the end of a file's name.
@@ -30,6 +34,32 @@ def served_files() -> list[PageFile]:
         PageFile(_PATHS.get(name, f"/{name}"), content, _MEDIA_TYPES[pathlib.PurePath(name).suffix])
         for name, content in sorted(_read("shared", "server").items())
     ]
+
+
+def static_files(modules: Mapping[str, str]) -> dict[str, bytes]:
+    """Read the files of the page that any static host serves, by their names.
+
+    Its start, `index.html`, says itself what it may load, as no server does: files beside it alone.
+
+    Args:
+      modules: paths in the page of the modules that its own import by a name.
+    """
+    files = _read("shared", "browser")
+    imports = json.dumps({"imports": {name: f"./{path}" for name, path in modules.items()}})
+    digest = base64.b64encode(hashlib.sha256(imports.encode()).digest()).decode()
+    # The import map has to stand in the page, and WebAssembly may be compiled; no other code that
+    # stands in the page, or in texts, runs.
+    policy = (
+        f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'sha256-{digest}'; "
+        "style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'"
+    )
+    before, mark, after = files.pop("page.html").decode().partition('<meta charset="utf-8">\n')
+    head = (
+        f'    <meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '    <meta name="referrer" content="no-referrer">\n'
+        f'    <script type="importmap">{imports}</script>\n'
+    )
+    return files | {"index.html": f"{before}{mark}{head}{after}".encode()}
 
 
 def _read(*folders: str) -> dict[str, bytes]:
