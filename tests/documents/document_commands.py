@@ -239,6 +239,7 @@ COMMANDS: dict[str, Action] = {
     "make bench-serve DATA=DIR": Run(
         (("DATA=DIR", "DATA=DIR FLAGS='--seconds=1 --malformed=50'"),),
     ),
+    "make bench-web DATA=DIR": RunBy("tests/benchmarks/test_web.py", '"benchmarks.web"'),
     "make bench-trainer DATA=DIR": Run(
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
