@@ -454,15 +454,19 @@ def test_formats_are_checked_at_the_start(monkeypatch):
         check_formats(["onnx"])
 
 
-def test_the_command_prints_nothing_but_its_own_lines(run_dir):
+def test_the_command_prints_nothing_but_its_own_lines(run_dir, tmp_path):
+    write_made_up(tmp_path / "litertjs")
+    arguments = [f"--run_dir={run_dir}", "--formats=tflite_int8,web"]
+    arguments.append(f"--litertjs={tmp_path}/litertjs")
     done = subprocess.run(
-        [sys.executable, "-m", "trainer.export", f"--run_dir={run_dir}", "--formats=tflite_int8"],
+        [sys.executable, "-m", "trainer.export", *arguments],
         capture_output=True,
         text=True,
         check=True,
     )
     starts = [line.split()[0] for line in done.stdout.splitlines() if line]
-    assert starts == ["run", "data", "MB", "checkpoint", "model_int8.tflite", "ms", "exports"]
+    files = ["model_int8.tflite", "web"]
+    assert starts == ["run", "data", "MB", "checkpoint", *files, "ms", "exports"]
     assert done.stderr == ""
 
 

@@ -142,6 +142,16 @@ def open_page(driver, host):
     until(lambda: find(driver, "idea-next").is_enabled() or find(driver, "notice").text)
 
 
+def requested(driver):
+    """Return the URLs that the page has asked for since it was opened."""
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    return [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+
+
 # ---- Bitmaps ----
 
 
@@ -346,12 +356,7 @@ def test_what_the_page_sees_and_says_is_what_predict_sees_and_says(driver, tmp_p
 def test_the_page_asks_no_other_host_and_no_policy_is_broken(driver, page):
     draw(driver, [[[20, 200, 120], [30, 60, 220]]])
     assert len(shown(driver)) == 5
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    urls = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
+    urls = requested(driver)
     assert f"{page}model.tflite" in urls
     assert [url for url in urls if not url.startswith(page)] == []
     log = driver.get_log("browser")
@@ -390,6 +395,26 @@ def test_the_game_is_played(driver):
         until(lambda: card(driver)[0] == "Time is up")
         assert card(driver)[1] == f"The model saw {best}, not {word}."
     assert button(driver, "Next").is_enabled()
+
+
+def test_a_browser_without_relaxed_simd_runs_the_model_too(driver, host):
+    """LiteRT.js finds out by compiling a few bytes, which fails there."""
+    hide = """
+        const { instantiate } = WebAssembly;
+        WebAssembly.instantiate = (source, ...rest) =>
+          source.length < 100 ? Promise.reject(new Error("none")) : instantiate(source, ...rest);
+    """
+    command = "Page.addScriptToEvaluateOnNewDocument"
+    script = driver.execute_cdp_cmd(command, {"source": hide})
+    try:
+        open_page(driver, host)
+        draw(driver, [[[20, 200, 120], [30, 60, 220]]])
+        assert len(shown(driver)) == 5
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    asked = [url for url in requested(driver) if url.endswith(".wasm")]
+    assert asked == [f"{host.url}litertjs/core/wasm/litert_wasm_compat_internal.wasm"]
+    leave(driver)
 
 
 # ---- While the model is not there ----
