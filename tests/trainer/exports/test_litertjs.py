@@ -143,6 +143,15 @@ def test_a_failed_command_leaves_the_page_as_it_was(tmp_path, registry):
     assert (page / "mark").exists()
 
 
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
+    write_made_up(tmp_path / "litertjs")
+    (tmp_path / "file").touch()
+    arguments = ["--formats=web", f"--output={tmp_path}/file/page"]
+    status, _, errors = export(*arguments, f"--litertjs={tmp_path}/litertjs")
+    assert status == 1
+    assert errors == [f"error: {tmp_path}/file/page: cannot be written: Not a directory"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
