@@ -14,7 +14,7 @@ QUOTAS = awk '!/ total$$/ {files++; if (files == 1 || $$1 < least) least = $$1} 
 	n = int(22800 / files); if (least < n) n = least; v = int(n / 5); \
 	printf "--train_per_category=%d --validation_per_category=%d", n - v, v}}'
 
-.PHONY: test test-slow test-engines demo draw bench-pipeline bench-growth bench-trainer bench-serve results trials pretrained clean
+.PHONY: test test-slow test-engines demo draw bench-pipeline bench-growth bench-trainer bench-serve bench-web results trials pretrained clean
 
 # ruff lint and format check, mypy, pytest
 test: .venv/installed
@@ -85,6 +85,10 @@ bench-trainer: .venv/installed
 # Answers a second, time to an answer and memory of the server, and how it takes malformed bodies
 bench-serve: .venv/installed
 	$(BIN)/python -m benchmarks.serve $(INPUT) $(FLAGS)
+
+# Bitmaps, answers and time to an answer of the page without a server, in Chromium
+bench-web: .venv/installed
+	$(BIN)/python -m benchmarks.web $(INPUT) $(FLAGS)
 
 # Enough for the demo
 .venv/installed-demo: pyproject.toml constraints.txt

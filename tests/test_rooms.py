@@ -34,9 +34,11 @@ MAY_IMPORT = {
     "trainer.training": "pipeline.cli pipeline.dataset trainer.config trainer.data trainer.hardware"
     " trainer.model trainer.models trainer.runs",
     "trainer.exports": "pipeline.cli pipeline.dataset pipeline.drawings pipeline.rasterize"
-    " trainer.config trainer.hardware trainer.model trainer.models trainer.runs trainer.training",
+    " trainer.config trainer.hardware trainer.model trainer.models trainer.page trainer.runs"
+    " trainer.training",
+    "trainer.page": "",
     "trainer.serving": "pipeline.cli pipeline.dataset pipeline.drawings pipeline.rasterize"
-    " trainer.exports trainer.inputs trainer.predict trainer.training",
+    " trainer.exports trainer.inputs trainer.page trainer.predict trainer.training",
     "trainer.sweeps": "pipeline.cli trainer.models trainer.runs",
     "analysis.reading": "pipeline.cli pipeline.dataset pipeline.drawings pipeline.sources"
     " trainer.config trainer.models trainer.runs",

@@ -13,7 +13,7 @@ import requests
 
 from benchmarks import serve
 from benchmarks.serve import malformed_bodies
-from tests.support.page_server import LABELS, ink_classifier, page_server
+from tests.support.page.page_server import LABELS, ink_classifier, page_server
 from trainer.exports.classifiers import Classifier
 from trainer.serving import batching
 

@@ -175,6 +175,9 @@ COMMANDS: dict[str, Action] = {
         )
     ),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
+    "python -m trainer.export --formats=web --output=data/page": Run(
+        (("--formats=web", "--formats=web --litertjs=LITERTJS"),)
+    ),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict -": Run(),
     "head -n 2 demo/drawings/sun.ndjson | python -m trainer.predict --run_dir=runs/doodles -": Run(
         replacements=_PREDICTIONS
@@ -225,6 +228,7 @@ COMMANDS: dict[str, Action] = {
     "make bench-serve DATA=DIR": Run(
         (("DATA=DIR", "DATA=DIR FLAGS='--seconds=1 --malformed=50'"),),
     ),
+    "make bench-web DATA=DIR": RunBy("tests/benchmarks/test_web.py", '"benchmarks.web"'),
     "make bench-trainer DATA=DIR": Run(
         (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
     ),
@@ -247,6 +251,7 @@ COMMANDS: dict[str, Action] = {
     "make bench-growth": Run(status=2),
     "make bench-trainer": Run(status=2),
     "make bench-serve": Run(status=2),
+    "make bench-web": Run(status=2),
     "make results": Run(status=2),
     "make trials": Run(status=2),
     "make pretrained": Run(status=2),

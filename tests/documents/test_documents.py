@@ -27,6 +27,7 @@ from tests.documents.documents import (
 )
 from tests.support.commands import MODULES, flags_of
 from tests.support.download_server import serving
+from tests.support.page.litertjs_packages import write_made_up
 from tests.support.warm_process import warm_python
 
 CHECKED_OUT = (
@@ -110,6 +111,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         (directory / name).mkdir()
         for category in FEW:
             synthetic.write_category(directory / name, category, 60, seed=1)
+    write_made_up(directory / "LITERTJS")
     odd = directory / "some [a] * ?"
     odd.mkdir()
     variables = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ} | {

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -25,10 +26,12 @@ from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.cli import RunError, UserError
 from pipeline.dataset.manifests import DataSet
+from tests.support.ndjson import ROOT
+from tests.support.page.litertjs_packages import write_made_up
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
 from trainer.config import RECIPES, TrainConfig, describe_run, flags_of_run
 from trainer.export import check_formats
-from trainer.exports import classifiers, exporters
+from trainer.exports import classifiers, exporters, litertjs
 from trainer.exports.classifiers import (
     DEFAULT_FORMATS,
     FILES,
@@ -66,11 +69,19 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exported(trained):
+def library(tmp_path_factory):
+    """Files that take the place of LiteRT.js."""
+    directory = tmp_path_factory.mktemp("litertjs")
+    write_made_up(directory)
+    return litertjs.read(str(directory))
+
+
+@pytest.fixture(scope="module")
+def exported(trained, library):
     """Export of all forms: (its directory, what was printed)."""
     run_dir, _, _ = trained
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        export_run(run_dir, "best", list(FILES))
+        export_run(run_dir, "best", list(FILES), litertjs=library)
     return os.path.join(run_dir, "export"), printed.getvalue()
 
 
@@ -97,6 +108,7 @@ def run_dir(trained, tmp_path):
         ("tflite_float16", 0.01),
         ("tflite_int8", 0.1),
         ("onnx", 1e-5),
+        ("web", 0.1),
     ],
 )
 def test_an_export_that_was_copied_elsewhere_gives_what_the_checkpoint_gives(
@@ -276,7 +288,8 @@ def test_the_card_says_what_was_measured_and_its_snippets_run(exported, trained,
         row = f"| {each['label']} | {each['examples']} | {each['recall']:.2f} |"
         assert row in body
     snippets = re.findall(r"^`(.+)`:\n\n```python\n((?:.+\n)+)```$", body, re.MULTILINE)
-    assert [name for name, _ in snippets] == list(FILES.values())
+    assert [name for name, _ in snippets] == [name for name in FILES.values() if name != "web"]
+    assert "`web`: a page to draw on" in body
     monkeypatch.chdir(directory)
     for name, code in snippets:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -298,7 +311,8 @@ def test_the_card_gives_the_flags_that_repeat_the_run(tmp_path):
     ]
 
 
-def test_an_export_that_loses_accuracy_is_none(run_dir, trained, monkeypatch):
+@pytest.mark.parametrize("name", ["tflite_int8", "web"])
+def test_an_export_that_loses_accuracy_is_none(run_dir, library, monkeypatch, name):
     export_run(run_dir, "best", ["keras"])
     load = classifiers.load_export
 
@@ -307,11 +321,33 @@ def test_an_export_that_loses_accuracy_is_none(run_dir, trained, monkeypatch):
         return Classifier(labels, lambda bitmaps: np.roll(classify(bitmaps), 1, axis=1))
 
     monkeypatch.setattr(classifiers, "load_export", load_spoiled)
-    with pytest.raises(
-        RunError, match=r"model_int8.tflite: top-1 0\.\d+, the checkpoint's 1\.0000"
-    ):
-        export_run(run_dir, "best", ["tflite_int8"])
+    with pytest.raises(RunError, match=rf"{FILES[name]}: top-1 0\.\d+, the checkpoint's 1\.0000"):
+        export_run(run_dir, "best", [name], litertjs=library)
     assert set(os.listdir(f"{run_dir}/export")) == {"model.keras", "export.json", "README.md"}
+
+
+def test_a_page_has_what_a_host_needs_and_the_int8_model(exported, bitmaps, library):
+    directory = os.path.join(exported[0], "web")
+    names = set(tree(pathlib.Path(directory)))
+    assert {"index.html", "page.js", "classifier.js", "LICENSE", "model.tflite"} <= names
+    assert not names & {"page.html", "api.html", "openapi.json"}  # of the server
+    assert set(library) <= names
+    with open(os.path.join(directory, "model.json"), encoding="utf-8") as file:
+        assert json.load(file) == {"model": "run", "labels": list(LABELS)}
+    int8 = load_export(os.path.join(exported[0], FILES["tflite_int8"]))
+    np.testing.assert_array_equal(load_export(directory)(bitmaps), int8(bitmaps))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"model": "run"}'])
+def test_a_page_without_labels_is_refused(tmp_path, content):
+    (tmp_path / "model.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"model.json: no labels in it; damaged, or not written"):
+        load_export(str(tmp_path))
+
+
+def test_the_licence_in_the_page_is_the_projects():
+    page = ROOT / "trainer" / "page" / "browser" / "LICENSE"
+    assert page.read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_calibration_is_the_same_every_time(run_dir, exported):
@@ -412,19 +448,25 @@ def test_formats_are_checked_at_the_start(monkeypatch):
     check_formats(["keras", "saved_model"])
     with pytest.raises(UserError, match=r"needs ai-edge-litert: pip install '.\[trainer\]'"):
         check_formats(["keras", "tflite_int8"])
+    with pytest.raises(UserError, match=r"web needs ai-edge-litert: pip install '.\[trainer\]'"):
+        check_formats(["web"])
     with pytest.raises(UserError, match=r"onnx needs tf2onnx: pip install '.\[onnx\]'"):
         check_formats(["onnx"])
 
 
-def test_the_command_prints_nothing_but_its_own_lines(run_dir):
+def test_the_command_prints_nothing_but_its_own_lines(run_dir, tmp_path):
+    write_made_up(tmp_path / "litertjs")
+    arguments = [f"--run_dir={run_dir}", "--formats=tflite_int8,web"]
+    arguments.append(f"--litertjs={tmp_path}/litertjs")
     done = subprocess.run(
-        [sys.executable, "-m", "trainer.export", f"--run_dir={run_dir}", "--formats=tflite_int8"],
+        [sys.executable, "-m", "trainer.export", *arguments],
         capture_output=True,
         text=True,
         check=True,
     )
     starts = [line.split()[0] for line in done.stdout.splitlines() if line]
-    assert starts == ["run", "data", "MB", "checkpoint", "model_int8.tflite", "ms", "exports"]
+    files = ["model_int8.tflite", "web"]
+    assert starts == ["run", "data", "MB", "checkpoint", *files, "ms", "exports"]
     assert done.stderr == ""
 
 

@@ -3,4 +3,6 @@
 __all__ = [
     "classifiers",
     "job",
+    "litertjs",
+    "web_page",
 ]

@@ -3,6 +3,7 @@
 Each format imports what it needs when it is loaded: a TensorFlow Lite model needs no TensorFlow.
 """
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,8 +29,11 @@ FILES = {
     "tflite_float16": "model_float16.tflite",
     "tflite_int8": "model_int8.tflite",
     "onnx": "model.onnx",
+    "web": "web",
 }
-DEFAULT_FORMATS = tuple(name for name in FILES if name != "onnx")  # which needs more packages
+# Without those that need more packages, or a download.
+DEFAULT_FORMATS = tuple(name for name in FILES if name not in ("onnx", "web"))
+WEB_MODEL, WEB_DESCRIPTION = "model.tflite", "model.json"  # in the directory of format web
 # Comes with the package: of Quick, Draw!'s 345 categories.
 PRETRAINED = os.path.join(
     os.path.dirname(os.path.dirname(__file__)), "pretrained", FILES["tflite_int8"]
@@ -66,19 +70,23 @@ def from_run(run: "SavedRun") -> Classifier:
 
 
 def load_export(path: str) -> Classifier:
-    """Load a file of trainer.export: a .keras, .tflite or .onnx file or a SavedModel directory.
+    """Load a file of trainer.export: a .keras, .tflite or .onnx file or a directory of one.
+
+    A directory is a SavedModel, or a page with its model.
 
     Raises:
       UserError: it is none of these, damaged, without labels, or a package is missing.
     """
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file or directory")
+    if os.path.exists(os.path.join(path, WEB_DESCRIPTION)):
+        return _load_page(path)
     if os.path.isdir(path):
         return _load_saved_model(path)
     if path.endswith(".keras"):
         return _from_keras(*load_keras(path))
     if path.endswith(".tflite"):
-        return _load_tflite(path)
+        return _load_tflite(path, read_labels(path))
     if path.endswith(".onnx"):
         return _load_onnx(path)
     raise UserError(f"{path}: neither a .keras, .tflite or .onnx file nor a SavedModel directory")
@@ -97,7 +105,7 @@ def define_flags() -> None:
     cli.define_path(
         "model",
         None,
-        "Instead of --run_dir: a file of trainer.export, or the directory of its SavedModel.",
+        "Instead of --run_dir: a file of trainer.export, or the directory of a SavedModel or web.",
         kind="PATH",
         is_for_tensorflow=True,
     )
@@ -179,8 +187,19 @@ def _load_saved_model(path: str) -> Classifier:
     return Classifier(tuple(label.decode() for label in labels), classify)
 
 
-def _load_tflite(path: str) -> Classifier:
-    labels = read_labels(path)
+def _load_page(path: str) -> Classifier:
+    description = os.path.join(path, WEB_DESCRIPTION)
+    try:
+        with open(description, encoding="utf-8") as file:
+            labels = tuple(json.load(file)["labels"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{description}: no labels in it; damaged, or not written by trainer.export"
+        ) from None
+    return _load_tflite(os.path.join(path, WEB_MODEL), labels)
+
+
+def _load_tflite(path: str, labels: tuple[str, ...]) -> Classifier:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

@@ -10,12 +10,13 @@ Inputs and outputs of the formats:
                both are int8, with scale and zero point as TensorFlow Lite has it
 
   .onnx        image → probabilities, as of .keras
+  web          a page to draw on, with the int8 model, whose image and probabilities are float32
 
 1 is ink. Labels travel inside: `labels.txt` is an entry of the ZIP archive that a .keras file is;
 of the archive at the end of a .tflite file, where TensorFlow Lite's metadata has associated files;
-in the assets of a SavedModel; in the metadata of an ONNX model, a line each. A .keras file holds
-`architecture.json` too, from which training can start (--init_from): the keys experiment,
-architecture and epoch.
+in the assets of a SavedModel; in the metadata of an ONNX model, a line each; in `model.json` of a
+page. A .keras file holds `architecture.json` too, from which training can start (--init_from): the
+keys experiment, architecture and epoch.
 """
 
 import json
@@ -33,6 +34,7 @@ import tensorflow as tf
 from pipeline.cli import RunError
 from pipeline.dataset.records import IMAGE_SIZE
 from trainer.exports.classifiers import bitmap_function
+from trainer.exports.web_page import Page, write_page
 from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.training.initial_weights import DESCRIPTION, LABELS
 
@@ -58,6 +60,7 @@ def write_export(
     path: str,
     calibration: np.ndarray,
     description: dict[str, Any],
+    page: Page | None = None,
 ) -> None:
     """Write a model in one format.
 
@@ -68,6 +71,7 @@ def write_export(
       path: of the file or directory.
       calibration: [N, 85, 85] uint8 of 0 and 1, drawings for the range of each tensor of int8.
       description: the content of a .keras file's architecture.json.
+      page: the parts of the page, for format web.
 
     Raises:
       RunError: it cannot be written.
@@ -78,6 +82,10 @@ def write_export(
             return
         if name == "onnx":
             _write_onnx(model, labels, path)
+            return
+        if name == "web":
+            assert page
+            write_page(path, _convert(model, "int8", calibration), labels, page)
             return
         if name == "keras":
             model.save(path)

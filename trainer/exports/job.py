@@ -3,9 +3,10 @@
 import contextlib
 import itertools
 import os
+import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -17,9 +18,11 @@ from pipeline.dataset.manifests import DataSet, read_manifest
 from trainer.exports import classifiers, exporters
 from trainer.exports.classifiers import FILES, Classifier
 from trainer.exports.model_card import Tested, model_card
+from trainer.exports.web_page import Page, write_page
 from trainer.hardware import storage
 from trainer.runs import run_directory
 from trainer.training.checkpoints import SavedRun, load_run
+from trainer.training.initial_weights import read_labels
 from trainer.training.memory import out_of_memory
 from trainer.training.metrics import Metrics
 
@@ -97,6 +100,7 @@ def export_run(
     formats: Sequence[str],
     dataset: str | None = None,
     drawings: int = 1000,
+    litertjs: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write export/ in the run directory, and replace an earlier one once it is complete.
 
@@ -106,6 +110,7 @@ def export_run(
       formats: keys of FILES.
       dataset: a data set directory with the run's labels; by default the run's own.
       drawings: validation drawings to compare on, if there are as many.
+      litertjs: files of `trainer.exports.litertjs`, for format web.
 
     Raises:
       UserError: the run or the data set cannot be used.
@@ -128,7 +133,8 @@ def export_run(
     with replaced(target) as incomplete, out_of_memory(BATCH_SIZE, is_flag=False):
         reference = measure(classifiers.from_run(run), bitmaps)
         comparison = Comparison(run.labels, bitmaps, classes, reference)
-        scores = _write_and_compare(run, formats, calibration, comparison, incomplete)
+        page = Page(os.path.basename(os.path.abspath(run_dir)), litertjs or {})
+        scores = _write_and_compare(run, formats, calibration, comparison, incomplete, page)
         sizes = {name: _size_bytes(os.path.join(incomplete, name)) for name in scores}
         description = {
             "experiment": run.config["experiment"],
@@ -156,6 +162,31 @@ def export_run(
         f"{classifiers.litert_threads()} threads\n"
         f"exports with their labels, {SCORES} with these scores, and a model card, {CARD}, in "
         f"{target}"
+    )
+
+
+def export_pretrained(output: str, litertjs: Mapping[str, bytes]) -> None:
+    """Write the page of the model that comes with the package, which was compared when it was made.
+
+    Args:
+      output: directory; one that is there is replaced.
+      litertjs: files of `trainer.exports.litertjs`.
+
+    Raises:
+      RunError: it cannot be written.
+    """
+    labels = read_labels(classifiers.PRETRAINED)
+    try:
+        with open(classifiers.PRETRAINED, "rb") as file:
+            model = file.read()
+        with replaced(os.path.abspath(output)) as incomplete:
+            write_page(incomplete, model, labels, Page("pretrained", litertjs))
+    except OSError as error:
+        raise RunError(f"{output}: cannot be written: {error.strerror or error}") from None
+    print(
+        f"{output}: the page to draw on, {_size_bytes(output) / 1e6:.1f} MB, with the model of "
+        f"{len(labels)} categories that comes with the package; any static host serves it, here\n"
+        f"python -m http.server --bind=127.0.0.1 --directory={shlex.quote(output)}"
     )
 
 
@@ -204,6 +235,7 @@ def _write_and_compare(
     calibration: np.ndarray,
     comparison: Comparison,
     directory: str,
+    page: Page,
 ) -> dict[str, Scores]:
     """Write the files, print a line of scores for each, and return the scores by file.
 
@@ -213,6 +245,7 @@ def _write_and_compare(
       calibration: [M, 85, 85] uint8 of 0 and 1, of the training split.
       comparison: of the validation split.
       directory: of the files.
+      page: the parts of the page, for format web.
 
     Raises:
       RunError: an export is not the checkpoint's model, or loses more than MAX_LOSS.
@@ -226,7 +259,7 @@ def _write_and_compare(
     written = {}
     for name in formats:
         path = os.path.join(directory, FILES[name])
-        exporters.write_export(name, model, run.labels, path, calibration, description)
+        exporters.write_export(name, model, run.labels, path, calibration, description, page)
         scores = comparison.scores(measure(classifiers.load_export(path), comparison.bitmaps))
         _print_row(FILES[name], _size_bytes(path), scores)
         # Written so that NaN fails.

@@ -142,9 +142,15 @@ classify = Interpreter("FILE").get_signature_runner()
 image = np.zeros((1, 85, 85, 1), np.uint8)  # 1 becomes 127, 0 becomes -128
 print(classify(image=(image * 255 - 128).astype(np.int8))["probabilities"].argmax())
 """
+_WEB = "python -m http.server --bind=127.0.0.1 --directory=web"
 
 
 def _snippet(file: str) -> str:
+    if file == "web":
+        return (
+            "`web`: a page to draw on, which runs the model in the browser; any static host can "
+            f"serve it:\n\n{_code('sh', _WEB)}"
+        )
     texts = {"model.keras": _KERAS, "saved_model": _SAVED_MODEL, "model.onnx": _ONNX}
     text = texts.get(file, _TFLITE_INT8 if "int8" in file else _TFLITE)
     return f"`{file}`:\n\n{_code('python', text.strip().replace('FILE', file))}"

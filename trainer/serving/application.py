@@ -27,10 +27,10 @@ from pipeline.dataset import records
 from pipeline.rasterize import rasterize_packed
 from trainer.exports.classifiers import Classifier
 from trainer.inputs.drawing_lines import Line
+from trainer.page.page_files import PageFile, served_files
 from trainer.serving import batching, bodies
 from trainer.serving.batching import Batcher, Full, Late
 from trainer.serving.guard import Guard
-from trainer.serving.page_files import PageFile, read_page_files
 
 _DEFAULT_TOP = 3  # as of trainer.predict
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
@@ -66,7 +66,7 @@ def make_application(classifier: Classifier, name: str, host: str) -> Guard:
             Route("/predict", predict, methods=["POST"]),
             Route("/model", model),
             Route("/health", health),
-            *(Route(file.path, _file_endpoint(file)) for file in read_page_files()),
+            *(Route(file.path, _file_endpoint(file)) for file in served_files()),
         ],
         exception_handlers={
             HTTPException: _refused,

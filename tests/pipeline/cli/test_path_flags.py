@@ -36,6 +36,7 @@ NO_PATHS = {
     "keep_fields",
     "key_id",
     "memory_drawings",
+    "npm_registry",
     "recipes",
     "split",
     "train_per_category",

@@ -17,7 +17,7 @@ import requests
 from pipeline import synthetic
 from pipeline.rasterize import rasterize
 from tests.support.ndjson import SQUARE
-from tests.support.page_server import LABELS, ink_classifier, page_server
+from tests.support.page.page_server import LABELS, ink_classifier, page_server
 from trainer.exports.classifiers import Classifier
 from trainer.inputs.drawing_files import read_batches
 from trainer.predict import predict

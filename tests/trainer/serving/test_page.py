@@ -14,7 +14,23 @@ from pipeline.dataset.manifests import read_manifest
 from pipeline.drawings.drawing import parse_drawing
 from pipeline.rasterize import rasterize_packed
 from tests.support.browser import DESKTOP, PHONE, TABLET, chromium, emulate
-from tests.support.page_server import LABELS, ink_classifier, page_server
+from tests.support.page import page_driver
+from tests.support.page.page_driver import (
+    BITMAP,
+    DRAW,
+    allow_downloads,
+    button,
+    card,
+    download,
+    find,
+    leave,
+    pass_time,
+    percent,
+    settle,
+    shown,
+    until,
+)
+from tests.support.page.page_server import LABELS, ink_classifier, page_server
 from tests.support.warm_process import run_module
 from trainer.exports.classifiers import Classifier, load_run
 from trainer.inputs.drawing_files import read_batches
@@ -25,21 +41,6 @@ TAB, ENTER, SPACE, RIGHT, DOWN = "\ue004", "\ue007", " ", "\ue014", "\ue015"  # 
 BACKSPACE, DELETE, CONTROL = "\ue003", "\ue017", "\ue009"
 STROKES = [[[20, 200, 120], [30, 60, 220]], [[60], [200]], [[0, 255], [128, 128]]]
 
-# Draws strokes, coordinates in 0..255, with events that a program makes up.
-DRAW = """
-const [strokes] = arguments;
-const sheet = document.querySelector("#sheet");
-const { left, top, width, height } = sheet.getBoundingClientRect();
-for (const [xs, ys] of strokes) {
-  const at = (i) => ({
-    pointerId: 1, bubbles: true, isPrimary: true,
-    clientX: left + width * (0.1 + xs[i] / 320), clientY: top + height * (0.1 + ys[i] / 320),
-  });
-  sheet.dispatchEvent(new PointerEvent("pointerdown", at(0)));
-  xs.forEach((_, i) => i && sheet.dispatchEvent(new PointerEvent("pointermove", at(i))));
-  sheet.dispatchEvent(new PointerEvent("pointerup", at(xs.length - 1)));
-}
-"""
 # Keeps what the page asks.
 WATCH = """
 const ask = window.fetch;
@@ -48,17 +49,6 @@ window.fetch = (...request) => {
   if (request[1]?.body) window.asked.push(request[1].body);
   return ask(...request);
 };
-"""
-# Resolves when all is answered and shown.
-SETTLE = """
-const done = arguments[arguments.length - 1];
-const isBusy = () => document.querySelector("#answers").ariaBusy === "true";
-const look = () => (isBusy() ? setTimeout(look, 5) : done());
-look();
-"""
-BITMAP = """
-const { data } = document.querySelector("#bitmap").getContext("2d").getImageData(0, 0, 85, 85);
-return Array.from({ length: 85 * 85 }, (_, i) => (data[4 * i + 3] ? 1 : 0)).join("");
 """
 WIDER_THAN_THE_PAGE = """
 const page = document.documentElement;
@@ -103,14 +93,6 @@ def oracle(driver):
         leave(driver)
 
 
-def leave(driver):
-    """Leave the page, which asks whether to, if there are drawings."""
-    driver.execute_script(
-        "addEventListener('beforeunload', e => e.stopImmediatePropagation(), true)"
-    )
-    driver.get("about:blank")
-
-
 def open_page(driver, url, size=DESKTOP, scheme="light", motion="reduce"):
     leave(driver)
     emulate(driver, size, scheme, motion)
@@ -120,47 +102,13 @@ def open_page(driver, url, size=DESKTOP, scheme="light", motion="reduce"):
     driver.execute_script(WATCH)
 
 
-def find(driver, name):
-    return driver.find_element("id", name)
-
-
-def until(condition):
-    end = time.monotonic() + 60
-    while not (found := condition()):
-        assert time.monotonic() < end, condition
-        time.sleep(0.02)
-    return found
-
-
-def settle(driver):
-    driver.execute_async_script(SETTLE)
-
-
 def draw(driver, strokes=STROKES):
-    driver.execute_script(DRAW, strokes)
-    settle(driver)
+    page_driver.draw(driver, strokes)
 
 
 def drawn(driver):
     """Strokes of the newest question."""
     return json.loads(driver.execute_script("return window.asked.at(-1)"))["drawing"]
-
-
-def shown(driver):
-    """The labels of the bars, the likeliest first, and their percentages."""
-    rows = driver.find_elements("css selector", "#answers li:not(.empty)")
-    return [tuple(row.text.split("\n")) for row in rows]
-
-
-def button(driver, name):
-    for each in driver.find_elements("tag name", "button"):
-        if each.text == name:
-            return each
-    raise AssertionError(name)
-
-
-def percent(probability):
-    return f"{int(100 * probability + 0.5)} %" if probability >= 0.01 else "<1 %"
 
 
 # ---- How it looks ----
@@ -442,17 +390,6 @@ def play_round(driver, oracle, is_recognized=True):
     return word
 
 
-def pass_time(driver, seconds):
-    driver.execute_script(
-        "const now = performance.now.bind(performance);"
-        "performance.now = () => now() + 1000 * arguments[0];".replace("arguments[0]", str(seconds))
-    )
-
-
-def card(driver):
-    return find(driver, "card").text.split("\n")
-
-
 def test_a_game_has_six_rounds_a_result_and_drawings_to_save(driver, oracle):
     button(driver, "Play").click()
     words = []
@@ -542,19 +479,6 @@ def test_saved_drawings_are_downloaded_as_raw_ndjson(driver, oracle, tmp_path):
         drawing = parse_drawing(line.encode())
         assert (drawing.word, drawing.is_normalised) == (word, False)  # raw, as upstream's
     assert len({json.loads(line)["key_id"] for line in lines}) == 3
-
-
-def allow_downloads(driver, directory):
-    driver.execute_cdp_cmd(
-        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(directory)}
-    )
-
-
-def download(driver, directory):
-    button(driver, "Download").click()
-    path = directory / "drawings.ndjson"
-    until(path.exists)
-    return path.read_text(encoding="utf-8")
 
 
 def test_leaving_with_drawings_that_are_not_downloaded_asks_first(driver, oracle, tmp_path):

@@ -1,6 +1,6 @@
 // The page: puts the sheet, the model, the game and the saved drawings together.
 import { Answers, percent } from "./answers.js";
-import { describe } from "./classifier.js";
+import { describe, footnote } from "./classifier.js";
 import { Game } from "./game.js";
 import { Kept } from "./kept.js";
 import { Sheet } from "./sheet.js";
@@ -137,6 +137,7 @@ function begin({ model, labels }) {
   suggest(labels);
 }
 
+find("footnote").append(...footnote());
 describe().then(begin, (error) => {
   find("notice").textContent = error.message;
 });

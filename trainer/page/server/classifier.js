@@ -1,12 +1,14 @@
-// The model. This module asks the server; a page without one has another with the same exports.
+// The model, on a server. In the page without one, another module has the same exports.
+import { Busy } from "./busy.js";
+
 const SIDE = 85; // pixels of the bitmap
 
-// The model has too much to do; it can be asked again in `seconds`.
-export class Busy extends Error {
-  constructor(seconds) {
-    super("The model is busy.");
-    this.seconds = seconds;
-  }
+// Returns what becomes of the strokes, for the foot of the page: texts and elements.
+export function footnote() {
+  const link = document.createElement("a");
+  link.href = "api";
+  link.textContent = "Use it from a program";
+  return ["The server looks at your strokes and does not store them. ", link];
 }
 
 // Returns {model, labels}: its name, and its categories.
@@ -34,7 +36,7 @@ async function ask(path, options) {
     throw new Error("The server does not answer. Is it still running?");
   }
   if (response.status === 429 || response.status === 503) {
-    throw new Busy(Number(response.headers.get("Retry-After")) || 1);
+    throw new Busy("The model is busy.", Number(response.headers.get("Retry-After")) || 1);
   }
   if (!response.ok) {
     const { error } = await response.json().catch(() => ({ error: `status ${response.status}` }));

@@ -1,5 +1,6 @@
 // Asks the model about a drawing as it grows: one question at a time, always about the newest state.
-import { Busy, classify } from "./classifier.js";
+import { Busy } from "./busy.js";
+import { classify } from "./classifier.js";
 
 const TOP = 5; // categories
 
