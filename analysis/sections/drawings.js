@@ -26,7 +26,9 @@ const remember = (compute) => {
 const holderOf = (script) => document.getElementById(script.dataset.same) ?? script;
 
 async function inflate(script) {
-  const bytes = Uint8Array.from(atob(script.textContent), (character) => character.charCodeAt(0));
+  const text = atob(script.textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

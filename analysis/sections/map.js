@@ -62,22 +62,24 @@ class DrawingMap {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  // The drawings that the choices leave.
+  // The drawings that the choices leave, and the others on the map.
   filter() {
     if (!this.held) return;
     const { truth, predicted } = this.held;
     const category = Number(this.category.value);
     const isLeft = (i) =>
-      this.places[0][i] !== NOWHERE &&
       (category < 0 || truth[i] === category) &&
       (this.only.value === EVERY || (this.only.value === "correct") === (truth[i] === predicted[i]));
-    this.left = truth.map((_, i) => i).filter(isLeft);
+    [this.left, this.others] = [[], []];
+    truth.forEach((_, i) => {
+      if (this.places[0][i] !== NOWHERE) (isLeft(i) ? this.left : this.others).push(i);
+    });
     this.chosen.replaceChildren();
     this.point(null);
   }
 
   at(drawing) {
-    return this.places.map((each) => PADDING + each[drawing] * this.scale);
+    return [this.x[drawing], this.y[drawing]];
   }
 
   draw() {
@@ -90,22 +92,21 @@ class DrawingMap {
     Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
     const context = this.canvas.getContext("2d");
     context.scale(pixels, pixels);
-    const dot = (drawing) => {
-      const [x, y] = this.at(drawing);
-      context.fillRect(x - DOT / 2, y - DOT / 2, DOT, DOT);
-    };
+    [this.x, this.y] = this.places.map((each) => Float32Array.from(each, (place) => PADDING + place * this.scale));
+    const dot = (drawing) => context.fillRect(this.x[drawing] - DOT / 2, this.y[drawing] - DOT / 2, DOT, DOT);
     const { truth, predicted } = this.held;
     context.fillStyle = colourOf("--line");
-    truth.forEach((_, i) => this.places[0][i] !== NOWHERE && dot(i));
+    this.others.forEach(dot);
     for (const [colour, isCorrect] of [["--colour-0", true], ["--colour-1", false]]) {
       context.fillStyle = colourOf(colour);
-      this.left.filter((i) => (truth[i] === predicted[i]) === isCorrect).forEach(dot);
+      for (const drawing of this.left) {
+        if ((truth[drawing] === predicted[drawing]) === isCorrect) dot(drawing);
+      }
     }
   }
 
   distance(drawing, x, y) {
-    const [left, top] = this.at(drawing);
-    return Math.hypot(left - x, top - y);
+    return Math.hypot(this.x[drawing] - x, this.y[drawing] - y);
   }
 
   // The drawings that are left, those next to a point first.

@@ -34,7 +34,8 @@ def feature_map(view: RunView) -> list[Element]:
     text = (
         "The features of the last layer before the classifier, on the two directions in which they "
         f"differ most: {first:.0%} and {second:.0%} of their variance. Blue: recognized; orange: "
-        "mistakes. Point at a drawing to see it, click to see those around it, or draw a rectangle."
+        "mistakes. Point at a drawing to see it, click to see those around it, or draw a rectangle "
+        "with the mouse."
     )
     canvas = element(
         "div",

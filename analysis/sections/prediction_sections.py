@@ -218,7 +218,9 @@ def _all_answers(predictions: SplitPredictions, wanted: float, found: Sequence[T
         f"For {wanted}, {answered:,} of {predictions.count:,} drawings are answered "
         f"({answered / predictions.count:.3f}), {correct:,} of them correctly."
     )
-    return f"{text} No threshold reaches it in {never:,} of {len(found):,} categories."
+    if never:
+        text += f" In {never:,} of {len(found):,} categories no threshold reaches it."
+    return text
 
 
 SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {

@@ -175,6 +175,9 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
     "--output=runs/test.json": Run(is_warm=True),
     "python -m analysis.mistakes --evaluation=runs/test.json -o runs/test_mistakes.png": Run(),
+    "python -m analysis.report runs/doodles --evaluation=runs/test.json -o runs/test.html": Run(
+        is_warm=True
+    ),
     "python -m trainer.serve": Run(
         (
             (
@@ -233,6 +236,9 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.evaluate --run_dir=results/pretrained --checkpoint=last --mirror": Run(
         is_warm=True
     ),
+    "python -m analysis.mistakes results/pretrained --label_errors=results/label_errors.csv": Run(
+        is_warm=True
+    ),
     "make bench-serve DATA=DIR": Run(
         (("DATA=DIR", "DATA=DIR FLAGS='--seconds=1 --malformed=50'"),),
     ),
@@ -242,6 +248,8 @@ COMMANDS: dict[str, Action] = {
     # Analyse
     "python -m analysis.report runs/doodles": Run(is_warm=True),
     "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(is_warm=True),
+    "python -m analysis.mistakes runs/doodles --table=runs/mistakes.csv "
+    "--label_errors=runs/label_errors.csv": Run(is_warm=True),
     "python -m analysis.confusion runs/doodles -o runs/confusion.png": Run(),
     "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
     "-o runs/runs.png": Run(),
