@@ -220,6 +220,13 @@ def _all_answers(predictions: SplitPredictions, wanted: float, found: Sequence[T
     )
     if never:
         text += f" In {never:,} of {len(found):,} categories no threshold reaches it."
+    least = round(1 / (1 - wanted))  # predictions of which one may be wrong
+    few = sum(each.predicted < least for each in found)
+    if few:
+        text += (
+            f" {few:,} of {len(found):,} categories have fewer than {least} predictions, too few "
+            f"to tell {wanted} from 1."
+        )
     return text
 
 

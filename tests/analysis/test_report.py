@@ -388,6 +388,8 @@ def test_mistakes_have_keys_that_lead_to_their_strokes_and_a_table(made):
 def test_thresholds_by_category_tell_what_is_answered_and_how_sure_that_is(made):
     shown = texts(make_report([made[0]])[0])
     assert re.search(r"For 0.95, \d+ of 24 drawings are answered \(0\.\d+\), \d+ of them", shown)
+    assert "4 of 4 categories have fewer than 20 predictions, too few to tell 0.95" in shown
+    assert "4 of 4 categories have fewer than 100 predictions, too few to tell 0.99" in shown
     # Wrong answers are as probable as correct ones here: sure ones of a category are few.
     section = shown[shown.index("predicted predictions 0.95: from 0.95: answers") :]
     row = re.search(r"cat (\d+) (–|0\.\d{3}) (\d+) (–|0\.\d{3}–[01]\.000)", section)
