@@ -50,6 +50,6 @@ def feature_map(view: RunView) -> list[Element]:
 def _steps(places: np.ndarray) -> bytes:
     """Return places, [N, 2] float32, as uint16, little-endian, [2, N], both axes in one scale."""
     low, high = np.nanmin(places, axis=0), np.nanmax(places, axis=0)
-    scaled = np.rint((places - low) * (STEPS / max(*(high - low), np.finfo(np.float32).tiny)))
+    scaled = np.rint((places - low) / (max(high - low) or 1) * STEPS)
     scaled[:, 1] = np.nanmax(scaled[:, 1]) - scaled[:, 1]  # up is the positive direction
     return np.nan_to_num(scaled, nan=STEPS + 1).T.astype("<u2").tobytes()

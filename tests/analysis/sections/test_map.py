@@ -1,6 +1,7 @@
 """The map of the drawings in Chromium: what is pointed at, clicked, framed and chosen."""
 
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.support.report_pages import (
     drawings_of,
     open_page,
     texts,
+    unpack,
     wait_for,
     wait_until,
     write_test_evaluation,
@@ -97,6 +99,26 @@ def test_choices_leave_a_part_of_the_map(driver, map_page):
     assert len(left) in (8, 9)
     select(drawings).select_by_visible_text("Mistakes")
     assert driver.execute_script("return maps[0].left") == []
+
+
+def test_without_the_drawings_the_section_says_why(made, tmp_path):
+    run_dir, data = made
+    places = np.zeros((9 * len(LABELS), 2), np.float32)
+    path = write_test_evaluation(run_dir, data, tmp_path / "e.json", FeatureMap(places, (0.4, 0.2)))
+    data.rename(tmp_path / "elsewhere")
+    page, missing = make_report([run_dir], evaluation=path)
+    assert missing == [f"{data}: no such directory"]
+    section = texts(page[page.index(b"<h3>Map of the drawings") :])
+    assert section.strip().startswith(f"Map of the drawings {data}: no such directory")
+
+
+def test_equal_places_are_one_point(made, tmp_path):
+    run_dir, data = made
+    places = np.ones((9 * len(LABELS), 2), np.float32)
+    path = write_test_evaluation(run_dir, data, tmp_path / "e.json", FeatureMap(places, (0.0, 0.0)))
+    page = make_report([run_dir], evaluation=path)[0].decode()
+    packed = re.search(r'class="drawing-map"[^>]*><script[^>]*>(.*?)<', page)[1]
+    assert not np.frombuffer(unpack(packed), "<u2").any()
 
 
 def test_without_a_map_the_page_says_which_command_makes_it(made):
