@@ -9,6 +9,7 @@ beside those of the runs, or alone. --separate writes a picture for each panel, 
 pictures of all four groups: with both, the study's sixteen figures.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from matplotlib.lines import Line2D
 from analysis import commands
 from analysis.comparison import study_histories
 from analysis.comparison.run_table import describe_data
-from analysis.reading.runs import Run, best_epoch, run_names
+from analysis.reading.runs import Details, Run, best_epoch, read_details, run_names
 from analysis.style import figures, labels, scales, texts
 from analysis.style.labels import EndLabel, LineStyle
 from pipeline.cli import UserError
@@ -48,6 +49,9 @@ TITLE_NAMES = 60  # characters of names of runs in the title
 
 MAIN_LINE: dict[str, Any] = {"linewidth": 1.4}
 BESIDE_LINE: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.0}
+TOP3 = "validation top-3"
+TOP3_LINE: dict[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 1.2, "marker": "^", "ms": 3}
+WITHIN_LINE: dict[str, Any] = {"linewidth": 0.8, "zorder": 1.5}
 
 
 class Panel(NamedTuple):
@@ -85,10 +89,14 @@ APART = (
 )
 
 
-def plot_histories(runs: Sequence[Run]) -> Figure:
+def plot_histories(runs: Sequence[Run], details: Details | None = None) -> Figure:
     """Plot the histories of one or more runs, which may differ in length.
 
     A run without a finished epoch is named in the title and has no curve.
+
+    Args:
+      runs: to plot.
+      details: of the only run, to draw with it.
 
     Raises:
       UserError: no run has a finished epoch.
@@ -117,16 +125,23 @@ def plot_histories(runs: Sequence[Run]) -> Figure:
     with figures.style():
         for panels, row in zip(rows, grid, strict=True):
             for panel, axes in zip(panels, row, strict=True):
-                history_curves(curves, panel, axes)
+                history_curves(curves, panel, axes, details)
                 ends = [_end_label(curve, panel) for curve in curves]
                 labels.label_ends(axes, ends, columns)
-        _draw_heading(figure, curves, waiting)
+        _draw_heading(figure, curves, waiting, details)
     return figure
 
 
-def history_curves(curves: Sequence[Curve], panel: Panel, ax: Axes | None = None) -> Axes:
+def history_curves(
+    curves: Sequence[Curve],
+    panel: Panel,
+    ax: Axes | None = None,
+    details: Details | None = None,
+) -> Axes:
     """Draw one panel of the histories of runs, the best epochs marked."""
     axes = figures.new_axes(ax)
+    if details:
+        _draw_details(axes, curves[0], panel.metric, details)
     for curve in curves:
         if panel.beside:
             # One epoch makes no line: a ring.
@@ -138,9 +153,27 @@ def history_curves(curves: Sequence[Curve], panel: Panel, ax: Axes | None = None
         mark = curve.style.mark
         axes.plot(epoch, value, zorder=4, clip_on=False, label="_best", gid=tooltip, **mark)
     scales.scale_epochs(axes, max(curve.run.epochs for curve in curves))
+    if details and details.losses and panel.metric == "loss":
+        axes.set_xlim(left=0)
     scales.scale_metric(axes, panel.metric)
     axes.set_title(panel.title)
     return axes
+
+
+def _draw_details(axes: Axes, curve: Curve, metric: str, details: Details) -> None:
+    """Draw the loss within epochs faintly, or top-3 dotted: a point where no neighbour is known."""
+    if metric == "loss":
+        places, losses = [at for at, _ in details.losses], [loss for _, loss in details.losses]
+        colour = figures.faint(curve.style.colour)
+        axes.plot(places, losses, color=colour, label="_within epochs", **WITHIN_LINE)
+    else:
+        epochs = range(1, curve.run.epochs + 1)
+        values = [details.top3.get(epoch, math.nan) for epoch in epochs]
+        gid = figures.tooltip(f"{curve.name}, {TOP3}")
+        axes.plot(
+            epochs, values, color=curve.style.colour, label=f"{curve.name} top-3", gid=gid,
+            clip_on=False, **TOP3_LINE,
+        )  # fmt: skip
 
 
 def _draw_line(axes: Axes, curve: Curve, key: str, line: dict[str, Any], **style: Any) -> None:
@@ -183,7 +216,9 @@ def _lay_out(
     return figure, grid
 
 
-def _draw_heading(figure: Figure, curves: Sequence[Curve], waiting: Sequence[str]) -> None:
+def _draw_heading(
+    figure: Figure, curves: Sequence[Curve], waiting: Sequence[str], details: Details | None
+) -> None:
     """Draw the title, and the key of lines and marks above the panels."""
     name = curves[0].name if len(curves) == 1 else f"{len(curves)} runs"
     title = f"{name} on {describe_data([curve.run for curve in curves])}"
@@ -195,7 +230,14 @@ def _draw_heading(figure: Figure, curves: Sequence[Curve], waiting: Sequence[str
     mark = LineStyle(figures.TEXT, curves[0].style.marker).mark
     best = Line2D([], [], label="best epoch, its value at the right", **mark)
     handles = [validation, training, best] if len(curves) <= MAX_OVERLAID_RUNS else [best]
-    figures.add_legend(figure, LEFT, 0.34, handles, ncols=3, handlelength=2.2, columnspacing=1.6)
+    if details and details.top3:
+        handles.append(Line2D([], [], color=figures.TEXT, label=TOP3, **TOP3_LINE))
+    if details and details.losses:
+        faint = figures.faint(figures.TEXT)
+        handles.append(Line2D([], [], color=faint, label="within epochs", **WITHIN_LINE))
+    figures.add_legend(
+        figure, LEFT, 0.34, handles, ncols=len(handles), handlelength=2.2, columnspacing=1.6
+    )
 
 
 def _plot(
@@ -208,7 +250,7 @@ def _plot(
                 raise UserError(f"--{name} needs --group")
         if not runs:
             raise UserError("a run directory or --group is needed (--help lists the flags)")
-        return plot_histories(runs)
+        return plot_histories(runs, read_details(runs[0]) if len(runs) == 1 else None)
     if not runs and not reference:
         raise UserError(f"--group={group} needs a run directory or --reference, or both")
     groups = list(study.GROUPS) if group == "all" else [group]

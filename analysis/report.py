@@ -29,6 +29,7 @@ from analysis.reading.runs import (
 from analysis.sections import (
     comparison_sections,
     data_sections,
+    map_section,
     page_heading,
     pair_sections,
     prediction_sections,
@@ -130,8 +131,8 @@ def make_report(
     for view in _best(views):
         run = view.run
         log(f"{run.directory}: {view.name}, {run.epochs} of {run.planned_epochs} epochs")
-        makers_ = run_sections.FIRST | prediction_sections.SECTIONS | slice_sections.choose(view)
-        makers_ |= run_sections.LAST
+        makers_ = run_sections.FIRST | prediction_sections.SECTIONS | map_section.choose(view)
+        makers_ |= slice_sections.choose(view) | run_sections.LAST
         title = "The run" if len(runs) == 1 else view.name
         chapters.append(Chapter(title, missing.make_sections(makers_, view, run_sections.FOLDED)))
     directories = _datasets(views, missing)

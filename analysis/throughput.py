@@ -69,7 +69,7 @@ def plot_throughput(runs: Sequence[Run]) -> Figure:
     """Plot the training speed of one or more runs, which may differ in length or be unfinished.
 
     Pauses for validation and checkpoints are left out, as in the trainer's output. A run without
-    metrics is left out, too.
+    metrics is left out, too, and so is a learning rate that is the same throughout.
 
     Raises:
       UserError: no run has any yet, or its file is damaged.
@@ -81,9 +81,12 @@ def plot_throughput(runs: Sequence[Run]) -> Figure:
     is_detailed = len(all_series) <= MAX_DETAILED_RUNS
     names = [(each.name, f"mean {each.images_per_second:,.0f} images/s") for each in all_series]
     columns = labels.label_columns(names)
-    heights = (max(SPEED_HEIGHT, len(all_series) * CURVE_HEIGHT), OTHER_HEIGHT, OTHER_HEIGHT)
+    heights = [max(SPEED_HEIGHT, len(all_series) * CURVE_HEIGHT), OTHER_HEIGHT]
+    has_rates = len(_rates(all_series)) > 1
+    if has_rates:
+        heights.append(OTHER_HEIGHT)
     width = LEFT + PANEL_WIDTH + labels.labels_width(columns) + RIGHT
-    height = TOP + sum(heights) + 2 * GAP + BOTTOM
+    height = TOP + sum(heights) + (len(heights) - 1) * GAP + BOTTOM
     with figures.style():
         figure = Figure(figsize=(width, height))
         _draw_heading(figure, all_series)
@@ -93,12 +96,16 @@ def plot_throughput(runs: Sequence[Run]) -> Figure:
             shared = {"sharex": panels[0]} if panels else {}
             panels.append(figures.add_axes(figure, LEFT, top, PANEL_WIDTH, panel_height, **shared))
             top += panel_height + GAP
-        speed, wait, rate = panels
+        speed, wait, *rate = panels
         for each in all_series:
             speed_steps(each, lambda s: s.images_per_second, is_detailed=is_detailed, ax=speed)
             speed_steps(each, lambda s: s.input_wait_share, is_detailed=is_detailed, ax=wait)
-            learning_rate_line(each, rate)
-        _scale(speed, wait, rate, all_series)
+            for axes in rate:
+                learning_rate_line(each, axes)
+        _scale_speed(speed, wait, all_series)
+        for axes in rate:
+            _scale_rate(axes, all_series)
+        _scale_epochs(panels, all_series)
         ends = [_end_label(each, texts) for each, texts in zip(all_series, names, strict=True)]
         labels.label_ends(speed, ends, columns)
     return figure
@@ -150,7 +157,12 @@ def learning_rate_line(series: SpeedSeries, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def _scale(speed: Axes, wait: Axes, rate: Axes, all_series: Sequence[SpeedSeries]) -> None:
+def _rates(all_series: Sequence[SpeedSeries]) -> set[float]:
+    """Return the learning rates that occur: of one only, there is nothing to draw."""
+    return {each.learning_rate for series in all_series for each in series.intervals}
+
+
+def _scale_speed(speed: Axes, wait: Axes, all_series: Sequence[SpeedSeries]) -> None:
     means = [series.images_per_second for series in all_series]
     if max(means) > LOG_RATIO * min(means):
         speed.set_yscale("log")
@@ -162,21 +174,28 @@ def _scale(speed: Axes, wait: Axes, rate: Axes, all_series: Sequence[SpeedSeries
     speed.set_ylabel("images/s")
     waits = [each.input_wait_share for series in all_series for each in series.intervals]
     wait.set_ylim(0, max(MIN_WAIT, 1.05 * max(waits)))
+    wait.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     wait.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
     wait.set_ylabel("input wait\n(% of time)")
-    rates = [each.learning_rate for series in all_series for each in series.intervals]
-    rate.set_ylim(0, 1.1 * max(rates) or 1)
+
+
+def _scale_rate(rate: Axes, all_series: Sequence[SpeedSeries]) -> None:
+    rate.set_ylim(0, 1.1 * max(_rates(all_series)))
+    rate.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     rate.set_ylabel("learning rate")
-    rate.set_xlabel("epoch")
-    rate.set_xlim(0, max(series.edges(series.intervals)[-1] for series in all_series))
-    rate.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
-    rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    for axes in (wait, rate):
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    for axes in (speed, wait):
+
+
+def _scale_epochs(panels: Sequence[Axes], all_series: Sequence[SpeedSeries]) -> None:
+    """Scale the axis that all panels share, and label it below the last one."""
+    lowest = panels[-1]
+    lowest.set_xlabel("epoch")
+    lowest.set_xlim(0, max(series.edges(series.intervals)[-1] for series in all_series))
+    lowest.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
+    lowest.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for axes in panels[:-1]:
         axes.tick_params(labelbottom=False)
-    for axes in (speed, wait, rate):
+    for axes in panels:
         axes.yaxis.set_label_coords(-LABEL_LEFT / PANEL_WIDTH, 0.5)
 
 

@@ -4,8 +4,9 @@
   python -m trainer.evaluate --run_dir=runs/E3_8 --split=test --mirror --output=test.json
 
 Computes in the precision that the run was trained in. --output writes all scores with the confusion
-matrix, and beside them, to test.predictions.npz, the predictions for every drawing: for
-analysis.confusion, mistakes, report and others, which read them with --evaluation=test.json.
+matrix, and beside them, to test.predictions.npz, the predictions for every drawing and its place
+on a map of the model's features: for analysis.confusion, mistakes, report and others, which read
+them with --evaluation=test.json.
 """
 
 from typing import Any
@@ -77,7 +78,7 @@ def main(_: list[str]) -> None:
     config = run_directory.read_config(args.run_dir)
     with quiet_tensorflow():
         from trainer.training.evaluation import evaluate_run
-    evaluation, predictions = evaluate_run(
+    evaluation, predictions, feature_map = evaluate_run(
         args.run_dir,
         args.dataset or config["dataset"],
         args.split,
@@ -89,7 +90,7 @@ def main(_: list[str]) -> None:
     )
     print(evaluation_text(evaluation))
     if args.output:
-        evaluation_files.write(args.output, evaluation, predictions)
+        evaluation_files.write(args.output, evaluation, predictions, feature_map)
 
 
 def evaluation_text(evaluation: dict[str, Any]) -> str:

@@ -22,6 +22,8 @@ from trainer.models.experiments import (
     reduction_layers,
 )
 
+CLASSIFIER = "logits"  # name of the last layer
+
 
 def build_model(experiment: str | Experiment, num_classes: int) -> keras.Model:
     """Build the model of an experiment, with fresh weights.
@@ -52,7 +54,7 @@ def build_model(experiment: str | Experiment, num_classes: int) -> keras.Model:
     x = blocks(x, architecture.block_c, "c", norm)  # [B, 8, 8, 480]
     x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average_pool")(x)  # [B, 480]
     x = Dropout(architecture.dropout_rate, dtype="float32", name="dropout")(x)
-    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = keras.layers.Dense(num_classes, dtype="float32", name=CLASSIFIER)(x)
     return keras.Model(image, logits, name=_scope_name(experiment.name))
 
 

@@ -16,6 +16,7 @@ from pipeline.dataset.manifests import SPLITS, DataSet, Manifest, read_manifest
 from pipeline.sources import categories
 from trainer.config import IDENTITY
 from trainer.runs import evaluation_files, predictions, run_directory
+from trainer.runs.feature_map import FeatureMap
 from trainer.runs.predictions import Predictions
 
 
@@ -88,6 +89,14 @@ class Evaluation:
         arrays = predictions.load(path)
         _check_predictions(path, arrays, confusion, len(self.labels))
         return SplitPredictions(self, saved.epoch, arrays)
+
+    def read_map(self) -> FeatureMap | None:
+        """Read the map of the drawings; None if there is none, as of a run's own validation.
+
+        Raises:
+          UserError: the file is missing, damaged or of other scores.
+        """
+        return evaluation_files.read_map(self.path, self.fields) if self.path else None
 
     def check_dataset(self, directory: str) -> Manifest:
         """Return the manifest of the data set with the drawings.

@@ -96,6 +96,15 @@ class Interval(Speed):
     learning_rate: float  # at its end
 
 
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What the history of a run does not hold."""
+
+    # By epoch: of each that was logged with it, and of the best and the last epoch.
+    top3: dict[int, float]
+    losses: list[tuple[float, float]]  # (epochs so far, mean training loss) every ten seconds
+
+
 def find_runs(paths: Sequence[str]) -> list[str]:
     """Return the run directories among `paths` and directly in those that are none.
 
@@ -216,6 +225,34 @@ def read_intervals(directory: str) -> list[Interval]:
     return [Interval(**fields) for fields in _read_metrics(directory, "step", Interval)]
 
 
+def read_details(run: Run) -> Details:
+    """Read validation top-3 and the loss within epochs, as far as the run's files hold them.
+
+    Raises:
+      UserError: metrics.jsonl or evaluation.json is damaged.
+    """
+    lines = _read_lines(os.path.join(run.directory, run_directory.METRICS))
+    top3 = {int(epoch): top3 for epoch, top3 in _numbers(lines, "epoch", "epoch", "val_top3")}
+    if os.path.exists(os.path.join(run.directory, run_directory.EVALUATION)):
+        validation = read_validation(run.directory)
+        top3 |= {each.epoch: each.top3 for each in (validation.best, validation.last)}
+    steps = _numbers(lines, "step", "step", "loss")
+    return Details(
+        {epoch: top3[epoch] for epoch in sorted(top3) if epoch <= run.epochs},
+        [(step / run.steps_per_epoch, loss) for step, loss in steps],
+    )
+
+
+def _numbers(
+    lines: Sequence[dict[str, Any]], kind: str, first: str, second: str
+) -> list[tuple[float, float]]:
+    """Return two numbers of each line of a kind that has both."""
+    names = (first, second)
+    of_kind = [line for line in lines if line.get("kind") == kind]
+    has_both = [line for line in of_kind if all(is_finite_number(line.get(name)) for name in names)]
+    return [(line[first], line[second]) for line in has_both]
+
+
 def mean_speed(speeds: Sequence[Speed]) -> float | None:
     """Return the images/s over epochs of equally many images; None without any."""
     return len(speeds) / sum(1 / speed.images_per_second for speed in speeds) if speeds else None
@@ -293,19 +330,30 @@ def _read_metrics(directory: str, kind: str, fields: type[Speed]) -> list[dict[s
     """Return the fields of a dataclass from the lines of one kind in metrics.jsonl."""
     path = os.path.join(directory, run_directory.METRICS)
     names = [field.name for field in dataclasses.fields(fields)]
+    lines = _read_lines(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            # An unfinished run may be in the middle of its last line.
-            lines = [json.loads(line) for line in file if line.endswith("\n")]
         found = [{name: line[name] for name in names} for line in lines if line["kind"] == kind]
         if not all(is_finite_number(value) for values in found for value in values.values()):
             raise TypeError("a value is not a number")
         if not all(values["images_per_second"] > 0 for values in found):
             raise ValueError("a speed is not above 0")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged: {reason_of(error)}") from None
+    return found
+
+
+def _read_lines(path: str) -> list[dict[str, Any]]:
+    """Return the objects of metrics.jsonl; none without that file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            # An unfinished run may be in the middle of its last line.
+            lines = [json.loads(line) for line in file if line.endswith("\n")]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: damaged: {reason_of(error)}") from None
-    return found
+    if not all(isinstance(line, dict) for line in lines):
+        raise UserError(f"{path}: damaged: a line is no object")
+    return lines

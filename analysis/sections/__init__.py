@@ -3,6 +3,7 @@
 __all__ = [
     "comparison_sections",
     "data_sections",
+    "map_section",
     "page",
     "page_heading",
     "pair_sections",

@@ -1,43 +1,48 @@
-
 // The explorer: a confusion matrix on a canvas, and the drawings of the cell or category that is
-// chosen. An address #/run/category or #/run/category/predicted chooses it, too.
+// chosen. An address #/run/category or #/run/category/predicted chooses it, too; after a question
+// mark it says which evaluation is shown, and whether only mistakes or only correct predictions.
 const BANDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]; // shares of a row where the colour changes
-const SIDE = 85; // pixels of a drawing
-const ROW_BYTES = 11;
-const FEW = 12; // drawings of a kind that are shown at first
 const NAMED_CELL = 11; // CSS pixels of a cell from which on rows and columns have names
 const NUMBERED_CELL = 30;
+const EVERY = "all"; // the filter that leaves all drawings
+const FILTERS = { [EVERY]: "All drawings", correct: "Correct", mistakes: "Mistakes" };
 
-const make = (tag, properties = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-};
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const share = (value) => (value < 0.0005 && value > 0 ? "<0.001" : value.toFixed(3));
-const count = (value) => value.toLocaleString("en");
 
 class Explorer {
   constructor(root) {
     this.root = root;
-    const [json, bitmaps] = root.querySelectorAll("script");
+    const [json, ...packed] = root.querySelectorAll("script");
     Object.assign(this, JSON.parse(json.textContent));
-    const same = bitmaps.dataset.same; // another run's, on the same drawings
-    this.packed = (same ? document.getElementById(same) : bitmaps).textContent;
-    this.numbers = new Map();
-    this.totals = this.labels.map(() => 0);
-    this.predicted = this.labels.map(() => 0);
-    for (let i = 0; i < this.cells.length; i += 3) {
-      const [row, column, number] = this.cells.slice(i, i + 3);
-      this.numbers.set(row * this.labels.length + column, number);
-      this.totals[row] += number;
-      this.predicted[column] += number;
-    }
-    this.zoom = 1;
-    this.left = this.top = 0; // the first column and row that are shown, in cells
+    this.evaluations.forEach((each, i) => {
+      each.packed = packed.slice(2 * i, 2 * i + 2).map(holderOf);
+    });
+    this.only = EVERY;
+    this.chosenCell = [];
+    this.use(this.evaluations[0]);
     this.build();
     new ResizeObserver(() => this.draw()).observe(this.frame);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  // Shows another evaluation; of other categories from the whole matrix on.
+  use(evaluation) {
+    const isOfOthers = this.labels?.length !== evaluation.labels.length;
+    this.evaluation = evaluation;
+    const { labels, order, cells } = evaluation;
+    Object.assign(this, { labels, order, place: null });
+    this.numbers = new Map();
+    this.totals = labels.map(() => 0);
+    this.predicted = labels.map(() => 0);
+    for (let i = 0; i < cells.length; i += 3) {
+      const [row, column, number] = cells.slice(i, i + 3);
+      this.numbers.set(row * labels.length + column, number);
+      this.totals[row] += number;
+      this.predicted[column] += number;
+    }
+    // The first column and row that are shown, in cells.
+    if (isOfOthers) Object.assign(this, { zoom: 1, left: 0, top: 0 });
   }
 
   number(row, column) {
@@ -45,7 +50,25 @@ class Explorer {
   }
 
   address(...indices) {
-    return "#/" + [this.name, ...indices.map((i) => this.labels[i])].map(encodeURIComponent).join("/");
+    const path = [this.name, ...indices.map((i) => this.labels[i])].map(encodeURIComponent).join("/");
+    const filters = new URLSearchParams();
+    if (this.evaluation !== this.evaluations[0]) filters.set("evaluation", this.evaluation.title);
+    if (this.only !== EVERY) filters.set("drawings", this.only);
+    return `#/${path}${`${filters}` && `?${filters}`}`;
+  }
+
+  // What the filters of an address leave; those that it does not name leave all.
+  filter(filters) {
+    const title = filters.get("evaluation");
+    this.use(this.evaluations.find((each) => each.title === title) ?? this.evaluations[0]);
+    this.only = Object.hasOwn(FILTERS, filters.get("drawings") ?? "") ? filters.get("drawings") : EVERY;
+    this.filters.forEach((each) => each.update());
+    this.hover(null);
+    this.draw();
+  }
+
+  isShown(truth, predicted) {
+    return this.only === EVERY || (this.only === "correct") === (truth === predicted);
   }
 
   build() {
@@ -64,7 +87,8 @@ class Explorer {
       return made;
     };
     const list = make("datalist", { id: `categories-${explorers.length}` });
-    list.append(...[...this.labels].sort().map((value) => make("option", { value })));
+    const all = new Set(this.evaluations.flatMap((each) => each.labels));
+    list.append(...[...all].sort().map((value) => make("option", { value })));
     const search = make("input", { type: "search", placeholder: "Find a category" });
     search.setAttribute("list", list.id);
     search.ariaLabel = "Find a category";
@@ -72,11 +96,16 @@ class Explorer {
       const index = this.labels.indexOf(search.value.trim());
       if (index >= 0) location.hash = this.address(index);
     });
+    this.filters = [
+      this.select("Evaluation", this.evaluations.map(({ title }) => [title, title]), "evaluation", () => this.evaluation.title),
+      this.select("Drawings", Object.entries(FILTERS), "drawings", () => this.only),
+    ];
     const tools = make(
       "div",
       { className: "tools" },
       search,
       list,
+      ...this.filters.filter((each) => each.options.length > 1),
       button("+", "Zoom in", () => this.scale(2)),
       button("−", "Zoom out", () => this.scale(0.5)),
       button("Whole", "Show the whole matrix", () => this.scale(0)),
@@ -84,6 +113,21 @@ class Explorer {
     );
     this.root.append(tools, this.frame, this.chosen);
     this.listen();
+  }
+
+  // A choice that becomes a part of the address.
+  select(name, options, filter, current) {
+    const made = make("select", { ariaLabel: name }, ...options.map(([value, text]) => make("option", { value }, text)));
+    made.update = () => (made.value = current());
+    made.addEventListener("change", () => {
+      const labels = this.chosenCell.map((i) => this.labels[i]);
+      const filters = new URLSearchParams(this.address().split("?")[1]);
+      filters.set(filter, made.value);
+      this.filter(filters);
+      const indices = labels.map((label) => this.labels.indexOf(label));
+      this.choose(...(indices.includes(-1) ? [] : indices));
+    });
+    return made;
   }
 
   key() {
@@ -237,7 +281,7 @@ class Explorer {
       for (let j = first; j < end; j++) {
         const number = this.number(order[i], order[j]);
         const [x, y] = [margin + (j - left) * size, margin + (i - top) * size];
-        if (number) {
+        if (number && this.isShown(order[i], order[j])) {
           const part = number / this.totals[order[i]];
           const band = 1 + BANDS.filter((from) => part >= from).length;
           context.fillStyle = bands[band];
@@ -298,41 +342,48 @@ class Explorer {
     this.show(...indices);
   }
 
-  // The drawings of a cell, or the page of a category.
+  // The drawings of a cell, or the page of a category; nothing without either.
   async show(row, column) {
-    const drawings = this.truth ? this.truth.map((_, i) => i) : [];
-    if (this.truth && !this.bitmaps) this.bitmaps = await unpack(this.packed);
-    this.chosen.replaceChildren(
-      ...(column === undefined
-        ? this.categoryPage(row, drawings)
-        : this.cellPage(row, column, drawings)),
-    );
+    const newest = (this.newest = {});
+    this.chosenCell = [row, column].filter((index) => index !== undefined);
+    const held = await readHeld(this.evaluation);
+    if (newest !== this.newest) return; // another choice was made meanwhile
+    this.held = held;
+    const all = held ? held.truth.map((_, i) => i) : [];
+    const drawings = all.filter((i) => this.isShown(this.held.truth[i], this.held.predicted[i]));
+    const shown = column === undefined ? this.categoryPage : this.cellPage;
+    this.chosen.replaceChildren(...(row === undefined ? [] : shown.call(this, drawings, row, column)));
   }
 
-  cellPage(row, column, drawings) {
+  cellPage(drawings, row, column) {
     const number = this.number(row, column);
     const title = make("h4", {}, this.link(row));
     title.append(row === column ? " recognized" : " taken for ", row === column ? "" : this.link(column));
     title.append(`: ${count(number)} of ${count(this.totals[row])}`);
-    const found = drawings.filter((i) => this.truth[i] === row && this.guesses[3 * i] === column);
-    return [title, ...this.gallery("", found.sort((a, b) => this.first(b) - this.first(a)))];
+    if (!this.isShown(row, column)) {
+      return [title, make("p", {}, `The filter hides them: ${FILTERS[this.only].toLowerCase()} only.`)];
+    }
+    const found = drawings.filter((i) => this.held.truth[i] === row && this.held.predicted[i] === column);
+    found.sort((a, b) => this.held.first[b] - this.held.first[a]);
+    return [title, ...this.gallery("", found)];
   }
 
-  categoryPage(row, drawings) {
+  categoryPage(drawings, row) {
     const correct = this.number(row, row);
     const [recall, precision] = [this.totals, this.predicted].map((of) => (of[row] ? share(correct / of[row]) : "–"));
     const title = make("h4", {}, `${this.labels[row]}: accuracy ${recall}, precision ${precision}`);
-    const own = drawings.filter((i) => this.truth[i] === row);
-    const right = own.filter((i) => this.guesses[3 * i] === row);
-    const wrong = own.filter((i) => this.guesses[3 * i] !== row);
-    const byFirst = (a, b) => this.first(a) - this.first(b);
+    const own = drawings.filter((i) => this.held.truth[i] === row);
+    const right = own.filter((i) => this.held.predicted[i] === row);
+    const wrong = own.filter((i) => this.held.predicted[i] !== row);
+    const by = (probabilities) => (a, b) => probabilities[a] - probabilities[b];
+    const { first, own: ofTruth } = this.held ?? {};
     return [
       title,
       this.others("Taken for", (other) => this.number(row, other), (other) => [row, other], row),
       this.others("Taken for it", (other) => this.number(other, row), (other) => [other, row], row),
-      ...this.gallery("Wrong", wrong.sort((a, b) => this.own(a) - this.own(b))),
-      ...this.gallery("Typical", [...right].sort(byFirst).reverse()),
-      ...this.gallery("Uncertain", [...own].sort(byFirst)),
+      ...this.gallery("Wrong", wrong.sort(by(ofTruth))),
+      ...this.gallery("Typical", right.sort(by(first)).reverse()),
+      ...this.gallery("Uncertain", own.sort(by(first))),
     ];
   }
 
@@ -351,61 +402,11 @@ class Explorer {
     return make("a", { href: this.address(index) }, this.labels[index]);
   }
 
-  own(drawing) {
-    return this.probabilities[4 * drawing];
-  }
-
-  first(drawing) {
-    return this.probabilities[4 * drawing + 1];
-  }
-
+  // Drawings below a name; a filter leaves out what it empties.
   gallery(name, drawings) {
-    if (!this.truth) return [];
-    const list = make("ul", { className: "gallery" });
-    const more = make("button", { type: "button", textContent: `Show all ${count(drawings.length)}` });
-    const add = (some) => list.append(...some.map((drawing) => this.tile(drawing)));
-    add(drawings.slice(0, FEW));
-    more.addEventListener("click", () => {
-      add(drawings.slice(FEW));
-      more.remove();
-    });
-    const title = name ? [make("h5", {}, `${name} (${count(drawings.length)})`)] : [];
-    return [...title, list, ...(drawings.length > FEW ? [more] : [])];
+    const isLeftOut = !this.held || (this.only !== EVERY && !drawings.length);
+    return isLeftOut ? [] : gallery(name, drawings, this.held, this.labels);
   }
-
-  tile(drawing) {
-    const canvas = make("canvas", { className: "ink", width: SIDE, height: SIDE });
-    canvas.setAttribute("role", "img");
-    canvas.ariaLabel = `A drawing of ${this.labels[this.truth[drawing]]}`;
-    const context = canvas.getContext("2d");
-    const pixels = context.createImageData(SIDE, SIDE);
-    for (let y = 0; y < SIDE; y++) {
-      for (let x = 0; x < SIDE; x++) {
-        const byte = this.bitmaps[(drawing * SIDE + y) * ROW_BYTES + (x >> 3)];
-        const value = (byte >> (7 - (x & 7))) & 1 ? 20 : 255;
-        pixels.data.set([value, value, value, 255], 4 * (y * SIDE + x));
-      }
-    }
-    context.putImageData(pixels, 0, 0);
-    const guess = (label, probability) => {
-      const text = (probability / 1000).toFixed(2);
-      return make("p", {}, make("span", {}, label), make("span", {}, text));
-    };
-    const truth = this.truth[drawing];
-    const above = guess("", this.own(drawing));
-    above.firstChild.append(make("strong", {}, this.labels[truth]));
-    const below = make("div", {}, guess(this.labels[this.guesses[3 * drawing]], this.first(drawing)));
-    const key = this.keys[drawing];
-    const file = this.files[truth];
-    below.append(make("p", { className: "key" }, file ? make("a", { href: file }, key) : key));
-    return make("li", {}, above, canvas, below);
-  }
-}
-
-async function unpack(base64) {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 const explorers = [];
@@ -415,13 +416,14 @@ for (const root of document.querySelectorAll(".explorer")) {
 
 async function follow() {
   if (!location.hash.startsWith("#/")) return;
-  const [name, ...labels] = location.hash.slice(2).split("/").map(decodeURIComponent);
+  const [path, filters] = location.hash.slice(2).split("?");
+  const [name, ...labels] = path.split("/").map(decodeURIComponent);
   const explorer = explorers.find((each) => each.name === name);
-  const indices = labels.map((label) => explorer?.labels.indexOf(label) ?? -1);
-  if (indices.length && indices.every((index) => index >= 0)) {
-    await explorer.show(...indices);
-    explorer.chosen.scrollIntoView({ block: "start" });
-  }
+  if (!explorer) return;
+  explorer.filter(new URLSearchParams(filters));
+  const indices = labels.map((label) => explorer.labels.indexOf(label));
+  await explorer.show(...(indices.includes(-1) ? [] : indices));
+  (indices.length ? explorer.chosen : explorer.root).scrollIntoView({ block: "start" });
 }
 addEventListener("hashchange", follow);
 addEventListener("popstate", follow);

@@ -8,6 +8,7 @@ import importlib.resources
 import io
 import math
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -23,7 +24,7 @@ from pipeline.cli import printable
 
 # A browser may load nothing but what the page holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-SCRIPTS = ("page.js", "explorer.js")
+SCRIPTS = ("page.js", "drawings.js", "explorer.js", "map.js")
 NARROW = 700  # of CSS's pixels
 FEW_GRAYS = 16  # fit in four bits a pixel
 MEAN_STEP = 17  # gray levels, of 256: the 16 that remain fit in four bits a pixel
@@ -115,6 +116,11 @@ def beside(picture_: Element, table_: Element) -> list[Element]:
     if int(picture_[0].get("width", 0)) > NARROW:
         return [picture_, table_]
     return [element("div", picture_, table_, class_="beside")]
+
+
+def packed_script(data: bytes) -> Element:
+    """Return data that the page holds compressed, zlib in base64, for `inflate` of drawings.js."""
+    return element("script", base64.b64encode(zlib.compress(data, 9)).decode(), type="text/plain")
 
 
 def image_element(kind: str, data: bytes, alt: str, **attributes: str | int) -> Element:

@@ -1,6 +1,5 @@
 """Sections of the report about the predictions of a run: scores, confusion, mistakes."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
@@ -18,6 +17,7 @@ from analysis.mistakes import (
 )
 from analysis.reading.evaluations import SplitPredictions
 from analysis.reading.label_errors import accuracy_without, likely_label_errors
+from analysis.reading.thresholds import Threshold, category_thresholds
 from analysis.sections import explorer
 from analysis.sections.page import (
     Column,
@@ -26,6 +26,7 @@ from analysis.sections.page import (
     drawings_image,
     element,
     number_cell,
+    packed_script,
     picture,
     table,
 )
@@ -35,6 +36,7 @@ from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 PAIRS = 12
 DRAWINGS_OF_A_PAIR = 6  # of each of its categories
 SHOWN = 24  # drawings of each kind
+WANTED = (0.95, 0.99)  # shares of answers that shall be correct
 NO_MISTAKES = "None: every drawing is recognized."
 
 
@@ -112,9 +114,9 @@ def label_errors(view: RunView) -> list[Element]:
     directory = view.require_drawings()
     text = (
         f"{len(indices):,} of {predictions.count:,} {predictions.split} drawings belong "
-        "confidently to another category than their label's (confident learning): some are drawn "
-        "wrong, some are the model's mistakes. Top-1 is "
-        f"{accuracy_without(predictions, indices):.3f} without them and "
+        "confidently to another category than their label's (confident learning). Some of their "
+        "labels are wrong; more are poor drawings, or fit both, or are the model's mistakes. Top-1 "
+        f"is {accuracy_without(predictions, indices):.3f} without them and "
         f"{predictions.correct.mean():.3f} with all. The likeliest {min(SHOWN, len(indices))}:"
     )
     more = _download("label_errors.csv", drawings_csv(predictions, directory, indices))
@@ -122,10 +124,11 @@ def label_errors(view: RunView) -> list[Element]:
 
 
 def _download(name: str, text: str) -> Element:
-    """Return a paragraph with a table of drawings to save."""
-    data = base64.b64encode(text.encode()).decode()
-    link = element("a", name, href=f"data:text/csv;base64,{data}", download=name)
-    return element("p", "All of them, with their keys and the files of their strokes: ", link)
+    """Return a paragraph with a table of drawings to save, which the page holds compressed."""
+    button = element("button", name, type="button", class_="link", data_file=name)
+    data = packed_script(text.encode("utf-8", "backslashreplace"))
+    lead = "All of them, with their keys and the files of their strokes: "
+    return element("div", lead, button, data, class_="download")
 
 
 def uncertain(view: RunView) -> list[Element]:
@@ -171,6 +174,62 @@ def _coverage_table(predictions: SplitPredictions) -> Element:
     return table("Answers only when sure", columns, rows)
 
 
+def thresholds(view: RunView) -> list[Element]:
+    """Return thresholds of confidence, a category each, for WANTED shares of correct answers."""
+    predictions = view.evaluation.read_predictions()
+    found = {wanted: category_thresholds(predictions, wanted) for wanted in WANTED}
+    headers = [
+        f"{wanted}: {name}" for wanted in WANTED for name in ("from", "answers", "95% interval")
+    ]
+    columns = [Column("predicted", is_number=False), Column("predictions"), *map(Column, headers)]
+    rows = [
+        [
+            TableCell(label, link=explorer.link(view, label)),
+            number_cell(of_label[0].predicted, ",d"),
+            *(cell for each in of_label for cell in _threshold_cells(each)),
+        ]
+        for label, *of_label in zip(predictions.labels, *found.values(), strict=True)
+    ]
+    text = (
+        "The lowest probability from which on a category's predictions are correct in a wanted "
+        f"share ({', '.join(map(str, WANTED))}); how many predictions are then answered, with the "
+        f"{CONFIDENCE:.0%} interval of the share that is correct. Thresholds are chosen on these "
+        "drawings, so they are optimistic: check them on others, and trust none whose interval is "
+        "wide."
+    )
+    sentences = [element("p", _all_answers(predictions, *item)) for item in found.items()]
+    return [element("p", text), *sentences, table("Thresholds", columns, rows)]
+
+
+def _threshold_cells(threshold: Threshold) -> list[TableCell]:
+    share = threshold.answered / threshold.predicted if threshold.predicted else None
+    return [
+        number_cell(threshold.confidence),
+        TableCell(f"{threshold.answered:,}", threshold.answered, bar=share),
+        interval_cell(threshold.correct, threshold.answered),
+    ]
+
+
+def _all_answers(predictions: SplitPredictions, wanted: float, found: Sequence[Threshold]) -> str:
+    """Return what is answered if each category has its threshold, in a sentence."""
+    answered, correct = sum(each.answered for each in found), sum(each.correct for each in found)
+    never = sum(each.confidence is None for each in found)
+    text = (
+        f"For {wanted}, {answered:,} of {predictions.count:,} drawings are answered "
+        f"({answered / predictions.count:.3f}), {correct:,} of them correctly."
+    )
+    if never:
+        text += f" In {never:,} of {len(found):,} categories no threshold reaches it."
+    least = round(1 / (1 - wanted))  # predictions of which one may be wrong
+    few = sum(each.predicted < least for each in found)
+    if few:
+        text += (
+            f" {few:,} of {len(found):,} categories have fewer than {least} predictions, too few "
+            f"to tell {wanted} from 1."
+        )
+    return text
+
+
 SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
     "Categories": categories,
     "Confusion matrix": explorer.matrix,
@@ -179,6 +238,7 @@ SECTIONS: dict[str, Callable[[RunView], list[Element]]] = {
     "Least certain predictions": uncertain,
     "Likely label errors": label_errors,
     "Calibration": calibration,
+    "Thresholds by category": thresholds,
 }
 
 

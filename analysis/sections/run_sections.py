@@ -8,9 +8,25 @@ from xml.etree.ElementTree import Element
 from analysis.comparison import study_histories
 from analysis.plot_histories import plot_histories
 from analysis.reading.evaluations import Evaluation
-from analysis.reading.runs import Run, read_speeds, read_training_time
+from analysis.reading.runs import (
+    Details,
+    Run,
+    read_details,
+    read_intervals,
+    read_speeds,
+    read_training_time,
+)
 from analysis.reading.scores import Scores, read_validation
-from analysis.sections.page import Column, TableCell, element, facts, number_cell, picture, table
+from analysis.sections.page import (
+    Column,
+    TableCell,
+    element,
+    facts,
+    note,
+    number_cell,
+    picture,
+    table,
+)
 from analysis.style.texts import duration
 from analysis.throughput import plot_throughput
 from pipeline.cli import UserError
@@ -108,36 +124,49 @@ def scores(view: RunView) -> list[Element]:
 
 def histories(view: RunView) -> list[Element]:
     """Return accuracy and loss over the epochs, as a picture and a table."""
-    run = view.run
-    figure = plot_histories([run])
+    run, remarks = view.run, []
+    try:
+        details = read_details(run)
+    except UserError as error:
+        details, remarks = None, [note(f"Without top-3 and the loss within epochs: {error}")]
+    figure = plot_histories([run], details)
     best = max(run.history["val_accuracy"])
     alt = (
         f"Line charts of accuracy and loss in training and validation of {view.name} over "
         f"{run.epochs} epochs; the best validation accuracy is {best:.3f}"
     )
+    numbers = element("details", element("summary", "Numbers of each epoch"), _epochs(run, details))
+    text = (
+        "Training: the mean over an epoch, with dropout. Validation: after the epoch. Equal "
+        "steps on the axes are equal ratios of 1 − accuracy and of the losses."
+    )
+    return [element("p", text), *remarks, picture(figure, alt), numbers]
+
+
+def _epochs(run: Run, details: Details | None) -> Element:
+    """Return the numbers of each epoch; top-3 where it is known of any."""
     columns = [
         Column("epoch"), Column("training accuracy"), Column("validation accuracy"),
         Column("training loss"), Column("validation loss"),
     ]  # fmt: skip
     series = [run.history[key] for key in ("accuracy", "val_accuracy", "loss", "val_loss")]
+    if details and details.top3:
+        columns.insert(3, Column("validation top-3"))
+        series.insert(2, [details.top3.get(epoch, math.nan) for epoch in range(1, run.epochs + 1)])
     rows = [
         [number_cell(epoch, "d"), *map(number_cell, values)]
         for epoch, values in enumerate(zip(*series, strict=True), 1)
     ]
-    numbers = element(
-        "details", element("summary", "Numbers of each epoch"), table("Epochs", columns, rows)
-    )
-    text = (
-        "Training: the mean over an epoch, with dropout. Validation: after the epoch. Equal "
-        "steps on the axes are equal ratios of 1 − accuracy and of the losses."
-    )
-    return [element("p", text), picture(figure, alt), numbers]
+    return table("Epochs", columns, rows)
 
 
 def speed(view: RunView) -> list[Element]:
     """Return images/s, input wait and learning rate."""
     figure = plot_throughput([view.run])
     text = "Pauses for validation and checkpoints are left out."
+    rates = {each.learning_rate for each in read_intervals(view.run.directory)}
+    if len(rates) == 1:
+        text += f" The learning rate is {min(rates):g} throughout."
     if found := read_training_time(view.run):
         seconds, images_per_second = found
         epochs = len(read_speeds(view.run.directory))
@@ -145,7 +174,8 @@ def speed(view: RunView) -> list[Element]:
             f"{duration(seconds)} of training in {epochs} epochs, "
             f"{images_per_second:,.0f} images/s on average. {text}"
         )
-    alt = f"Charts of the speed, the input wait and the learning rate of {view.name}"
+    rate = " and the learning rate" if len(rates) > 1 else ""
+    alt = f"Charts of the speed, the input wait{rate} of {view.name}"
     return [element("p", text), picture(figure, alt)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.plot_histories import plot_histories
-from analysis.reading.runs import Run, best_epoch, read_run
+from analysis.reading.runs import Details, Run, best_epoch, read_details, read_run
 from analysis.style import figures
 from analysis.style.labels import line_styles, spread
 from pipeline.cli import UserError
@@ -16,6 +16,8 @@ from tests.support.analysis_data import (
     check_texts,
     run_command,
     text_boxes,
+    write_evaluation,
+    write_metrics,
     write_run,
 )
 
@@ -66,6 +68,35 @@ def test_one_run_shows_training_and_validation_of_accuracy_and_loss():
             assert (line.get_linestyle() == "-") == key.startswith("val_")
     title = "E3_8 on 12 categories, 18,000 training and 4,800 validation drawings"
     assert title in [text.get_text() for text in figure.texts]
+
+
+def test_top3_and_the_loss_within_epochs_are_drawn_where_they_are_known(tmp_path):
+    run_dir = write_run(tmp_path, labels=["cat", "cake"])
+    write_evaluation(run_dir, {"cat": 8, "cake": 4}, examples=10)  # epochs 3 and 4, top-3 0.9
+    write_metrics(run_dir, [100.0] * 12)
+    run = read_run(run_dir)
+    accuracy, loss = plot_histories([run], read_details(run)).axes
+    top3 = lines(accuracy)["E3_8 top-3"]
+    np.testing.assert_array_equal(top3.get_ydata(), [np.nan, np.nan, 0.9, 0.9])
+    (within,) = [line for line in loss.lines if line.get_label() == "_within epochs"]
+    assert within.get_xdata().tolist() == pytest.approx([step / 3 for step in range(1, 13)])
+    assert within.get_ydata().tolist() == pytest.approx([2 / step for step in range(1, 13)])
+    assert loss.get_xlim() == (0, 4)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"kind": "epoch", "step": 3, "epoch": 1, "val_top3": 0.8}\n')
+    top3 = lines(plot_histories([run], read_details(run)).axes[0])["E3_8 top-3"]
+    np.testing.assert_array_equal(top3.get_ydata(), [0.8, np.nan, 0.9, 0.9])
+    check_texts(plot_histories([run], read_details(run)))
+
+
+def test_what_a_run_does_not_hold_is_not_drawn(tmp_path):
+    run = read_run(write_run(tmp_path))
+    details = read_details(run)
+    assert details == Details({}, [])
+    assert texts(plot_histories([run], details).axes[1])
+    plain = plot_histories([run])
+    key = [text.get_text() for text in plot_histories([run], details).legends[0].get_texts()]
+    assert key == [text.get_text() for text in plain.legends[0].get_texts()]
 
 
 def test_halving_the_error_is_the_same_distance_everywhere():

@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import html.parser
-import importlib
 import io
 import json
 import pathlib
@@ -15,95 +14,47 @@ import pytest
 from PIL import Image
 
 from analysis import report
+from analysis.mistakes import mistakes_csv
+from analysis.reading.evaluations import validation_of
+from analysis.reading.runs import read_run
 from analysis.report import make_report
-from analysis.sections import data_sections, explorer
+from analysis.sections import data_sections
 from analysis.sections.comparison_sections import sort_value
 from analysis.sections.data_sections import Data
 from analysis.sections.page import Column, TableCell, drawings_image, mean_image, table, to_html
 from analysis.sections.page_heading import short_number
 from pipeline.cli import UserError
-from pipeline.dataset import manifests, records
+from pipeline.dataset import manifests
 from tests.support.analysis_data import (
     HISTORY,
     NO_HISTORY,
     run_command,
-    write_dataset,
     write_evaluation,
     write_metrics,
     write_predictions,
     write_run,
 )
-from tests.support.browser import DESKTOP, PHONE, chromium, emulate
+from tests.support.browser import (
+    DESKTOP,
+    PHONE,
+    axe_violations,
+    wider_than_the_page,
+)
+from tests.support.report_pages import (
+    LABELS,
+    PER_LABEL,
+    open_page,
+    texts,
+    unfold,
+    unpack,
+    wait_for,
+    wait_until,
+    write_data,
+    write_whole_run,
+)
 from trainer.runs.predictions import Predictions
 
-# What would break a page that does not escape it, and what is long.
-LABELS = ["<b>bold</b>", 'a "quoted" & name', "The Great Wall of China", "cat"]
-PER_LABEL = 6
-CORRECT = dict(zip(LABELS, (5, 2, 6, 3), strict=True))
-ENTER, RIGHT, DOWN = "\ue007", "\ue014", "\ue015"  # of WebDriver
-
-
-def write_data(directory, drawings=9):
-    return write_dataset(directory, dict.fromkeys(LABELS, drawings), validation=PER_LABEL)
-
-
-def write_whole_run(directory, data, name="E3_8", **config):
-    """A run of four epochs with everything that a report reads; its path."""
-    manifest = manifests.read_manifest(str(data))
-    examples = manifests.DataSet(str(data), manifest).examples("validation")
-    truth = np.array([example.label for example in examples])
-    count = len(truth)
-    run_dir = write_run(
-        directory, labels=LABELS, dataset=str(data), dataset_fingerprint=manifest.fingerprint,
-        drawings={"train": manifest.splits["train"].records, "validation": count},
-        experiment=name, precision="float32", learning_rate=0.001, **config,
-    )  # fmt: skip
-    write_evaluation(run_dir, CORRECT, PER_LABEL)
-    write_metrics(run_dir, [900.0, 1000.0, 1100.0] * 4)
-    top = np.stack([truth, (truth + 1) % 4, (truth + 2) % 4], axis=1).astype(np.int16)
-    top[::4] = np.roll(top[::4], 1, axis=1)  # a wrong answer
-    shares = np.tile(np.array([0.7, 0.2, 0.1], np.float32), (count, 1))
-    shares[:, 0] -= np.arange(count) / 100
-    of_truth = np.where(top == truth[:, None], shares, 0).sum(axis=1).astype(np.float32)
-    write_predictions(run_dir, Predictions(truth.astype(np.int16), of_truth, top, shares))
-    return run_dir
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Paths of pages by name, as the command writes them."""
-    root = tmp_path_factory.mktemp("report")
-    write_data(root / "data")
-    runs = root / "runs"
-    whole = write_whole_run(runs / "E3_8", root / "data")
-    write_whole_run(runs / "again", root / "data", epochs=12)
-    write_whole_run(runs / "E2_7", root / "data", "E2_7", augment=["mirror"])
-    begun = write_run(
-        runs / "begun", NO_HISTORY, LABELS,
-        dataset=str(root / "data"), drawings={"train": 36, "validation": 24},
-    )  # fmt: skip
-    made = {}
-    for name, run_dir in (("one", whole), ("several", str(runs)), ("begun", begun)):
-        page, _ = make_report(report.find_runs([run_dir]))
-        made[name] = root / f"{name}.html"
-        made[name].write_bytes(page)
-    return made
-
-
-@pytest.fixture(scope="module")
-def driver():
-    """Headless Chromium; skips the tests where there is none."""
-    with chromium() as started:
-        yield started
-
-
-def open_page(driver, page, size=DESKTOP, scheme="light"):
-    """Loads it; returns what the browser has to say about it."""
-    emulate(driver, size, scheme)
-    driver.get("about:blank")
-    driver.get_log("browser"), driver.get_log("performance")  # of pages before
-    driver.get(page.as_uri())
-    return driver.get_log("browser")
+ENTER = "\ue007"  # of WebDriver
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -125,22 +76,29 @@ def test_a_browser_shows_it_without_complaint(driver, pages, name, size, scheme)
     assert urls <= {"file", "data"}
 
 
-WIDER_THAN_THE_PAGE = """
-const page = document.documentElement;
-return [...document.querySelectorAll("body *")]
-    .filter(node => !node.closest(".table, .picture") || node.matches(".table, .picture"))
-    .filter(node => node.getBoundingClientRect().right > page.clientWidth + 0.5)
-    .map(node => node.outerHTML.slice(0, 80))
-    .concat(page.scrollWidth > page.clientWidth ? ["the page scrolls"] : []);
-"""
-
-
 @pytest.mark.parametrize("size", [DESKTOP, (1000, 700), PHONE, (320, 640)])
 @pytest.mark.parametrize("name", ["one", "several", "begun"])
 def test_nothing_is_wider_than_the_page(driver, pages, name, size):
     open_page(driver, pages[name], size)
-    driver.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
-    assert driver.execute_script(WIDER_THAN_THE_PAGE) == []
+    unfold(driver)
+    assert wider_than_the_page(driver, scrolling=".table, .picture") == []
+    if name != "begun":
+        driver.execute_script("explorers[0].show(0)")
+        wait_for(driver, ".chosen h5", "Wrong")
+        assert wider_than_the_page(driver, scrolling=".table, .picture") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("name", ["one", "several", "begun"])
+def test_axe_finds_nothing_serious(driver, pages, name, size, scheme):
+    open_page(driver, pages[name], size, scheme)
+    unfold(driver)
+    if name != "begun":
+        driver.execute_script("explorers[0].show(0)")
+        wait_for(driver, ".chosen h5", "Wrong")
+    found = axe_violations(driver, ".picture svg > *")  # thousands of marks, which are described
+    assert [each for each in found if each[1] in ("serious", "critical")] == []
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
@@ -272,135 +230,21 @@ def test_charts_say_what_their_marks_are_and_have_ids_of_their_own(driver, pages
     assert count > 50
 
 
-def matrix_cells(driver):
-    """(row, column) of a cell with drawings and of one without."""
-    return driver.execute_script(
-        """
-        const {order} = explorers[0], all = order.map((_, i) => i);
-        const cells = all.flatMap(row => all.map(column => [row, column]));
-        const has = ([row, column]) => explorers[0].number(order[row], order[column]) > 0;
-        return [cells.find(has), cells.find(cell => !has(cell))];
-        """
-    )
-
-
-def canvas_pixel(driver, cell):
-    """Colour near the corner of a cell of the matrix; the page's where it is empty."""
-    return driver.execute_script(
-        """
-        const explorer = explorers[0], [row, column] = arguments[0];
-        const [x, y] = [column, row].map(at => explorer.margin + (at + 0.2) * explorer.size);
-        const pixel = explorer.canvas.getContext("2d").getImageData(x, y, 1, 1).data;
-        const page = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number);
-        return pixel[3] ? [...pixel].slice(0, 3) : page;
-        """,
-        cell,
-    )
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_least_share_of_the_matrix_is_not_the_colour_of_none(driver, pages, scheme):
-    open_page(driver, pages["one"], scheme=scheme)
-    page, *seen = driver.execute_script(
-        "const probe = document.createElement('i'); document.body.append(probe);"
-        "const colour = name => { probe.style.color = `var(${name})`;"
-        " return getComputedStyle(probe).color.match(/\\d+/g).map(Number); };"
-        "return ['--paper', '--band-1', '--line'].map(colour)"
-    )
-    for colour in seen:  # the lines between cells, too
-        assert np.abs(np.subtract(page, colour)).sum() > 60
-    filled, empty = (canvas_pixel(driver, cell) for cell in matrix_cells(driver))
-    assert np.abs(np.subtract(filled, empty)).sum() > 60
-
-
-def point_at(driver, cell, click=False):
-    """Move the pointer to a cell of the matrix, and click there."""
-    canvas = driver.find_element("css selector", ".matrix canvas")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    x, y = driver.execute_script(
-        "const {canvas, margin, size} = explorers[0], box = canvas.getBoundingClientRect();"
-        "const [row, column] = arguments[0];"
-        "return [box.x + margin + (column + 0.5) * size, box.y + margin + (row + 0.5) * size]",
-        cell,
-    )
-    events = [("mouseMoved", "none", 0)]
-    if click:
-        events += [("mousePressed", "left", 1), ("mouseReleased", "left", 1)]
-    for kind, button, clicks in events:
-        event = {"type": kind, "x": x, "y": y, "button": button, "clickCount": clicks}
-        driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
-
-
-def wait_for(driver, selector, text=""):
-    wait = importlib.import_module("selenium.webdriver.support.ui").WebDriverWait(driver, 20)
-    wait.until(
-        lambda each: any(
-            text in found.text for found in each.find_elements("css selector", selector)
-        )
-    )
-    return driver.find_element("css selector", selector)
-
-
-def drawings_of(page, label):
-    """Bitmaps of a category's validation drawings, as lists of 0 and 1."""
-    directory = str(page.parent / "data")
-    manifest = manifests.read_manifest(directory)
-    return [
-        records.unpack_bitmap(example.image).ravel().tolist()
-        for example in manifests.DataSet(directory, manifest).examples("validation")
-        if manifest.labels[example.label] == label
-    ]
-
-
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_matrix_tells_a_cell_and_shows_its_drawings(driver, pages, size):
-    assert open_page(driver, pages["one"], size) == []
-    cat = driver.execute_script("return explorers[0].order").index(LABELS.index("cat"))
-    point_at(driver, (cat, cat))
-    tip = driver.find_element("css selector", ".matrix .tip")
-    assert tip.text == "cat recognized: 3 of 6 (0.500)"
-    point_at(driver, (cat, cat), click=True)
-    assert wait_for(driver, ".chosen h4", "cat").text == "cat recognized: 3 of 6"
-    assert driver.execute_script("return location.hash") == "#/E3_8/cat/cat"
-    ink = driver.execute_script(
-        "const canvas = document.querySelector('.chosen canvas');"
-        "const data = canvas.getContext('2d').getImageData(0, 0, 85, 85).data;"
-        "return [...Array(85 * 85).keys()].map(i => data[4 * i] < 128 ? 1 : 0)"
-    )
-    assert ink in drawings_of(pages["one"], "cat")
-
-
-def test_an_address_leads_to_a_category_and_a_search_to_another(driver, pages):
-    open_page(driver, pages["one"])
-    driver.get("about:blank")
-    driver.get(pages["one"].as_uri() + "#/E3_8/%3Cb%3Ebold%3C%2Fb%3E")
-    title = wait_for(driver, ".chosen h4", "bold").text
-    assert title == "<b>bold</b>: accuracy 0.833, precision 0.625"
-    kinds = [each.text for each in driver.find_elements("css selector", ".chosen h5")]
-    assert [kind.partition(" (")[0] for kind in kinds] == ["Wrong", "Typical", "Uncertain"]
-    assert "undefined" not in driver.find_element("css selector", ".chosen").text
-    driver.find_element("css selector", ".tools input").send_keys("cat", ENTER)
-    assert wait_for(driver, ".chosen h4", "cat").text.startswith("cat: accuracy 0.500")
-    assert driver.execute_script("return location.hash") == "#/E3_8/cat"
-
-
-def test_runs_on_the_same_drawings_share_them(driver, pages):
-    page = pages["several"]
-    held = re.findall(r'<script type="text/plain"(.*?)>(.*?)</script>', page.read_text())
-    assert [bool(text) for _, text in held] == [True, False, False]
+def test_a_table_of_drawings_is_saved_as_it_was_packed(driver, made, tmp_path):
+    run_dir, data = made
+    page = tmp_path / "page.html"
+    page.write_bytes(make_report([run_dir])[0])
     open_page(driver, page)
-    driver.execute_script("explorers[2].show(3)")
-    tile = wait_for(driver, ".chosen li", "cat")
-    assert tile.find_elements("css selector", "canvas")
-
-
-def test_keys_move_and_select_in_the_matrix(driver, pages):
-    open_page(driver, pages["one"])
-    canvas = driver.find_element("css selector", ".matrix canvas")
-    canvas.send_keys(RIGHT, DOWN)
-    assert driver.execute_script("return explorers[0].place") == [1, 1]
-    canvas.send_keys(ENTER)
-    assert "recognized" in wait_for(driver, ".chosen h4", "recognized").text
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    behaviour = {"behavior": "allow", "downloadPath": str(saved)}
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    driver.find_element("css selector", "button[data-file='mistakes.csv']").click()
+    wait_until(driver, lambda: (saved / "mistakes.csv").exists())
+    evaluation = validation_of(read_run(run_dir))
+    assert (saved / "mistakes.csv").read_text() == mistakes_csv(
+        evaluation.read_predictions(), str(data)
+    )
 
 
 class Outline(html.parser.HTMLParser):
@@ -452,30 +296,17 @@ def test_contents_lead_to_places_and_pictures_have_descriptions(pages, name):
     places = [f"#{place}" for place in ids]
     assert links[: len(places)] == places  # the contents, in the order of the page
     others = links[len(places) :]
-    assert {link for link in others if not link.startswith(("#/", "data:"))} <= {*places}
+    assert {link for link in others if not link.startswith("#/")} <= {*places}
     assert all(len(values["alt"]) > 10 for tag, values in attributes if tag == "img")
     assert all(
         values["aria-label"] for tag, values in attributes if values.get("class") == "picture"
     )
     sources = [values[key] for _, values in attributes for key in ("src", "href") if key in values]
-    assert all(source.startswith(("data:image/", "data:text/csv", "#")) for source in sources)
-
-
-def texts(page):
-    """What a reader sees, without marks."""
-    body = re.sub(r"<(script|style)>.*?</\1>", "", page.decode(), flags=re.S)
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)))
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
 
 
 def missing_lines(run_dirs, **arguments):
     return make_report(run_dirs, **arguments)[1]
-
-
-@pytest.fixture
-def made(tmp_path):
-    """(run directory, data set), both whole."""
-    write_data(tmp_path / "data")
-    return write_whole_run(tmp_path / "run", tmp_path / "data"), tmp_path / "data"
 
 
 def test_a_page_of_one_run_says_what_was_trained_and_how_good_it_is(made):
@@ -505,7 +336,7 @@ def test_a_page_of_one_run_has_every_section(made):
     assert titles == [
         "The run", "Scores", "Categories", "Confusion matrix", "Most confused pairs",
         "Worst mistakes", "Least certain predictions", "Likely label errors", "Calibration",
-        "Histories", "Setup", "Speed",
+        "Thresholds by category", "Histories", "Setup", "Speed",
         "The data", "Drawings", "Counts", "Ink", "Origin",
     ]  # fmt: skip
 
@@ -548,10 +379,30 @@ def test_mistakes_have_keys_that_lead_to_their_strokes_and_a_table(made):
     path.write_text(json.dumps(fields | {"inputs": [{"file": "/my drawings/cat.ndjson"}]}))
     page = make_report([run_dir])[0].decode()
     assert re.search(r'<a href="file:///my%20drawings/cat.ndjson">validation-0-\d+</a>', page)
-    table = re.search(r'href="data:text/csv;base64,(.*?)" download="mistakes.csv"', page)[1]
-    lines = base64.b64decode(table).decode().splitlines()
+    table = re.search(r'data-file="mistakes.csv"[^<]*</button><script[^>]*>(.*?)<', page)[1]
+    lines = unpack(table).decode().splitlines()
     assert len(lines) == 1 + 6
     assert lines[0].startswith("key_id,category,predicted,")
+
+
+def test_thresholds_by_category_tell_what_is_answered_and_how_sure_that_is(made):
+    shown = texts(make_report([made[0]])[0])
+    assert re.search(r"For 0.95, \d+ of 24 drawings are answered \(0\.\d+\), \d+ of them", shown)
+    assert "4 of 4 categories have fewer than 20 predictions, too few to tell 0.95" in shown
+    assert "4 of 4 categories have fewer than 100 predictions, too few to tell 0.99" in shown
+    # Wrong answers are as probable as correct ones here: sure ones of a category are few.
+    section = shown[shown.index("predicted predictions 0.95: from 0.95: answers") :]
+    row = re.search(r"cat (\d+) (–|0\.\d{3}) (\d+) (–|0\.\d{3}–[01]\.000)", section)
+    assert int(row[3]) < int(row[1])
+
+
+def test_top3_and_a_constant_learning_rate_are_told(made):
+    run_dir, _ = made
+    write_metrics(run_dir, [900.0, 1000.0, 1100.0])
+    shown = texts(make_report([run_dir])[0])
+    assert "validation accuracy validation top-3 training loss" in shown
+    assert "4 0.700 0.640 0.900 0.700 0.880" in shown
+    assert "The learning rate is 0.001 throughout." in shown
 
 
 def test_two_runs_are_compared_drawing_by_drawing(made, tmp_path):
@@ -606,17 +457,6 @@ def test_runs_on_different_drawings_are_not_paired(made, tmp_path):
     other = write_whole_run(tmp_path / "small", tmp_path / "other")
     page, _ = make_report([made[0], other])
     assert "against the others" not in texts(page)
-
-
-def test_drawings_that_the_page_does_not_hold_are_counted(made, monkeypatch):
-    run_dir, _ = made
-    assert "The page holds" not in texts(make_report([run_dir])[0])
-    monkeypatch.setattr(explorer, "MAX_DRAWINGS", 7)
-    page = make_report([run_dir])[0].decode()
-    assert "The page holds 7 of 24 drawings: mistakes first." in page
-    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
-    wrong = [data["guesses"][3 * i] != truth for i, truth in enumerate(data["truth"])]
-    assert (len(wrong), sum(wrong)) == (7, 6)
 
 
 def test_equal_counts_are_one_sentence(made):

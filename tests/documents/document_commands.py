@@ -166,6 +166,7 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.evaluate --run_dir=runs/doodles --split=test --mirror "
     "--output=runs/test.json": Run(),
     "python -m analysis.mistakes --evaluation=runs/test.json -o runs/test_mistakes.png": Run(),
+    "python -m analysis.report runs/doodles --evaluation=runs/test.json -o runs/test.html": Run(),
     "python -m trainer.serve": Run(
         (
             (
@@ -225,6 +226,7 @@ COMMANDS: dict[str, Action] = {
         )
     ),
     "python -m trainer.evaluate --run_dir=results/pretrained --checkpoint=last --mirror": Run(),
+    "python -m analysis.mistakes results/pretrained --label_errors=results/label_errors.csv": Run(),
     "make bench-serve DATA=DIR": Run(
         (("DATA=DIR", "DATA=DIR FLAGS='--seconds=1 --malformed=50'"),),
     ),
@@ -235,6 +237,8 @@ COMMANDS: dict[str, Action] = {
     # Analyse
     "python -m analysis.report runs/doodles": Run(),
     "python -m analysis.report runs/doodles runs/sweep -o runs/report.html": Run(),
+    "python -m analysis.mistakes runs/doodles --table=runs/mistakes.csv "
+    "--label_errors=runs/label_errors.csv": Run(),
     "python -m analysis.confusion runs/doodles -o runs/confusion.png": Run(),
     "python -m analysis.compare runs/doodles runs/sweep --table=runs/runs.md,runs/runs.csv "
     "-o runs/runs.png": Run(),

@@ -43,17 +43,18 @@ def write_dataset(
     shards: int = 2,
     validation: int = 1,
     validation_fields: Sequence[Mapping[str, str | int]] = (),
+    bitmaps: Sequence[np.ndarray] = (),
 ) -> manifests.Manifest:
     """A data set with `counts[label]` training drawings and `validation` others of each label.
 
-    The validation drawings may have fields, in their order; all then have the same.
+    The validation drawings may have fields, in their order; all then have the same. The drawings
+    are `bitmaps`, [85, 85] each, from the first one on again and again, or else noise.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    others = dict.fromkeys(counts, validation)
     splits = {
-        "train": _write_split(directory, "train", counts, shards),
-        "validation": _write_split(
-            directory, "validation", dict.fromkeys(counts, validation), 1, validation_fields
-        ),
+        "train": _write_split(directory, "train", counts, shards, (), bitmaps),
+        "validation": _write_split(directory, "validation", others, 1, validation_fields, bitmaps),
         "test": manifests.Split(0, dict.fromkeys(counts, 0), ()),
     }
     manifest = manifests.Manifest(
@@ -81,7 +82,8 @@ def _write_split(
     split: str,
     counts: Mapping[str, int],
     shards: int,
-    fields: Sequence[Mapping[str, str | int]] = (),
+    fields: Sequence[Mapping[str, str | int]],
+    bitmaps: Sequence[np.ndarray],
 ) -> manifests.Split:
     rng = np.random.default_rng(len(split))
     classes = rng.permutation(np.repeat(np.arange(len(counts)), list(counts.values())))
@@ -89,9 +91,11 @@ def _write_split(
     for index in range(shards):
         part = classes[index::shards].tolist()
         encoded = [records.encode_fields(of) for of in fields] or [b""] * len(part)
+        noise = ((rng.random((85, 85)) < 0.3).astype(np.uint8) for _ in part)
+        drawn = itertools.cycle(bitmaps) if bitmaps else noise
         data = b"".join(
-            _record(label, rng, f"{split}-{index}-{i}".encode(), of)
-            for i, (label, of) in enumerate(zip(part, encoded, strict=True))
+            _record(label, bitmap, f"{split}-{index}-{i}".encode(), of)
+            for i, (label, of, bitmap) in enumerate(zip(part, encoded, drawn, strict=False))
         )
         name = manifests.shard_name(split, index, shards)
         (directory / name).write_bytes(data)
@@ -100,8 +104,8 @@ def _write_split(
     return manifests.Split(len(classes), dict(counts), tuple(written))
 
 
-def _record(label: int, rng: np.random.Generator, key: bytes, fields: bytes) -> bytes:
-    image = records.pack_bitmaps((rng.random((1, 85, 85)) < 0.3).astype(np.uint8))[0]
+def _record(label: int, bitmap: np.ndarray, key: bytes, fields: bytes) -> bytes:
+    image = records.pack_bitmaps(bitmap[np.newaxis])[0]
     return records.frame_record(records.encode_example(image, label, key, fields))
 
 
@@ -173,7 +177,9 @@ def write_metrics(
         epoch = (step - 1) // steps_per_epoch + 1
         common = {"step": step, "epoch": epoch, "input_wait_share": 0.01 * step}
         lines.append(
-            {"kind": "step", "images_per_second": speed, "learning_rate": rate / epoch} | common
+            {"kind": "step", "images_per_second": speed, "learning_rate": rate / epoch}
+            | {"loss": 2 / step}
+            | common
         )
         if step % steps_per_epoch == 0:
             own = speeds[step - steps_per_epoch : step]

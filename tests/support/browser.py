@@ -8,6 +8,16 @@ from typing import Any
 import pytest
 
 DESKTOP, TABLET, PHONE = (1440, 900), (768, 1024), (390, 844)
+WIDER_THAN_THE_PAGE = """
+const [hidden, scrolling] = arguments;
+const page = document.documentElement;
+return [...document.querySelectorAll("body *:not(path)")]
+  .filter((node) => !hidden || !node.closest(hidden))
+  .filter((node) => !scrolling || !node.parentElement.closest(scrolling))
+  .filter((node) => node.getBoundingClientRect().right > page.clientWidth + 0.5)
+  .map((node) => node.outerHTML.slice(0, 80))
+  .concat(page.scrollWidth > page.clientWidth ? ["the page scrolls"] : []);
+"""
 
 
 @contextlib.contextmanager
@@ -43,3 +53,31 @@ def emulate(
         "Emulation.setEmulatedMedia",
         {"features": [{"name": name, "value": value} for name, value in features.items()]},
     )
+
+
+def wider_than_the_page(driver: Any, hidden: str = "", scrolling: str = "") -> list[str]:
+    """Return the elements that reach beyond the page's right edge, and whether it scrolls there.
+
+    Args:
+      driver: with a page.
+      hidden: selector of elements that do not count, with all that is in them.
+      scrolling: of elements that scroll in themselves: they count, what is in them does not.
+    """
+    return driver.execute_script(WIDER_THAN_THE_PAGE, hidden, scrolling)
+
+
+def axe_violations(driver: Any, excluded: str = "") -> list[tuple[str, str, list[str]]]:
+    """Return what axe-core finds: rule, impact, elements; skip the test without its package.
+
+    Args:
+      driver: with a page.
+      excluded: selector of elements that are not looked at, with all that is in them.
+    """
+    axe = pytest.importorskip("selenium_axe_python").Axe(driver)
+    axe.inject()
+    driver.set_script_timeout(300)  # seconds: a busy machine takes long
+    found = axe.run({"exclude": [[excluded]]} if excluded else None)["violations"]
+    return [
+        (each["id"], each["impact"], [node["html"][:90] for node in each["nodes"]])
+        for each in found
+    ]

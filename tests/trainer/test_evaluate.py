@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +15,7 @@ from tests.support.stopped_training import make_config
 from tests.support.trainer_data import LABELS, write_dataset
 from tests.support.warm_process import run_module
 from trainer import train
-from trainer.runs import evaluation_files
+from trainer.runs import evaluation_files, feature_map
 from trainer.runs.predictions import Predictions, load
 from trainer.training.checkpoints import load_run
 from trainer.training.evaluation import evaluate_run
@@ -87,12 +88,51 @@ def test_mirroring_is_the_mean_of_the_probabilities_of_a_drawing_and_its_mirror_
     bitmaps, names = read_split(data)
     plain, mirrored = probabilities(model, bitmaps), probabilities(model, bitmaps[:, :, ::-1])
     assert np.abs(plain - mirrored).max() > 1e-4  # a model that mirroring matters to
-    evaluation, predictions = evaluate_run(run_dir, data, "test", "best", batch_size, mirror=True)
+    evaluation, predictions, _ = evaluate_run(
+        run_dir, data, "test", "best", batch_size, mirror=True
+    )
     check(evaluation, predictions, (plain + mirrored) / 2, classes(names))
     assert evaluation["mirror"] is True
-    evaluation, predictions = evaluate_run(run_dir, data, "test", "best", batch_size)
+    evaluation, predictions, _ = evaluate_run(run_dir, data, "test", "best", batch_size)
     check(evaluation, predictions, plain, classes(names))
     assert evaluation["mirror"] is False
+
+
+def principal_components(model, bitmaps):
+    """[N, 2], each column up to its sign, and the shares of the variance."""
+    features = keras.Model(model.inputs, model.layers[-1].input)(bitmaps).numpy()
+    centred = features.astype(np.float64) - features.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    return left[:, :2] * sizes[:2], sizes[:2] ** 2 / (sizes**2).sum()
+
+
+@pytest.mark.parametrize("settings", [{}, {"mirror": True}, {"labels": ("car", "cat")}])
+def test_the_map_shows_the_features_of_each_drawing_in_two_dimensions(run_dir, data, settings):
+    bitmaps, names = read_split(data)
+    kept = [i for i, name in enumerate(names) if name in settings.get("labels", LABELS)]
+    places, variance = principal_components(load_run(run_dir, "best").model, bitmaps[kept])
+    *_, found = evaluate_run(run_dir, data, "test", "best", 8, **settings)
+    assert found.variance == pytest.approx(variance, rel=1e-3)
+    scale = np.abs(places).max()
+    np.testing.assert_allclose(np.abs(found.places), np.abs(places), atol=1e-3 * scale)
+
+
+def test_a_large_split_has_a_map_of_some_drawings(run_dir, data, monkeypatch):
+    monkeypatch.setattr(feature_map, "MOST", 7)
+    *_, found = evaluate_run(run_dir, data, "test", "best", 4)
+    assert np.isfinite(found.places).all(axis=1).sum() == 7
+    assert np.isnan(found.places).all(axis=1).sum() == TEST - 7
+
+
+def test_the_map_is_written_beside_the_predictions_and_read_back(run_dir, data, tmp_path):
+    path = str(tmp_path / "test.json")
+    fields, predicted, found = evaluate_run(run_dir, data, "test", "best", 8)
+    evaluation_files.write(path, fields, predicted, found)
+    read = evaluation_files.read_map(path, evaluation_files.read(path))
+    np.testing.assert_array_equal(read.places, found.places)
+    assert read.variance == found.variance
+    evaluation_files.write(path, fields, predicted)  # as an older version did
+    assert evaluation_files.read_map(path, evaluation_files.read(path)) is None
 
 
 def test_the_raw_weights_are_scored_beside_their_average(run_dir, data):
@@ -106,7 +146,7 @@ def test_the_raw_weights_are_scored_beside_their_average(run_dir, data):
         assert any(np.array_equal(weight.numpy(), values) for values in saved)
     bitmaps, names = read_split(data)
     truth = classes(names)
-    evaluation, predictions = evaluate_run(run_dir, data, "test", "last", 8, raw_weights=True)
+    evaluation, predictions, _ = evaluate_run(run_dir, data, "test", "last", 8, raw_weights=True)
     check(evaluation, predictions, probabilities(average, bitmaps), truth)
     expected = probabilities(raw, bitmaps)
     loss = -np.log(expected[np.arange(TEST), truth]).mean()
@@ -134,7 +174,7 @@ def test_only_the_labels_are_drawn_and_answered(run_dir, data, batch_size, mirro
     expected = probabilities(model, bitmaps[kept], columns)
     if mirror:
         expected = (expected + probabilities(model, bitmaps[kept][:, :, ::-1], columns)) / 2
-    evaluation, predictions = evaluate_run(
+    evaluation, predictions, _ = evaluate_run(
         run_dir, data, "test", "best", batch_size, labels=labels, mirror=mirror
     )
     check(evaluation, predictions, expected, classes([names[i] for i in kept], labels))
@@ -146,7 +186,7 @@ def test_only_the_labels_are_drawn_and_answered(run_dir, data, batch_size, mirro
 def test_a_data_set_with_the_labels_in_another_order_gives_the_same(run_dir, data, tmp_path):
     write_dataset(tmp_path, test=TEST, labels=("car", "cat", "cake"))
     bitmaps, names = read_split(tmp_path)
-    evaluation, predictions = evaluate_run(run_dir, str(tmp_path), "test", "best", 8)
+    evaluation, predictions, _ = evaluate_run(run_dir, str(tmp_path), "test", "best", 8)
     model = load_run(run_dir, "best").model
     check(evaluation, predictions, probabilities(model, bitmaps), classes(names))
     assert evaluation["labels"] == list(LABELS)
@@ -155,7 +195,7 @@ def test_a_data_set_with_the_labels_in_another_order_gives_the_same(run_dir, dat
 def test_a_data_set_of_some_of_the_labels_is_answered_with_all_of_the_run(run_dir, tmp_path):
     write_dataset(tmp_path, test=TEST, labels=("car", "cat"))
     bitmaps, names = read_split(tmp_path)
-    evaluation, predictions = evaluate_run(run_dir, str(tmp_path), "test", "best", 8)
+    evaluation, predictions, _ = evaluate_run(run_dir, str(tmp_path), "test", "best", 8)
     model = load_run(run_dir, "best").model
     check(evaluation, predictions, probabilities(model, bitmaps), classes(names))
     assert [entry["examples"] for entry in evaluation["per_class"]] == [8, 0, 9]
@@ -175,7 +215,7 @@ def test_labels_that_the_run_does_not_have_are_named_unless_they_are_left_out(ru
         evaluate_run(run_dir, str(tmp_path), "test", "best", 8, labels=("cat", "bird", "cake"))
     with pytest.raises(UserError, match=f"^--labels: 'cake' is no category of {tmp_path}$"):
         evaluate_run(run_dir, str(tmp_path), "test", "best", 8, labels=("cat", "cake"))
-    evaluation, _ = evaluate_run(run_dir, str(tmp_path), "test", "best", 8, labels=("cat", "car"))
+    evaluation, *_ = evaluate_run(run_dir, str(tmp_path), "test", "best", 8, labels=("cat", "car"))
     assert evaluation["examples"] == 11
 
 

@@ -93,6 +93,7 @@ def test_metrics_count_every_step_and_epoch(finished):
     lines = metrics_lines(finished)
     epochs = [line for line in lines if line["kind"] == "epoch"]
     assert [(line["epoch"], line["step"]) for line in epochs] == [(1, 7), (2, 14), (3, 21)]
+    assert epochs[-1]["val_top3"] == read_state(finished.run_dir).last.evaluation["top3"]
     steps = [line for line in lines if line["kind"] == "step"]
     assert steps[-1]["step"] == 21  # 50 drawings in batches of 8: 7 steps of 7 or 8
     for line in steps:

@@ -2,6 +2,7 @@
 
 __all__ = [
     "evaluation_files",
+    "feature_map",
     "predictions",
     "run_directory",
     "state",

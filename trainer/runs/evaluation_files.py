@@ -1,4 +1,4 @@
-"""Two files of `trainer.evaluate --output`: scores, and a prediction for every drawing.
+"""Two files of `trainer.evaluate --output`: scores; of every drawing prediction and place on a map.
 
 No TensorFlow here: analysis reads them.
 """
@@ -8,12 +8,17 @@ import hashlib
 import os
 from typing import Any
 
+import numpy as np
+
 from pipeline.cli import UserError
 from trainer.runs import predictions, run_directory
+from trainer.runs.feature_map import FeatureMap
 from trainer.runs.predictions import Predictions
 
 FORMAT = "evaluation of trainer.evaluate"
 FORMAT_VERSION = 1
+PLACES = "places"  # of the map, an array beside the predictions
+VARIANCE = "map_variance"
 
 
 def predictions_path(path: str) -> str:
@@ -37,8 +42,13 @@ def check_no_run_file(flag: str, path: str) -> None:
         raise UserError(f"--{flag}={path}: a file of the run itself; choose another name")
 
 
-def write(path: str, evaluation: dict[str, Any], made: Predictions) -> None:
-    """Write both files; existing ones stay if that fails.
+def write(
+    path: str,
+    evaluation: dict[str, Any],
+    made: Predictions,
+    feature_map: FeatureMap | None = None,
+) -> None:
+    """Write both files, the map of the drawings with the predictions; old ones stay if that fails.
 
     The JSON file holds the other's hash: a kill between the two renames leaves files that do not
     match, which `read_predictions` reports.
@@ -50,11 +60,13 @@ def write(path: str, evaluation: dict[str, Any], made: Predictions) -> None:
     new, new_beside = f"{path}.new", f"{beside}.new"
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        predictions.save(new_beside, made)
+        places = {PLACES: feature_map.places} if feature_map else {}
+        predictions.save(new_beside, made, **places)
         evaluation = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             **evaluation,
+            **({VARIANCE: feature_map.variance} if feature_map else {}),
             "predictions_sha256": _sha256(new_beside),
         }
         run_directory.write_json(new, evaluation)
@@ -87,6 +99,35 @@ def read_predictions(path: str, evaluation: dict[str, Any]) -> Predictions:
     Raises:
       UserError: they are missing, damaged, or of another evaluation.
     """
+    beside = _check_own(path, evaluation)
+    return predictions.load(beside)
+
+
+def read_map(path: str, evaluation: dict[str, Any]) -> FeatureMap | None:
+    """Read the map of the drawings beside `path`, whose content is `evaluation`.
+
+    Returns:
+      The map; None if an older version's trainer.evaluate wrote the files.
+
+    Raises:
+      UserError: the file is missing, damaged, or of another evaluation.
+    """
+    beside = _check_own(path, evaluation)
+    if VARIANCE not in evaluation:
+        return None
+    try:
+        first, second = evaluation[VARIANCE]
+        with np.load(beside) as arrays:
+            places = arrays[PLACES]
+        if places.shape != (evaluation["examples"], 2):
+            raise ValueError(f"{PLACES} does not fit the drawings")
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{beside}: damaged: {error}") from None
+    return FeatureMap(places, (float(first), float(second)))
+
+
+def _check_own(path: str, evaluation: dict[str, Any]) -> str:
+    """Return the path of the predictions, which are those of the evaluation."""
     beside = predictions_path(path)
     try:
         is_its_own = _sha256(beside) == evaluation.get("predictions_sha256")
@@ -96,7 +137,7 @@ def read_predictions(path: str, evaluation: dict[str, Any]) -> Predictions:
         raise UserError(
             f"{beside}: damaged, or not of {path}; run trainer.evaluate --output={path} again"
         )
-    return predictions.load(beside)
+    return beside
 
 
 def _sha256(path: str) -> str:

@@ -50,10 +50,13 @@ def path_of(checkpoints: str, name: str) -> str:
     return os.path.join(checkpoints, f"{name}.predictions.npz")
 
 
-def save(path: str, predictions: Predictions) -> None:
-    """Write the file; it counts once a run's state, or an evaluation's JSON file, names it."""
+def save(path: str, predictions: Predictions, **more: np.ndarray) -> None:
+    """Write the file, with `more` arrays by name.
+
+    It counts once a run's state, or an evaluation's JSON file, names it.
+    """
     with open(path, "wb") as file:
-        np.savez(file, **vars(predictions))
+        np.savez(file, **vars(predictions), **more)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
 

@@ -13,12 +13,14 @@ from pipeline.cli import RunError, UserError, is_remote
 from trainer.data.input_pipeline import Batch, Examples, evaluation_batches, evaluation_order
 from trainer.data.verified_data import VerifiedData
 from trainer.hardware.replicas import whole_batch
-from trainer.runs import run_directory
+from trainer.model import CLASSIFIER
+from trainer.runs import feature_map, run_directory
+from trainer.runs.feature_map import FeatureMap
 from trainer.runs.predictions import Predictions
 from trainer.training.checkpoints import load_run
 from trainer.training.memory import out_of_memory
 from trainer.training.metrics import Metrics
-from trainer.training.steps import EvaluationStep, make_evaluation_step
+from trainer.training.steps import EvaluationStep, Outputs, make_evaluation_step
 
 
 def evaluate(
@@ -59,7 +61,7 @@ def evaluate_run(
     labels: Sequence[str] | None = None,
     mirror: bool = False,
     raw_weights: bool = False,
-) -> tuple[dict[str, Any], Predictions]:
+) -> tuple[dict[str, Any], Predictions, FeatureMap]:
     """Evaluate a checkpoint of a run on a split, in the run's precision.
 
     Args:
@@ -73,8 +75,8 @@ def evaluate_run(
       raw_weights: whether to add, as "raw", the scores of the weights beside their average.
 
     Returns:
-      The content of trainer.evaluate's JSON file, and the predictions for the split's drawings of
-      the categories, in the order of the files; the classes of both are indices in its "labels".
+      The content of trainer.evaluate's JSON file, the predictions for the split's drawings of the
+      categories, in the order of the files, and their map; classes are indices in its "labels".
 
     Raises:
       UserError: the run has no checkpoint, or no average beside the raw weights; the data set
@@ -92,36 +94,46 @@ def evaluate_run(
     run = load_run(run_dir, checkpoint, precision, with_raw=raw_weights)
     data.start(run_directory.read_seen(run_dir))
 
-    def evaluate_model(model: keras.Model) -> tuple[dict[str, Any], Predictions]:
+    def evaluate_model(model: keras.Model) -> tuple[dict[str, Any], Predictions, FeatureMap]:
         adapted = adapt_model(model, categories, mirror)
-        step = make_evaluation_step(tf.distribute.get_strategy(), adapted)
+        features: list[np.ndarray] = []
+        step = keep_features(
+            make_evaluation_step(tf.distribute.get_strategy(), adapted),
+            len(categories.labels),
+            features,
+        )
         positions: list[np.ndarray] = []
         with data.reading(), out_of_memory(batch_size):
             batches = evaluation_batches(data, split, batch_size)
             order = evaluation_order(manifest.splits[split], batch_size)
             selected = select_drawings(batches, order, categories, batch_size, positions)
             scores, predictions = evaluate(step, selected, categories.labels)
-        return scores, predictions.at(np.concatenate(positions))
+        places = np.concatenate(positions)
+        return scores, predictions.at(places), make_map(features, places)
 
-    scores, predictions = evaluate_model(run.model)
+    scores, predictions, mapped = evaluate_model(run.model)
     raw = {}
     if run.raw_model:
-        raw_scores, _ = evaluate_model(run.raw_model)
+        raw_scores, *_ = evaluate_model(run.raw_model)
         raw = {"raw": {name: raw_scores[name] for name in ("top1", "top3", "map3", "loss")}}
     data.raise_if_damaged(wait=True)
-    return {
-        "run_dir": os.path.abspath(run_dir),
-        "checkpoint": checkpoint,
-        "epoch": run.epoch,
-        "dataset": dataset if is_remote(dataset) else os.path.abspath(dataset),
-        "dataset_fingerprint": manifest.fingerprint,
-        "split": split,
-        "mirror": mirror,
-        "labels": list(categories.labels),
-        **raw,
-        **scores,
-        "run": run.config,
-    }, predictions
+    return (
+        {
+            "run_dir": os.path.abspath(run_dir),
+            "checkpoint": checkpoint,
+            "epoch": run.epoch,
+            "dataset": dataset if is_remote(dataset) else os.path.abspath(dataset),
+            "dataset_fingerprint": manifest.fingerprint,
+            "split": split,
+            "mirror": mirror,
+            "labels": list(categories.labels),
+            **raw,
+            **scores,
+            "run": run.config,
+        },
+        predictions,
+        mapped,
+    )
 
 
 def choose_categories(
@@ -160,24 +172,57 @@ def adapt_model(model: keras.Model, categories: Categories, mirror: bool) -> ker
     It is computed from log-probabilities, so that it is finite where the probabilities underflow.
 
     Returns:
-      [B, 85, 85, 1] → [B, categories] float32 logits; the model itself if there is nothing to do.
+      [B, 85, 85, 1] → [B, categories + F] float32: logits, and the F features that the model's
+      classifier takes, of the drawing that is not mirrored.
     """
     is_whole = np.array_equal(categories.logits, np.arange(model.output.shape[-1]))
-    if is_whole and not mirror:
-        return model
+    classifier = model.get_layer(CLASSIFIER)
+    outputs = keras.Model(model.inputs, [model.output, classifier.input])
     (image,) = model.inputs
 
-    def logits_of(bitmaps: keras.KerasTensor) -> keras.KerasTensor:
-        logits = model(bitmaps)
-        return logits if is_whole else keras.ops.take(logits, categories.logits, axis=1)
+    def outputs_of(bitmaps: keras.KerasTensor) -> list[keras.KerasTensor]:
+        logits, features = outputs(bitmaps)
+        return [logits if is_whole else keras.ops.take(logits, categories.logits, axis=1), features]
 
-    logits = logits_of(image)
+    logits, features = outputs_of(image)
     if mirror:
-        mirrored = logits_of(keras.ops.flip(image, axis=2))
+        mirrored, _ = outputs_of(keras.ops.flip(image, axis=2))
         logits = keras.ops.logaddexp(
             keras.ops.log_softmax(logits), keras.ops.log_softmax(mirrored)
         ) - math.log(2)
-    return keras.Model(image, logits)
+    return keras.Model(image, keras.ops.concatenate([logits, features], axis=1))
+
+
+def keep_features(step: EvaluationStep, classes: int, features: list[np.ndarray]) -> EvaluationStep:
+    """Return the step of an adapted model that returns logits alone.
+
+    Args:
+      step: of a model of `adapt_model`.
+      classes: the number of logits; the features follow.
+      features: to which those of the first drawings are appended, [B, F] each, until they are
+        feature_map.MOST or more.
+    """
+
+    def step_of_logits(batch: Batch) -> Outputs:
+        outputs = step(batch)
+        if sum(map(len, features)) < feature_map.MOST:
+            features.append(outputs.logits[:, classes:].numpy())
+        return outputs._replace(logits=outputs.logits[:, :classes])
+
+    return step_of_logits
+
+
+def make_map(features: Sequence[np.ndarray], positions: np.ndarray) -> FeatureMap:
+    """Return the map of a split, where each drawing is at its position, [N] int64.
+
+    Args:
+      features: of its first drawings, [B, F] each.
+      positions: of all drawings.
+    """
+    mapped = feature_map.project(np.concatenate(features)[: feature_map.MOST])
+    places = np.full((len(positions), 2), np.nan, np.float32)
+    places[: len(mapped.places)] = mapped.places
+    return mapped._replace(places=places[np.argsort(positions)])
 
 
 def select_drawings(

@@ -183,7 +183,9 @@ class Log:
         """Log a finished epoch with its validation."""
         if self._is_silent:
             return
+        assert state.last
         metrics = {key: values[-1] for key, values in state.history.items()}
+        metrics["val_top3"] = state.last.evaluation["top3"]
         self._write("epoch", state.epoch, state.step, _training_metrics(trained) | metrics)
         self._events.flush()
         is_best = state.best == state.last

@@ -13,7 +13,15 @@ from pipeline import synthetic
 from pipeline.dataset.manifests import read_manifest
 from pipeline.drawings.drawing import parse_drawing
 from pipeline.rasterize import rasterize_packed
-from tests.support.browser import DESKTOP, PHONE, TABLET, chromium, emulate
+from tests.support.browser import (
+    DESKTOP,
+    PHONE,
+    TABLET,
+    axe_violations,
+    chromium,
+    emulate,
+    wider_than_the_page,
+)
 from tests.support.page import page_driver
 from tests.support.page.page_driver import (
     BITMAP,
@@ -49,14 +57,6 @@ window.fetch = (...request) => {
   if (request[1]?.body) window.asked.push(request[1].body);
   return ask(...request);
 };
-"""
-WIDER_THAN_THE_PAGE = """
-const page = document.documentElement;
-return [...document.querySelectorAll("body *:not(path)")]
-  .filter((node) => !node.closest("#voice, pre"))
-  .filter((node) => node.getBoundingClientRect().right > page.clientWidth + 0.5)
-  .map((node) => node.outerHTML.slice(0, 80))
-  .concat(page.scrollWidth > page.clientWidth ? ["the page scrolls"] : []);
 """
 
 
@@ -125,7 +125,7 @@ def test_the_browser_has_no_complaint_and_asks_nobody_else(driver, server, path,
         button(driver, "Start").click()
     else:
         until(lambda: driver.find_elements("css selector", "#limits dd"))
-    assert driver.execute_script(WIDER_THAN_THE_PAGE) == []
+    assert wider_than_the_page(driver, "#voice, pre") == []
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     urls = [
         message["params"]["request"]["url"]
@@ -137,32 +137,25 @@ def test_the_browser_has_no_complaint_and_asks_nobody_else(driver, server, path,
     assert driver.get_log("browser") == []
 
 
-def violations(driver):
-    axe = pytest.importorskip("selenium_axe_python").Axe(driver)
-    axe.inject()
-    found = axe.run()["violations"]
-    return [(each["id"], [node["html"][:90] for node in each["nodes"]]) for each in found]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_axe_finds_nothing_in_any_state(driver, oracle, size, scheme):
     emulate(driver, size, scheme)
-    found = {"empty": violations(driver)}
+    found = {"empty": axe_violations(driver)}
     draw(driver)
     find(driver, "word").send_keys("my own thing" + ENTER)
     driver.find_element("tag name", "summary").click()
     draw(driver)
-    found["drawn and saved"] = violations(driver)
+    found["drawn and saved"] = axe_violations(driver)
     button(driver, "Play").click()
-    found["task"] = violations(driver)
+    found["task"] = axe_violations(driver)
     play_round(driver, oracle)
-    found["recognised"] = violations(driver)
+    found["recognised"] = axe_violations(driver)
     for _ in range(5):
         button(driver, "Next").click()
         play_round(driver, oracle)
     button(driver, "See the result").click()
-    found["result"] = violations(driver)
+    found["result"] = axe_violations(driver)
     assert found == {state: [] for state in found}
 
 
@@ -170,7 +163,7 @@ def test_axe_finds_nothing_in_any_state(driver, oracle, size, scheme):
 def test_axe_finds_nothing_in_the_page_for_programs(driver, server, scheme):
     open_page(driver, f"{server}/api", scheme=scheme)
     until(lambda: driver.find_elements("css selector", "#limits dd"))
-    assert violations(driver) == []
+    assert axe_violations(driver) == []
     text = driver.find_element("tag name", "main").text
     for part in ("POST /predict", "GET /health", "?bitmap=", "body_bytes", "429"):
         assert part in text
@@ -182,7 +175,7 @@ def test_nothing_is_wider_than_the_page_or_its_column(driver, server, size):
     draw(driver)
     find(driver, "word").send_keys("a word of many letters and spaces" + ENTER)
     draw(driver)
-    assert driver.execute_script(WIDER_THAN_THE_PAGE) == []
+    assert wider_than_the_page(driver, "#voice, pre") == []
     overflowing = """
         return [...document.querySelectorAll("main *")]
           .filter((node) => node.clientWidth && node.scrollWidth > node.clientWidth + 1)
