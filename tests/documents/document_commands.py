@@ -214,7 +214,8 @@ COMMANDS: dict[str, Action] = {
                 '--seeds=1 --trials="none,mirrored in every other epoch,cutmix"\'',
             ),
         ),
-        ((r"^[^|].*", ""),),
+        # Data is made first; a seed and three changes.
+        ((r"^[^|].*", ""), (r"^\| [^|]+ \|", "| CHANGE |"), (r" ± [\d.]+", "")),
     ),
     "make pretrained DATA=DIR": Run(
         (
