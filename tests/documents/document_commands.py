@@ -189,6 +189,9 @@ COMMANDS: dict[str, Action] = {
     ),
     "python -m trainer.sweep --dataset=data/doodles --run_dir=runs/sweep --experiments=small,E3_8 "
     "--epochs=1": Run((("small,E3_8", "small"),)),
+    "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=fast --epochs=2'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=fast,best'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
