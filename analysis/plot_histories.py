@@ -30,7 +30,7 @@ from trainer.models import study
 MAX_OVERLAID_RUNS = len(figures.COLOURS)
 
 # Inches.
-PANEL_WIDTH = 3.4
+PANEL_WIDTH = 2.5
 PANEL_HEIGHT = 2.9  # at least; CURVE_HEIGHT for each of many curves
 CURVE_HEIGHT = 0.2
 LEFT = 0.65  # of a panel: its ticks and axis label

@@ -100,7 +100,7 @@ def test_mirroring_is_the_mean_of_the_probabilities_of_a_drawing_and_its_mirror_
 
 def principal_components(model, bitmaps):
     """[N, 2], each column up to its sign, and the shares of the variance."""
-    features = keras.Model(model.inputs, model.layers[-1].input)(bitmaps).numpy()
+    features = keras.Model(model.inputs, model.layers[-1].input)([bitmaps]).numpy()
     centred = features.astype(np.float64) - features.mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     return left[:, :2] * sizes[:2], sizes[:2] ** 2 / (sizes**2).sum()
