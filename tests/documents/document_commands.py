@@ -192,6 +192,10 @@ COMMANDS: dict[str, Action] = {
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=fast --epochs=2'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best --epochs=48 --seeds=2 "
+    "--train_per_category=25,50,100,200 --validation_per_category=200'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=fast,best'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
