@@ -98,7 +98,7 @@ class Interval(Speed):
 
 @dataclasses.dataclass(frozen=True)
 class Details:
-    """What the history of a run does not hold."""
+    """Details of a run that its history does not hold."""
 
     # By epoch: of each that was logged with it, and of the best and the last epoch.
     top3: dict[int, float]

@@ -33,7 +33,7 @@ class _Choice(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """What the page holds of an evaluation's drawings, see `_drawings` and `_predicted`."""
+    """Drawings of an evaluation, as the page holds them, see `_drawings` and `_predicted`."""
 
     indices: list[int]
     drawings: bytes = b""

@@ -15,9 +15,10 @@ STEPS = 65_534  # of a place along the wider axis; the step after these: not on 
 
 
 def choose(view: RunView) -> dict[str, Callable[[RunView], list[Element]]]:
-    """Return the section, if trainer.evaluate wrote a map with the evaluation."""
+    """Return the section, if trainer.evaluate wrote a map with drawings on it."""
     try:
-        has_map = view.evaluation.read_map() is not None
+        found = view.evaluation.read_map()
+        has_map = found is not None and bool(np.isfinite(found.places).any())
     except UserError:  # the section says why
         has_map = True
     return {TITLE: feature_map} if has_map else {}

@@ -117,7 +117,7 @@ def drawings_of(page, label, split="validation"):
 
 
 def texts(page):
-    """What a reader sees, without marks."""
+    """Return the texts that a reader sees, without marks."""
     body = re.sub(r"<(script|style)>.*?</\1>", "", page.decode(), flags=re.S)
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)))
 
@@ -127,6 +127,6 @@ def unpack(text):
 
 
 def packed_scripts(page):
-    """What the first explorer holds packed, without what other scripts hold, too."""
+    """Return the content of the first explorer, without what other scripts hold, too."""
     explorer = page[page.index('class="explorer"') :]
     return re.findall(r'<script type="text/plain"[^>]*>(.*?)</script>', explorer)[:4]

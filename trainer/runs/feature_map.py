@@ -17,15 +17,19 @@ class FeatureMap(NamedTuple):
 def project(features: np.ndarray) -> FeatureMap:
     """Return the first two principal components of features.
 
-    Axes are turned so that the feature that weighs most in each has a positive weight.
+    Axes are turned so that the feature that weighs most in each has a positive weight. A drawing
+    with a feature that is no finite number has no place.
 
     Args:
-      features: [N, F], at least one drawing and two features.
+      features: [N, F].
     """
-    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    is_finite = np.isfinite(features).all(axis=1)
+    known = np.pad(features[is_finite].astype(np.float64), ((0, 0), (0, 2)))  # of one feature, too
+    centred = known - known.sum(axis=0) / max(len(known), 1)
     _, sizes, directions = np.linalg.svd(centred.T @ centred)  # [F, F]: F is small beside N
     axes = directions[:2]
     heaviest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
-    places = centred @ (axes * np.sign(heaviest)).T
+    places = np.full((len(features), 2), np.nan, np.float32)
+    places[is_finite] = centred @ (axes * np.sign(heaviest)).T
     shares = sizes[:2] / max(sizes.sum(), np.finfo(float).tiny)
-    return FeatureMap(places.astype(np.float32), (float(shares[0]), float(shares[1])))
+    return FeatureMap(places, (float(shares[0]), float(shares[1])))

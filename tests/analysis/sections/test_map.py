@@ -121,6 +121,15 @@ def test_equal_places_are_one_point(made, tmp_path):
     assert not np.frombuffer(unpack(packed), "<u2").any()
 
 
+def test_a_map_without_a_drawing_has_no_section(made, tmp_path):
+    run_dir, data = made
+    places = np.full((9 * len(LABELS), 2), np.nan, np.float32)
+    path = write_test_evaluation(run_dir, data, tmp_path / "e.json", FeatureMap(places, (0.0, 0.0)))
+    page, missing = make_report([run_dir], evaluation=path)
+    assert missing == []
+    assert "Map of the drawings" not in texts(page)
+
+
 def test_without_a_map_the_page_says_which_command_makes_it(made):
     shown = texts(make_report([made[0]])[0])
     assert "Map of the drawings" not in shown

@@ -62,7 +62,7 @@ def draw(driver: Any, strokes: Sequence[Any]) -> None:
 
 
 def shown(driver: Any) -> list[tuple[str, ...]]:
-    """The labels of the bars, the likeliest first, and their percentages."""
+    """Return the labels of the bars, the likeliest first, and their percentages."""
     rows = driver.find_elements("css selector", "#answers li:not(.empty)")
     return [tuple(row.text.split("\n")) for row in rows]
 

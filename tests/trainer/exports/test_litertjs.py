@@ -30,7 +30,7 @@ def registry():
 
 @pytest.fixture
 def _trusted(monkeypatch):
-    """The made-up archives are the known ones."""
+    """Make the made-up archives the known ones."""
     archives = made_up_archives()
     packages = []
     for package in litertjs._PACKAGES:
