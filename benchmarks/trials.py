@@ -160,7 +160,7 @@ def build(trial: Trial, classes: int) -> keras.Model:
 
 
 class Run:
-    """The training of a trial's model."""
+    """Training of a trial's model."""
 
     def __init__(self, trial: Trial, classes: int, seed: int) -> None:
         keras.utils.set_random_seed(seed)

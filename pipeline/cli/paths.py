@@ -49,5 +49,5 @@ def check_output_file(flag: str, path: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""The text of a path for files and pictures, which hold UTF-8 alone: other bytes as \udcff."""
+    r"""Return the text of a path for UTF-8 files and pictures: other bytes become \udcff."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -109,7 +109,7 @@ def test_twice_the_categories_take_twice_the_calls_of_a_whole_run(
 def counted_calls(
     function: Callable[..., Iterable[Any]], *arguments: object
 ) -> tuple[list[Any], int]:
-    """What a function gives, and how many calls of functions that took."""
+    """Return the result of a function and the number of function calls it took."""
     profile = cProfile.Profile()
     with profile:
         results = list(function(*arguments))

@@ -67,7 +67,7 @@ def name_exists(name: str) -> bool:
 
 
 def make_targets() -> list[str]:
-    """The Makefile's own, that is those that are no files."""
+    """Return the Makefile's targets that are no files."""
     (names,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     return str(names).split()
 
@@ -75,7 +75,7 @@ def make_targets() -> list[str]:
 def difference(
     claimed: Iterable[str], printed: Iterable[str], replacements: Sequence[tuple[str, str]]
 ) -> str:
-    """What was printed beside what the document claims, as a diff; nothing where they agree.
+    """Return a diff from what the document claims to what was printed; empty where they agree.
 
     Figures, the width of columns and blank lines do not count, nor how often lines are repeated:
     figures aside, the rows of a table are the same. `replacements`, of regular expressions, are

@@ -59,7 +59,7 @@ def flink_jar() -> pathlib.Path:
 
 
 class FlinkCluster:
-    """What a test does with a running cluster."""
+    """Running cluster, as a test uses it."""
 
     def __init__(self, address: str) -> None:
         self.address = address  # for --flink_master

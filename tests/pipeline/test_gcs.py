@@ -88,7 +88,7 @@ def local_contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]
 
 
 def without_manifest(contents: dict[str, bytes]) -> dict[str, bytes]:
-    """The manifest names the paths of the inputs, all other files should be the same."""
+    """Return the files but the manifest, which names the paths of the inputs."""
     return {name: data for name, data in contents.items() if name != manifests.MANIFEST}
 
 

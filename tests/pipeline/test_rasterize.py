@@ -10,7 +10,7 @@ from pipeline.rasterize import rasterize, rasterize_packed
 
 
 def study_rasterize(strokes: list[list[list[int]]]) -> np.ndarray:
-    """The study's rasterizer as it is described, one `line` a segment."""
+    """Rasterize as the study is described, with one `line` a segment."""
     canvas = np.zeros((262, 262), np.uint8)
     xs = [x for stroke in strokes for x in stroke[0]]
     ys = [y for stroke in strokes for y in stroke[1]]

@@ -99,7 +99,7 @@ def test_what_others_read_is_what_the_manifest_says(data: pathlib.Path, name: st
 
 @pytest.fixture
 def earlier(data: pathlib.Path) -> pathlib.Path:
-    """The data set as 0.1.0 wrote it."""
+    """Data set as 0.1.0 wrote it."""
     (data / "croissant.json").unlink()
     info = json.loads((data / "dataset_info.json").read_text())
     del info["supervisedKeys"]

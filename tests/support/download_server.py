@@ -18,7 +18,7 @@ import google_crc32c
 
 @dataclass
 class Fault:
-    """What is wrong with one answer."""
+    """Fault of one answer."""
 
     status: int = 0
     length_error: int = 0  # added to Content-Length; the body stays as it is

@@ -223,7 +223,7 @@ def running_proxy(emulator_port: int, directory: pathlib.Path) -> Iterator[dict[
 
 
 class ProxyHandler(BaseHTTPRequestHandler):
-    """What TensorFlow reads a bucket with: CONNECT, then GET with or without a byte range."""
+    """Proxy of TensorFlow's reads: CONNECT, then GET with or without a byte range."""
 
     protocol_version = "HTTP/1.1"
     tls: ssl.SSLContext

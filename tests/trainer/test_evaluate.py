@@ -57,7 +57,7 @@ def probabilities(model, bitmaps, columns=slice(None)):
 
 
 def check(evaluation, predictions, expected, truth, rtol=1e-5):
-    """The scores and the predictions are those of `expected` probabilities, [N, labels]."""
+    """Assert scores and predictions of `expected` probabilities, [N, labels]."""
     count = len(truth)
     rows, order = np.arange(count), np.argsort(-expected, axis=1, kind="stable")
     ranks = 1 + np.argmax(order == truth[:, np.newaxis], axis=1)

@@ -31,7 +31,7 @@ Branches = tuple[tuple[Layer, ...], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """The study's residual blocks: x + scale · relu(conv1x1(concat(branches(x)))), `repeat` times
+    """Residual blocks of the study: x + scale · relu(conv1x1(concat(branches(x)))), `repeat` times
     (Szegedy et al., Inception-v4, Inception-ResNet, 2017).
     """
 

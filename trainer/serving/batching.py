@@ -17,11 +17,11 @@ MAX_SECONDS = 30  # from arrival to answer
 
 
 class Full(Exception):  # noqa: N818 - a state, not a fault
-    """The queue holds as many drawings as it may."""
+    """State of a queue that takes no more drawings."""
 
 
 class Late(Exception):  # noqa: N818 - a state, not a fault
-    """The answer did not come within MAX_SECONDS."""
+    """State of a request without an answer after MAX_SECONDS."""
 
 
 class _Request(NamedTuple):

@@ -29,7 +29,7 @@ def beside_frame(x: list[float], y: list[float]) -> list[list[int]]:
 
 
 def plainly(strokes: list[Stroke]) -> list[list[list[int]]]:
-    """The same method in loops and recursion over Python's numbers."""
+    """Simplify by the same method, in loops and recursion over Python's numbers."""
     left, top = (min(min(stroke[axis]) for stroke in strokes) for axis in (0, 1))
     extent = max(
         max(v - low for s in strokes for v in s[axis]) for axis, low in ((0, left), (1, top))

@@ -40,7 +40,7 @@ def contents(directory: pathlib.Path) -> dict[str, bytes]:
 
 
 class Cut:
-    """What a test has at hand: an output whose job is done and whose launching process is gone."""
+    """Output whose job is done and whose launching process is gone."""
 
     def __init__(self, directory: pathlib.Path, prepared: pathlib.Path) -> None:
         """`prepared`: what `prepare` made, which stays as it is."""

@@ -161,7 +161,7 @@ def last_line(command: subprocess.CompletedProcess[str]) -> str:
 
 
 def do_the_job(request: dict[str, Any]) -> None:
-    """What Dataflow would do: the staged pipeline; with Beam's local runner, in this process."""
+    """Run the staged pipeline as Dataflow would, with Beam's local runner in this process."""
     url = request["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
     pipeline = beam_runner_api_pb2.Pipeline.FromString(storage.read_file(url))
     here = EmbeddedPythonEnvironment.default().to_runner_api(None)  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def do_the_job(request: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def submission(emulator: None, checkout: pathlib.Path) -> Submission:
-    """The documented command, whose job is done."""
+    """Submission by the documented command, whose job is done."""
     with dataflow_service.running_dataflow() as service:
         service.run = do_the_job
         submission = submit(service, checkout, "--validation_per_category=100")

@@ -108,7 +108,7 @@ def start(write_lines: Writer, tmp_path: pathlib.Path) -> Iterator[Callable[[], 
 
 
 def kill(process: int) -> bool:
-    """Whether there was still something to kill."""
+    """Return whether there was still something to kill."""
     try:
         os.kill(process, signal.SIGKILL)
     except ProcessLookupError:
@@ -117,7 +117,7 @@ def kill(process: int) -> bool:
 
 
 def cpu_seconds(process: int) -> float:
-    """How much it has worked: how far it is, on a busy machine too; infinite when it has ended."""
+    """Return its processor time: its progress on a busy machine, too; infinite after its end."""
     try:
         times = psutil.Process(process).cpu_times()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):

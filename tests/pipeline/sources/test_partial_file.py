@@ -57,7 +57,7 @@ def contents(directory: pathlib.Path) -> dict[str, bytes]:
 
 
 def head(count: int | None) -> dict[str, bytes]:
-    """What a directory should hold after the download of so many drawings."""
+    """Return what a directory should hold after the download of so many drawings."""
     return {"sun.ndjson": b"".join(LINES[:count])}
 
 

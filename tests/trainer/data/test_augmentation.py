@@ -44,7 +44,7 @@ def pieces(images: np.ndarray) -> int:
 
 
 def described(transforms: np.ndarray) -> dict[str, np.ndarray]:
-    """What rows of `draw_transforms` do, recovered from the matrices: the inverse of theirs."""
+    """Return what rows of `draw_transforms` do, from the inverse of their matrices."""
     inverse = np.linalg.inv(transforms[:, [0, 1, 3, 4]].reshape(-1, 2, 2).astype(float))
     centre = np.full(2, 42.0)
     moved = np.einsum("nij,nj->ni", inverse, centre - transforms[:, [2, 5]]) - centre
@@ -212,7 +212,7 @@ def test_scaled_lines_are_as_wide_as_if_they_were_drawn_anew(scale):
 
 
 def test_drawings_keep_most_of_their_ink(images):
-    """They lose what goes over the border, and what shorter lines need less."""
+    """Some is lost over the border, and shorter lines need less."""
     kept = []
     for step in range(4):
         result = augment(images, draw_transforms(len(images), AUGMENTATIONS, seed(step))).numpy()

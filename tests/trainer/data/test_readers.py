@@ -8,7 +8,7 @@ from trainer.data.readers import deal, even_sizes, reader_rows
 
 
 def sorted_rows(records, batch_size):
-    """The same as `reader_rows`, from all times."""
+    """Return the same as `reader_rows`, from all times."""
     times = sorted(
         ((number + (reader + 0.5) / len(records)) / count, reader)
         for reader, count in enumerate(records)

@@ -46,7 +46,7 @@ def places(value, path=()):
 
 
 def changed(path, change, description=TINY):
-    """The description with `change(container, key)` done at a place."""
+    """Return the description with `change(container, key)` done at a place."""
     whole = {"all": copy.deepcopy(description)}
     *parents, key = ("all", *path)
     container = whole

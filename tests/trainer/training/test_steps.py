@@ -127,7 +127,7 @@ def assert_same_training(replicas, tolerance, sizes, **options):
 
 
 def assert_same_trainings(replicas, tolerance, trainings, **options):
-    """The same of several trainings with these sizes of batches, each from the first weights."""
+    """Assert the same of several trainings with these batch sizes, each from the first weights."""
     one, several = make_run(1, **options), make_run(replicas, **options)
     steps = one.make_step(), several.make_step()
     first = [[variable.numpy() for variable in run.state.variables] for run in (one, several)]
