@@ -23,15 +23,15 @@ LABELS = ("cat", "cake", "car")
 
 
 def tiny_experiment(dropout_rate: float = 0.2, batch_norm: bool = False) -> Experiment:
-    """Return an experiment with every kind of stage and a few thousand parameters."""
-    block = Block((((1, 1),), ((1, 1), (1, 3), (3, 1))), filters=4, scale=0.2, repeat=1)
+    """Return an experiment with every stage and few layers: each takes time to trace."""
+    branch = Block((((1, 1),),), filters=4, scale=0.2, repeat=1)
     architecture = Architecture(
-        stem=((Layer((3, 3), 4, 4, "valid"), Layer((3, 3), 8, 2, "valid")),),
-        block_a=block,
-        reduction_a=((4,), (4, 4, 4)),
-        block_b=block,
-        reduction_b=((4, 4),),
-        block_c=block,
+        stem=((Layer((5, 5), 8, 8, "valid"),),),
+        block_a=Block((((1, 1),), ((1, 3),)), filters=4, scale=0.2, repeat=1),
+        reduction_a=((4,),),
+        block_b=branch,
+        reduction_b=((4,),),
+        block_c=branch,
         dropout_rate=dropout_rate,
         batch_norm=batch_norm,
     )

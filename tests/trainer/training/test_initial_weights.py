@@ -256,8 +256,8 @@ def test_the_source_and_what_is_frozen_belong_to_a_run(source, keras_file, data,
 
 def test_a_source_of_another_architecture_is_refused_and_leaves_no_run(source, data, tmp_path):
     for batch_norm, filters, message in (
-        (True, 6, r"b1_2_1/kernel is of shape \(1, 1, 16, 4\) there and .* 16, 6\) here"),
-        (False, 4, r"stem_1_1_norm/gamma is of shape \(4,\) there and missing here"),
+        (True, 6, r"b1_1_1/kernel is of shape \(1, 1, 12, 4\) there and .* 12, 6\) here"),
+        (False, 4, r"stem_1_1_norm/gamma is of shape \(8,\) there and missing here"),
     ):
         experiment = tiny_experiment(batch_norm=batch_norm)
         block = dataclasses.replace(experiment.architecture.block_b, filters=filters)
