@@ -24,7 +24,7 @@ def define_flags() -> None:
     cli.define_path("package", "trainer/pretrained", "Where the model goes.", kind="DIR")
     flags.DEFINE_string("experiment", "small", "To train, with the recipe best.")
     counts = {
-        "epochs": (36, "Passes over the training split."),
+        "epochs": (45, "Passes over the training split."),
         "train_per_category": (190, "Training drawings of each category."),
         "validation_per_category": (10, "Validation drawings of each category."),
     }
