@@ -174,7 +174,10 @@ class TrainConfig:
     )
 
     learning_rate_schedule: str = _setting(
-        BEYOND, "cosine: decay to 0 in the last epoch.", "constant", choices=("constant", "cosine")
+        BEYOND,
+        "cosine: after the warm-up, half a cosine down to 0 at the end.",
+        "constant",
+        choices=("constant", "cosine"),
     )
     warmup_epochs: float = _setting(
         BEYOND, "Epochs in which the learning rate grows from 0.", 0.0, bounds=(0.0, 1e6)

@@ -76,6 +76,7 @@ def main(_: list[str]) -> None:
         evaluation_files.check_no_run_file("output", args.output)
     labels = read_labels(args.labels) if args.labels else None
     config = run_directory.read_config(args.run_dir)
+    run_directory.check_format(args.run_dir, config)
     with quiet_tensorflow():
         from trainer.training.evaluation import evaluate_run
     evaluation, predictions, feature_map = evaluate_run(

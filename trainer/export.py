@@ -16,7 +16,8 @@ The first writes runs/E3_8/export/:
   README.md             a model card: scores, confusions, data, training, limits, how to load it
 
 Pixels are 0 and 1, where 1 is ink. Every export holds the labels; trainer.predict --model runs it.
-An export that loses more than 0.01 of top-1 fails the command, and an earlier one stays.
+An export that loses more than 0.01 of top-1 fails the command, and an earlier one stays; otherwise
+an earlier one is replaced as a whole, and formats that are not written again are named.
 
 The page in web runs the int8 model in the browser, by LiteRT.js, which is downloaded from npm's
 registry and has to have its known checksum; --litertjs takes it from a directory instead. The page
@@ -35,8 +36,15 @@ from absl import flags
 from pipeline import cli
 from pipeline.cli import UserError
 from trainer.exports import litertjs
-from trainer.exports.classifiers import DEFAULT_FORMATS, FILES, WEB_DESCRIPTION
+from trainer.exports.classifiers import (
+    DEFAULT_FORMATS,
+    FILES,
+    WEB_DESCRIPTION,
+    WEB_MODEL,
+    read_page_labels,
+)
 from trainer.hardware.quiet_tensorflow import quiet_tensorflow
+from trainer.page.page_files import static_files
 from trainer.runs import run_directory
 from trainer.runs.state import define_checkpoint_flag
 
@@ -51,7 +59,11 @@ def define_flags() -> None:
     )
     cli.define_path("output", None, "Without --run_dir: directory for the page.")
     define_checkpoint_flag()
-    flags.DEFINE_list("formats", list(DEFAULT_FORMATS), f"Formats to write: {', '.join(FILES)}.")
+    flags.DEFINE_list(
+        "formats",
+        list(DEFAULT_FORMATS),
+        f"All formats to write: {', '.join(FILES)}; an earlier export is replaced as a whole.",
+    )
     cli.define_path(
         "dataset",
         None,
@@ -122,11 +134,27 @@ def check_flags(run_dir: str | None, output: str | None, formats: Sequence[str])
 
 
 def check_output(output: str) -> None:
-    """Raise UserError unless a page can be written there: nothing else may be replaced."""
+    """Raise UserError unless a page can be written there: nothing but a page is replaced."""
     if cli.is_remote(output):
         raise UserError(f"--output={output}: it has to be a directory on this machine")
-    if os.path.lexists(output) and not os.path.exists(os.path.join(output, WEB_DESCRIPTION)):
-        raise UserError(f"--output={output}: is there, and no page of trainer.export")
+    output = os.path.abspath(output)
+    for path in (output, f"{output}.incomplete", f"{output}.former"):  # of job.replaced
+        if os.path.lexists(path) and not _is_page(path, is_complete=path == output):
+            raise UserError(f"--output: {path} is there, and is not only a page of trainer.export")
+
+
+def _is_page(directory: str, is_complete: bool) -> bool:
+    """Return whether a directory holds a page and nothing else, or nothing at all."""
+    if not os.path.isdir(directory) or os.path.islink(directory):
+        return False
+    files = {name.partition("/")[0] for name in (*static_files({}), *litertjs.MODULES.values())}
+    found = set(os.listdir(directory))
+    if found - files - {WEB_MODEL, WEB_DESCRIPTION}:
+        return False
+    try:
+        return not found or not is_complete or bool(read_page_labels(directory))
+    except UserError:
+        return False
 
 
 def check_formats(formats: Sequence[str]) -> None:

@@ -3,8 +3,8 @@
   python -m trainer.main --dataset=data --run_dir=runs/E3_8 --experiment=E3_8
 
 Rerun the command to resume from the newest checkpoint; with more --epochs a finished run continues.
---init_from starts another run from its weights, on other categories too. Ctrl-C and SIGTERM save a
-checkpoint first; the exit status is then 75.
+--init_from starts another run from its weights, on other categories too. Ctrl-C, SIGTERM and a
+terminal that is closed save a checkpoint first; the exit status is then 75.
 
 The same command gives bit-exactly the same weights, however often it was resumed, with the same
 versions on the same type of machine with as many threads and replicas: always on the CPU, on GPUs

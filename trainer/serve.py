@@ -14,6 +14,7 @@ SIGTERM answers the requests in progress and ends the server with status 0.
 import os
 import signal
 import socket
+import warnings
 import webbrowser
 
 import numpy as np
@@ -57,6 +58,8 @@ def serve(app: Guard, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or Ctrl-C, and then those in progress."""
     # Uvicorn raises the signal again when it has ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Of the coroutine of its run, if a signal comes before that starts.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         server.make_server(app).run([listener])
     except KeyboardInterrupt:

@@ -294,8 +294,8 @@ class Run:
         Raises:
           RunError: a loss or a weight is not finite.
         """
-        start = time.perf_counter()
         meter.collect()
+        start = time.perf_counter()  # what the device still had to do is training
         name = f"step-{meter.step:08d}"
         if name not in state.names():
             if self.hosts.is_first:

@@ -58,8 +58,11 @@ def mcnemar(mended: int, broken: int) -> float:
     proportions or percentages", Psychometrika 12 (1947); exact by the binomial distribution.
     """
     number, fewer = mended + broken, min(mended, broken)
-    ways = sum(math.comb(number, k) for k in range(fewer + 1))
-    return min(1.0, 2 * ways / 2**number)
+    k = np.arange(1, fewer + 1)
+    # Logarithms of the number of ways to choose 0, 1, …, `fewer` drawings: it has 100,000 digits.
+    ways = np.concatenate([[0.0], np.cumsum(np.log((number - k + 1) / k))])
+    share = np.exp(ways - number * math.log(2)).sum()
+    return min(1.0, float(2 * share))
 
 
 def different_settings(base: Run, other: Run) -> dict[str, tuple[str, str]]:

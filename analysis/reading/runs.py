@@ -62,6 +62,13 @@ class Run:
         return run_directory.latest(self.config, "epochs")
 
     @property
+    def is_finished(self) -> bool:
+        """Return whether nothing is left to train: all epochs are done, or it stopped early."""
+        patience = run_directory.latest(self.config, "early_stopping") or 0
+        best = self.best_epoch[0] if self.epochs else 0
+        return self.epochs >= self.planned_epochs or 0 < patience <= self.epochs - best
+
+    @property
     def steps_per_epoch(self) -> int:
         return math.ceil(self.drawings["train"] / self.config["batch_size"])
 

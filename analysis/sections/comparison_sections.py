@@ -65,7 +65,7 @@ def _seeds_table(runs: Runs) -> list[Element]:
 
 def seed_groups(runs: Runs) -> dict[str, list[Run]]:
     """Return the finished runs by their settings without the seed, named by what differs."""
-    done = [run for run in runs if run.epochs >= run.planned_epochs]
+    done = [run for run in runs if run.is_finished]
     settings = {run.directory: _settings(run) for run in done}
     names = (
         [name for name in _settings(done[0]) if len({each[name] for each in settings.values()}) > 1]

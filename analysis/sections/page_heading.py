@@ -56,11 +56,14 @@ def _lead(runs: Sequence[Run]) -> str:
         texts.number_range([run.drawings[split] for run in runs])
         for split in ("train", "validation")
     )
-    done = sum(run.epochs >= run.planned_epochs for run in runs)
+    done = sum(run.is_finished for run in runs)
     if len(runs) == 1:
-        epochs = f"{runs[0].epochs} of {runs[0].planned_epochs} epochs"
+        (run,) = runs
+        stopped_early = run.is_finished and run.epochs < run.planned_epochs
+        end = ", stopped early" if stopped_early else ""
+        epochs = f"{run.epochs} of {run.planned_epochs} epochs{end}"
     else:
-        epochs = f"{done} of {len(runs)} runs have finished their epochs"
+        epochs = f"{done} of {len(runs)} runs are finished"
     return f"{epochs}, on {training} training and {validation} validation drawings."
 
 

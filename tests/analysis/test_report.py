@@ -452,6 +452,17 @@ def test_runs_of_several_seeds_are_told_as_mean_and_standard_deviation(made, tmp
     assert "highest E2_7 3 0.700 0.100 0.600 0.800" in shown
 
 
+def test_runs_that_stopped_early_are_finished(made, tmp_path):
+    _, data = made
+    one, two = (
+        write_whole_run(tmp_path / f"{count}", data, "E2_7", epochs=9, early_stopping=count)
+        for count in (1, 2)
+    )
+    assert "1 of 2 runs are finished" in texts(make_report([one, two])[0])
+    assert "4 of 9 epochs, stopped early, on" in texts(make_report([one])[0])
+    assert "4 of 9 epochs, on" in texts(make_report([two])[0])
+
+
 def test_runs_on_different_drawings_are_not_paired(made, tmp_path):
     write_data(tmp_path / "other", drawings=3)
     other = write_whole_run(tmp_path / "small", tmp_path / "other")

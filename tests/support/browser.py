@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,7 +64,12 @@ def wider_than_the_page(driver: Any, hidden: str = "", scrolling: str = "") -> l
       hidden: selector of elements that do not count, with all that is in them.
       scrolling: of elements that scroll in themselves: they count, what is in them does not.
     """
-    return driver.execute_script(WIDER_THAN_THE_PAGE, hidden, scrolling)
+    deadline = time.monotonic() + 5  # what follows the page's size does so a moment later
+    while found := driver.execute_script(WIDER_THAN_THE_PAGE, hidden, scrolling):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return found
 
 
 def axe_violations(driver: Any, excluded: str = "") -> list[tuple[str, str, list[str]]]:

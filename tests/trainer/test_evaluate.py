@@ -265,6 +265,7 @@ def test_the_command_tells_and_writes_what_it_found(run_dir, data, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ("--run_dir={tmp}/other", "other: of another version of the trainer"),
         ("--labels={tmp}/none.txt", "none.txt: No such file or directory"),
         ("--labels={tmp}/labels.txt", "--labels: 'dog' is no category of {run}"),
         ("--output={run}/evaluation.json", "evaluation.json: a file of the run itself"),
@@ -274,6 +275,8 @@ def test_the_command_tells_and_writes_what_it_found(run_dir, data, tmp_path):
 def test_wrong_flags_are_one_line_and_status_2(run_dir, tmp_path, flags, message):
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     (tmp_path / "folder.predictions.npz").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"architectures": ["BertModel"]}')
     before = pathlib.Path(run_dir, "evaluation.json").read_bytes()
     names = {"tmp": tmp_path, "run": run_dir}
     done = run(f"--run_dir={run_dir}", "--split=test", flags.format(**names))

@@ -40,11 +40,13 @@ from trainer.exports.classifiers import (
     load_run,
 )
 from trainer.exports.job import export_run, first_drawings, replaced
+from trainer.exports.model_card import Tested, model_card
 from trainer.model import build_model
 from trainer.models import experiments
 from trainer.runs.run_directory import read_state
 from trainer.runs.uncertainty import wilson_interval
 from trainer.train import train
+from trainer.training.metrics import Metrics
 
 # Keras' own, where it reads weights to write them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -299,6 +301,19 @@ def test_the_card_says_what_was_measured_and_its_snippets_run(exported, trained,
         assert printed.getvalue().split()[-1] in (str(blank.argmax()), label)
 
 
+def test_the_card_of_a_run_that_went_on_tells_all_its_epochs(tmp_path):
+    manifest = write_dataset(tmp_path, train=8, validation=4)
+    config = TrainConfig("data", "run", tiny_experiment(), epochs=2, early_stopping=1)
+    written = describe_run(config, manifest) | {"sessions": [{"epochs": 5, "early_stopping": 0}]}
+    metrics = Metrics(len(LABELS))
+    metrics.add(np.eye(3, dtype=np.float32), np.arange(3))
+    tested = [Tested("checkpoint", None, metrics.result(LABELS))]
+    card = model_card(written, 4, manifest, tested, np.ones(3, np.float32))
+    assert "The weights after epoch 4 of 5, trained by" in card
+    assert "--epochs=5" in card
+    assert "--early_stopping" not in card
+
+
 def test_the_card_gives_the_flags_that_repeat_the_run(tmp_path):
     config = TrainConfig("data", "run", experiments.find("small"), recipe="fast", epochs=5)
     config = dataclasses.replace(config, **(RECIPES["fast"] | {"epochs": 5, "seed": 7}))
@@ -309,6 +324,25 @@ def test_the_card_gives_the_flags_that_repeat_the_run(tmp_path):
     assert flags_of_run(describe_run(changed, manifest)) == [
         *("--architecture=config.json", "--recipe=fast", "--epochs=5", "--augment="),
     ]
+
+
+def test_an_export_that_gives_no_numbers_is_none(run_dir, monkeypatch):
+    load = classifiers.load_export
+
+    def load_spoiled(path):
+        labels, classify = load(path)
+        return Classifier(labels, lambda bitmaps: classify(bitmaps) * np.float32("nan"))
+
+    monkeypatch.setattr(classifiers, "load_export", load_spoiled)
+    with pytest.raises(RunError, match=r"model_float16.tflite gives probabilities that are no num"):
+        export_run(run_dir, "best", ["tflite_float16"])
+
+
+def test_formats_of_an_earlier_export_that_go_are_named(run_dir, capsys):
+    export_run(run_dir, "best", ["keras", "tflite_float32"])
+    assert "removed" not in capsys.readouterr().out
+    export_run(run_dir, "best", ["keras"])
+    assert "\nearlier exports removed: model_float32.tflite (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["tflite_int8", "web"])

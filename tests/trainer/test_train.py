@@ -172,6 +172,7 @@ def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(finished, data, tmp_pa
     [
         ("SIGTERM", "training step", 4, 4),
         ("SIGINT", "training step", 13, 13),
+        ("SIGHUP", "training step", 2, 2),
         ("SIGTERM", "validation batch", 1, 7),
     ],
 )

@@ -188,15 +188,23 @@ def _load_saved_model(path: str) -> Classifier:
 
 
 def _load_page(path: str) -> Classifier:
+    return _load_tflite(os.path.join(path, WEB_MODEL), read_page_labels(path))
+
+
+def read_page_labels(path: str) -> tuple[str, ...]:
+    """Read the labels in a directory of format web.
+
+    Raises:
+      UserError: there are none.
+    """
     description = os.path.join(path, WEB_DESCRIPTION)
     try:
         with open(description, encoding="utf-8") as file:
-            labels = tuple(json.load(file)["labels"])
+            return tuple(json.load(file)["labels"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{description}: no labels in it; damaged, or not written by trainer.export"
         ) from None
-    return _load_tflite(os.path.join(path, WEB_MODEL), labels)
 
 
 def _load_tflite(path: str, labels: tuple[str, ...]) -> Classifier:

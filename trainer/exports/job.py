@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import shlex
 import shutil
@@ -130,6 +131,7 @@ def export_run(
         flush=True,
     )
     target = os.path.join(run_dir, EXPORT)
+    before = _exports_in(target)
     with replaced(target) as incomplete, out_of_memory(BATCH_SIZE, is_flag=False):
         reference = measure(classifiers.from_run(run), bitmaps)
         comparison = Comparison(run.labels, bitmaps, classes, reference)
@@ -157,6 +159,8 @@ def export_run(
         confidences = reference.probabilities.max(axis=1)
         card = model_card(run.config, run.epoch, data.manifest, tested, confidences)
         _write_text(os.path.join(incomplete, CARD), card)
+    if gone := sorted(before - _exports_in(target)):
+        print(f"\nearlier exports removed: {', '.join(gone)} (--formats names all to write)")
     print(
         f"\nms per drawing, one at a time and in batches of {BATCH_SIZE}; LiteRT on "
         f"{classifiers.litert_threads()} threads\n"
@@ -216,6 +220,11 @@ def replaced(target: str) -> Iterator[str]:
         tidy()
 
 
+def _exports_in(directory: str) -> set[str]:
+    """Return the names of the files and directories of formats in a directory, if it is there."""
+    return {name for name in FILES.values() if os.path.exists(os.path.join(directory, name))}
+
+
 def _open_dataset(directory: str, labels: tuple[str, ...], is_given: bool) -> DataSet:
     """Open a data set that must have these labels."""
     try:
@@ -262,8 +271,10 @@ def _write_and_compare(
         exporters.write_export(name, model, run.labels, path, calibration, description, page)
         scores = comparison.scores(measure(classifiers.load_export(path), comparison.bitmaps))
         _print_row(FILES[name], _size_bytes(path), scores)
-        # Written so that NaN fails.
-        if name in _FLOAT32 and not scores.largest_difference <= MAX_DIFFERENCE:
+        # NaN is nobody's probability, but would be the largest of them.
+        if math.isnan(scores.largest_difference):
+            raise RunError(f"{FILES[name]} gives probabilities that are no numbers; not exported")
+        if name in _FLOAT32 and scores.largest_difference > MAX_DIFFERENCE:
             raise RunError(f"{FILES[name]} does not give what the checkpoint gives; not exported")
         if checkpoint.top1 - scores.top1 > MAX_LOSS:
             raise RunError(

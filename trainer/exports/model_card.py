@@ -8,10 +8,10 @@ import numpy as np
 
 from pipeline.dataset.manifests import Manifest
 from trainer.config import flags_of_run
+from trainer.runs.run_directory import latest
 from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 _SHOWN_CONFUSIONS = 10
-_SCORES = ("file", "MB", "top-1", f"{CONFIDENCE:.0%} interval", "top-3", "MAP@3")
 
 
 class Tested(NamedTuple):
@@ -58,7 +58,7 @@ def model_card(
         f"{len(manifest.inputs):,} files. Drawings: strokes scaled to 256×256 and drawn with a pen "
         f"of 2 pixels. Data set fingerprint: `{config['dataset_fingerprint']}`.",
         "## Training",
-        f"The weights after epoch {epoch} of {config['epochs']}, trained by",
+        f"The weights after epoch {epoch} of {latest(config, 'epochs')}, trained by",
         _code("sh", _command(config)),
         "## Scores",
         f"On {checkpoint['examples']:,} validation drawings, which were not trained on.",
@@ -157,7 +157,9 @@ def _snippet(file: str) -> str:
 
 
 def _command(config: Mapping[str, Any]) -> str:
-    flags = " ".join(flags_of_run(config))
+    """Return the command that trains all epochs, which a run may have got in several starts."""
+    lasting = {name: latest(config, name) for name in ("epochs", "early_stopping")}
+    flags = " ".join(flags_of_run({**config, **lasting}))
     return f"python -m trainer.main --dataset=DATA --run_dir=RUN {flags}"
 
 

@@ -1,4 +1,4 @@
-"""Requests to stop a run: SIGTERM and Ctrl-C."""
+"""Requests to stop a run: SIGTERM, Ctrl-C and the loss of its terminal."""
 
 import contextlib
 import signal
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -21,7 +21,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn the first SIGTERM or Ctrl-C inside into a request; a second one ends the process.
+    """Turn the first of SIGNALS inside into a request; a second one ends the process.
 
     Outside of the main thread Python takes no signals, so no request comes.
     """
@@ -30,6 +30,8 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before[signal.SIGHUP] == signal.SIG_IGN:  # by nohup
+        del before[signal.SIGHUP]
 
     def note(number: int, _: FrameType | None) -> None:
         request.signal = signal.Signals(number)
@@ -37,7 +39,7 @@ def stop_request() -> Iterator[StopRequest]:
             signal.signal(each, handler)
 
     try:
-        for number in SIGNALS:
+        for number in before:
             signal.signal(number, note)
         yield request
     finally:

@@ -46,13 +46,16 @@ def read_lines(
             continue
         place = f"{name}:{number}"
         try:
-            yield Line(place, parse_drawing(line, reading))
-        except Ambiguous as ambiguous:
-            print(f"{place}: {ambiguous} Read as lists of x and of y.", file=sys.stderr)
-            reading = reading._replace(layout=LISTS)
-            yield Line(place, parse_drawing(line, reading))
+            try:
+                drawing = parse_drawing(line, reading)
+            except Ambiguous as ambiguous:
+                print(f"{place}: {ambiguous} Read as lists of x and of y.", file=sys.stderr)
+                reading = reading._replace(layout=LISTS)
+                drawing = parse_drawing(line, reading)
         except Reject as reject:
             yield Line(place, None, str(reject))
+        else:
+            yield Line(place, drawing)
 
 
 def _split_lines(file: BinaryIO, may_wait: bool) -> Iterator[bytes | None]:

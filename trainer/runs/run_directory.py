@@ -17,7 +17,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -150,7 +150,7 @@ def check_format(run_dir: str, config: dict[str, Any]) -> None:
         )
 
 
-def latest(config: dict[str, Any], name: str) -> Any:
+def latest(config: Mapping[str, Any], name: str) -> Any:
     """Return a setting of the last session, or else of the beginning of the run."""
     sessions = config.get("sessions", [])
     return sessions[-1].get(name, config.get(name)) if sessions else config.get(name)
@@ -165,7 +165,7 @@ def session(run_dir: str, description: dict[str, Any], state: State) -> Iterator
       description: see trainer.training.session.
       state: to resume from. Lines of metrics.jsonl beyond it are dropped: they come again.
     """
-    _trim_metrics(run_dir, state.newest_step)
+    _trim_metrics(run_dir, state)
     _end_session(run_dir, state.newest_step)  # of one that was killed
     config = read_config(run_dir)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -238,7 +238,7 @@ def discard_unverified(run_dir: str) -> None:
 def read_seen(run_dir: str) -> dict[str, Any]:
     """Read which shards were compared with the manifest: see `trainer.data.verified_data`.
 
-    None if the file is missing or damaged: they are compared again then.
+    None of them if the file is missing or damaged: they are compared again then.
     """
     try:
         return read_json(os.path.join(run_dir, SEEN))
@@ -376,17 +376,23 @@ def _publish(run_dir: str, state: State) -> None:
         write_json(os.path.join(run_dir, EVALUATION), evaluation)
 
 
-def _trim_metrics(run_dir: str, step: int) -> None:
-    """Drop lines beyond `step`, which are written again, and damaged or truncated ones."""
+def _trim_metrics(run_dir: str, state: State) -> None:
+    """Drop lines beyond `state`, which are written again, and damaged or truncated ones."""
     path = os.path.join(run_dir, METRICS)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = file.readlines()
     except FileNotFoundError:
         return
-    steps = [_step_of(line) for line in lines]
-    kept = [line for line, of_line in zip(lines, steps, strict=True) if 0 <= of_line <= step]
-    damaged = sum(of_line < 0 for of_line in steps[:-1])  # a kill may truncate the last one
+    metrics = [_read_metrics(line) for line in lines]
+    kept = [
+        line
+        for line, each in zip(lines, metrics, strict=True)
+        if each and each["step"] <= state.newest_step
+        # The last step of an epoch may be saved before the epoch is validated.
+        if each["kind"] != "epoch" or each["epoch"] <= state.epoch
+    ]
+    damaged = sum(each is None for each in metrics[:-1])  # a kill may truncate the last one
     if damaged:
         print(f"{path}: {damaged} damaged lines dropped", flush=True)
     if kept != lines:
@@ -395,12 +401,13 @@ def _trim_metrics(run_dir: str, step: int) -> None:
         os.replace(_temporary(path), path)
 
 
-def _step_of(line: str) -> int:
-    """Return the step of a line of metrics.jsonl, -1 for a damaged one."""
+def _read_metrics(line: str) -> dict[str, Any] | None:
+    """Parse a line of metrics.jsonl; None for a damaged one."""
     try:
         metrics: Any = json.loads(line) if line.endswith("\n") else None
         numbers = [metrics[key] for key in metrics if key != "kind"]
         is_sound = all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
-        return int(metrics["step"]) if is_sound else -1
+        is_whole = metrics["kind"] != "epoch" or "epoch" in metrics
+        return metrics if is_sound and is_whole and metrics["step"] >= 0 else None
     except (ValueError, LookupError, TypeError):
-        return -1
+        return None

@@ -1,5 +1,7 @@
 """Two runs on the same drawings: what the one mends and breaks, and McNemar's test."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,9 @@ def test_mcnemars_test_is_the_exact_one(mended, broken, probability):
 def test_many_drawings_have_a_probability_too():
     assert mcnemar(2000, 2100) == pytest.approx(0.122, abs=0.002)
     assert mcnemar(10_000, 4_000) < 1e-100
+    exact = 2 * sum(math.comb(3000, k) for k in range(1451)) / 2**3000
+    assert mcnemar(1450, 1550) == pytest.approx(exact, rel=1e-9)
+    assert mcnemar(50_000, 50_500) == pytest.approx(0.115, abs=0.002)  # at once
 
 
 def test_runs_on_other_drawings_are_no_pair():

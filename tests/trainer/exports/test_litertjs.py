@@ -10,6 +10,7 @@ from pipeline.cli import RunError, UserError
 from tests.support.download_server import Fault, serving
 from tests.support.page.litertjs_packages import MADE_UP, made_up_archives, write_made_up
 from tests.support.warm_process import run_module
+from trainer.export import check_output
 from trainer.exports import litertjs
 
 TAKEN = {
@@ -128,7 +129,7 @@ def test_a_failed_command_leaves_the_page_as_it_was(tmp_path, registry):
     page = tmp_path / "page"
     flags = ["--formats=web", f"--output={page}"]
     assert export(*flags, f"--litertjs={tmp_path}/litertjs")[0] == 0
-    (page / "mark").write_text("", encoding="utf-8")
+    (page / "index.html").write_text("mark", encoding="utf-8")
     for more, status, reason in (
         (f"--npm_registry={registry.url}", 1, "its SHA-512 is not the one of LiteRT.js"),
         (f"--npm_registry={registry.url}/none", 1, "the server answers 404"),
@@ -140,7 +141,7 @@ def test_a_failed_command_leaves_the_page_as_it_was(tmp_path, registry):
         (error,) = done[2]
         assert error.startswith("error: ")
         assert reason in error
-    assert (page / "mark").exists()
+    assert (page / "index.html").read_text(encoding="utf-8") == "mark"
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
@@ -153,6 +154,36 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("page/model.json", '{"format": "layers-model"}'),  # of TensorFlow.js
+        ("page/model.json", "[]"),
+        ("page/index.html", "a page of one's own"),
+        ("page", "a file"),
+        ("page.former/thesis.txt", "would be a leftover"),
+        ("page.incomplete/thesis.txt", "would be a leftover"),
+    ],
+)
+def test_nothing_but_a_page_is_replaced(tmp_path, path, content):
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="is there, and is not only a page of"):
+        check_output(str(tmp_path / "page"))
+
+
+def test_a_page_with_files_of_the_users_is_not_replaced(tmp_path):
+    page = tmp_path / "page"
+    page.mkdir()
+    check_output(str(page))  # an empty directory
+    for name, content in (("index.html", ""), ("model.json", '{"labels": ["cat"]}')):
+        (page / name).write_text(content, encoding="utf-8")
+    check_output(str(page))
+    (page / "CNAME").write_text("example.org", encoding="utf-8")
+    with pytest.raises(UserError, match="is there, and is not only a page"):
+        check_output(str(page))
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         ([], "--run_dir says what to export; without it, --formats=web --output=DIR writes the"),
@@ -162,7 +193,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
         (["--formats=web", "--output=OUT", "--drawings=5"], "--drawings is for the export of a"),
         (["--formats=keras", "--run_dir=run", "--litertjs=L"], "--litertjs is for --formats=web"),
         (["--formats=web", "--output=gs://b/x"], "it has to be a directory on this machine"),
-        (["--formats=web", "--output=.", "--litertjs=LITERTJS"], "--output=.: is there, and no"),
+        (["--formats=web", "--output=LITERTJS", "--litertjs=LITERTJS"], "LITERTJS is there, and"),
     ],
 )  # fmt: skip
 def test_flags_that_do_not_go_together_are_one_line(tmp_path, monkeypatch, arguments, reason):

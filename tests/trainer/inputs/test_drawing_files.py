@@ -16,6 +16,7 @@ from pipeline.cli import RunError, UserError
 from pipeline.drawings.drawing import MAX_LINE_BYTES, parse_drawing
 from tests.support.ndjson import line
 from trainer.inputs.drawing_files import READING, check_files, read_batches
+from trainer.inputs.drawing_lines import read_lines
 
 
 def keys(batch):
@@ -160,6 +161,20 @@ def test_a_lone_stroke_of_two_points_is_read_as_lists_and_it_is_said_once(tmp_pa
     (batch,) = read_batches([str(path)], 5)  # the second is of points: so is the first
     assert batch[0].drawing.strokes != level.strokes
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "drawing", [[[[0, 1000], [0, each]] for each in range(300)], [[[300, 400], [500, 600]]]]
+)
+def test_a_bad_drawing_of_unknown_layout_is_an_error_in_its_place(tmp_path, drawing):
+    path = tmp_path / "a"
+    path.write_text(f"{json.dumps({'drawing': drawing})}\n{line(number=2)}\n")
+    layout_is_unknown = READING._replace(frame="keep")
+    with path.open("rb") as file:
+        bad, good = read_lines(file, "a", layout_is_unknown, may_wait=False)
+    assert (bad.drawing, bad.place) == (None, "a:1")
+    assert bad.error
+    assert keys([good]) == [key(2)]
 
 
 def archive(path, **contents):

@@ -148,6 +148,23 @@ def test_damaged_lines_of_metrics_are_dropped_and_said(run_dir, description, cap
     assert "metrics.jsonl: 6 damaged lines dropped" in capsys.readouterr().out
 
 
+def test_an_epoch_that_is_validated_again_is_logged_once(run_dir):
+    """Its line may have been written, and its state not."""
+    lines = [
+        {"kind": "epoch", "epoch": 1, "step": 7},
+        {"kind": "step", "epoch": 2, "step": 14},
+        {"kind": "epoch", "epoch": 2, "step": 14},
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    write(path_in(run_dir, "metrics.jsonl"), text.encode())
+    unfinished = Unfinished("step-00000014", 14, TRAINED)
+    state = dataclasses.replace(advanced(State(), 0.5), unfinished=unfinished)
+    with run_directory.session(run_dir, SESSION, state):
+        pass
+    with open(path_in(run_dir, "metrics.jsonl"), encoding="utf-8") as file:
+        assert [json.loads(line) for line in file] == lines[:2]
+
+
 def test_damaged_derived_files_are_made_anew(run_dir, description):
     state = advanced(State(), 0.5)
     run_directory.commit(run_dir, state)
