@@ -42,6 +42,7 @@ _LATER_SETTINGS: dict[str, Any] = {
     "seed": 0,
     "excluded_keys": [],
     "keep_fields": [],
+    "max_reject_fraction": 0.01,
 }
 
 
@@ -84,10 +85,11 @@ def run(
         dataflow.check_flags(options, patterns, output)
     files = match_files(patterns)
     staging.refuse_foreign(output)
+    everywhere = [_absolute(pattern) for pattern in patterns]  # as --finish may start elsewhere
     settings = {
-        "patterns": patterns,
+        "patterns": everywhere,
         "inputs": [[*file] for file in files],
-        "input_versions": input_versions(patterns),
+        "input_versions": input_versions(everywhere),
         "labels": labels,
         "quotas": dataclasses.asdict(quotas),
         "sampling": sampling_method,
@@ -97,10 +99,14 @@ def run(
         "frame": frame,
         "seed": seed,
         "excluded_keys": sorted(set(excluded_keys)),
+        "max_reject_fraction": max_reject_fraction,
         "overwrite": overwrite,
         "versions": publish.versions(),
     }
     settings = json.loads(json.dumps(settings))  # as it will be read again
+    if dataflow.is_dry_run(options):  # touches no job in the output, where one may be running
+        unused = f"{output}/{staging.STAGING}/dry_run"
+        _run_remotely(_prepare_settings(settings, files, unused), options)  # raises DryRun
     with _locked(output) as directory:
         left = staging.jobs_in(directory)
         job = next((job for job in left if _is_same(job.settings, settings)), None)
@@ -174,9 +180,14 @@ def _check_sampling(method: str, quotas: Quotas, seed: int) -> None:
 
 
 def finish(
-    output: str, max_reject_fraction: float = 0.01, options: PipelineOptions | None = None
+    output: str, max_reject_fraction: float | None = None, options: PipelineOptions | None = None
 ) -> tuple[Summary, Manifest]:
     """Complete the data set of a finished job whose run was interrupted.
+
+    Args:
+      output: directory of the job.
+      max_reject_fraction: as of `run`; None: as that run had it.
+      options: for the credentials.
 
     Returns:
       What `run` does.
@@ -216,13 +227,19 @@ def _locked(output: str) -> Iterator[str]:
 
 def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Tell whether two jobs give the same shards from the same input."""
-    return {**one, "overwrite": None} == {**other, "overwrite": None}
+    others: dict[str, Any] = {"overwrite": None, "max_reject_fraction": None}
+    return {**one, **others} == {**other, **others}
 
 
 def _is_done(job: Job) -> bool:
+    """Tell whether a job has finished.
+
+    Raises:
+      RunError: that cannot be found out now.
+    """
     try:
         publish.read_summary(job.directory)
-    except RunError:
+    except publish.NotFinished:
         return False
     return bool(job.settings)
 
@@ -295,21 +312,32 @@ def _run_locally(settings: PrepareSettings, options: PipelineOptions) -> None:
 
 
 def _complete(
-    job: Job, max_reject_fraction: float, *, is_from_before: bool
+    job: Job, max_reject_fraction: float | None, *, is_from_before: bool
 ) -> tuple[Summary, Manifest]:
     """Make a data set of a finished job if its result passes the checks; else delete it.
 
+    It is kept where the fault is not the job's: its input cannot be seen now, or it was done by an
+    earlier run, which may have allowed more rejects.
+
     Args:
       job: the job.
-      max_reject_fraction: as of `run`.
+      max_reject_fraction: as of `finish`.
       is_from_before: whether an earlier run did it, since when its files may have been damaged.
     """
     given = {**_LATER_SETTINGS, **job.settings}
     quotas = Quotas(**given["quotas"])
     files = [InputFile(*file) for file in given["inputs"]]
+    if max_reject_fraction is None:
+        max_reject_fraction = given["max_reject_fraction"]
     summary = publish.read_summary(job.directory)
+    before = given["input_versions"]
+    now = before  # of a commit that was cut short, which began after this comparison
+    if staging.next_manifest(job) is None:
+        now = _input_versions_now(given["patterns"])
+    if is_from_before:
+        acceptance.check_inputs_exist(before, now)
     try:
-        acceptance.check_inputs(given["input_versions"], input_versions(given["patterns"]))
+        acceptance.check_inputs(before, now)
         rejects = f"{job.directory}/{REJECTS}"
         acceptance.check(summary, files, given["labels"], quotas, max_reject_fraction, rejects)
         sampling_settings = {
@@ -333,11 +361,23 @@ def _complete(
         shard_paths = publish.shard_paths(summary, manifest, job.directory)
         if is_from_before:
             acceptance.check_shards(manifest, shard_paths)
-    except (UserError, RunError):
-        _clean_up(job)
+    except (UserError, RunError) as error:
+        if not (is_from_before and isinstance(error, acceptance.TooManyRejects)):
+            _clean_up(job)
         raise
     commit(job, manifest, shard_paths, summary.reject_files)
     return summary, manifest
+
+
+def _input_versions_now(patterns: Sequence[str]) -> dict[str, str]:
+    """Return the versions of a finished job's inputs; raises RunError if they cannot be listed."""
+    try:
+        return input_versions(patterns)
+    except UserError as error:
+        raise RunError(
+            f"{error}; what the job wrote is kept: rerun the command, or use --finish, to complete "
+            "the data set"
+        ) from error
 
 
 def _clean_up(job: Job) -> None:

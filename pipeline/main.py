@@ -62,7 +62,8 @@ def define_flags() -> None:
         "finish",
         False,
         "Complete the data set of a finished job in --output whose run was interrupted. Flags for "
-        "input and selection are ignored: the job has its own.",
+        "input and selection are ignored: the job has its own, as of --max_reject_fraction "
+        "unless it is given.",
         module_name=group,
     )
     flags.DEFINE_enum(
@@ -183,7 +184,8 @@ def main(argv: list[str]) -> None:
     if args.finish and args.dry_run:
         raise UserError("--finish and --dry_run cannot be used together")
     if args.finish:
-        summary, manifest = job.finish(args.output, args.max_reject_fraction, options)
+        allowed = args.max_reject_fraction if args["max_reject_fraction"].present else None
+        summary, manifest = job.finish(args.output, allowed, options)
     elif only_counts:
         return _dry_run([*args.input, *more_input], options)
     else:

@@ -53,6 +53,8 @@ def rasterize(strokes: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
     lengths = np.array([len(x) for x, _ in strokes])
     if not len(lengths) or not lengths.all():
         raise ValueError("a drawing needs a stroke, and a stroke a point")
+    if any(len(x) != len(y) for x, y in strokes):
+        raise ValueError("x and y of a stroke differ in length")
     x = np.concatenate([np.asarray(x, np.int32) for x, _ in strokes])
     y = np.concatenate([np.asarray(y, np.int32) for _, y in strokes])
     bitmap: np.ndarray = _draw(Unpacked(np.array([len(lengths)]), lengths, x, y)).bitmaps[0]

@@ -209,12 +209,12 @@ def read_lines(path: str, item: str) -> list[str]:
       UserError: the file cannot be read, or is not UTF-8.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return [line.strip() for line in file if line.strip()]
+        lines = list(io.TextIOWrapper(io.BytesIO(read_file(path)), encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as UTF-8, a {item} a line") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_labels(path: str) -> tuple[str, ...]:

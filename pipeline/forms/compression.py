@@ -12,6 +12,7 @@ ZIP = b"PK\x03\x04"  # how an archive begins
 _FINDER = "__MACOSX/"  # what macOS puts beside each file
 _STEP_BYTES = 8 << 10
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
+HOLE = bytes(512)  # a sector that was never written, as a power loss leaves
 ERRORS: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
@@ -36,11 +37,9 @@ def decompressed(file: BinaryIO) -> BinaryIO:
         file.seek(0)
         return file
     # To seek in a file on gs:// would fetch its beginning again.
-    whole = cast(BinaryIO, _Rejoined(magic, file))
+    whole = _Rejoined(magic, file)
     # Beam would decompress too, but takes a file that ends early for complete.
-    return cast(
-        BinaryIO, gzip.GzipFile(fileobj=whole) if magic[:2] == _GZIP else _Bz2Streams(whole)
-    )
+    return cast(BinaryIO, _GzipStreams(whole) if magic[:2] == _GZIP else _Bz2Streams(whole))
 
 
 def decompressed_head(head: bytes, count: int) -> bytes:
@@ -76,16 +75,43 @@ class _Rejoined:
     def __init__(self, head: bytes, file: BinaryIO) -> None:
         self._head = head
         self._file = file
+        self.last = b""  # bytes that were read, as many as a hole has
 
     def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes, as of a file."""
         if not self._head:
-            return self._file.read(size)
+            found = self._file.read(size)
+            self.last = (self.last + found)[-len(HOLE) :]
+            return found
         end = len(self._head) if size < 0 else size
         head, self._head = self._head[:end], self._head[end:]
         return head
 
     def close(self) -> None:
+        self._file.close()
+
+
+class _GzipStreams:
+    """A file of one gzip stream after the other, as `cat` makes them.
+
+    Python's own reader takes zeros after a stream for padding, also where the next one was lost.
+    """
+
+    def __init__(self, file: _Rejoined) -> None:
+        self._file = file
+        self._content = gzip.GzipFile(fileobj=cast(BinaryIO, file))
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes; none only at the end of the file, after a whole stream."""
+        found = self._content.read(size)
+        if not found and size and self._file.last == HOLE:
+            raise EOFError("Compressed file ends in zeros, as a power loss leaves them")
+        return found
+
+    def __enter__(self) -> "_GzipStreams":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
@@ -95,7 +121,7 @@ class _Bz2Streams:
     Python's own reader takes damage after the first stream for the end of the file.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: _Rejoined) -> None:
         self._file = file
         self._decompressor = bz2.BZ2Decompressor()
         self._is_started = False  # the stream at hand

@@ -54,7 +54,9 @@ def parquet_rows(file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, 
     table = pyarrow.parquet.ParquetFile(file)
     for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
         for index, field in enumerate(batch.schema):
-            if pa.types.is_temporal(field.type):  # Python's own cannot hold every nanosecond
+            is_bytes = pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+            # Bytes are text that its writer did not mark; no time of Python's has nanoseconds.
+            if is_bytes or pa.types.is_temporal(field.type):
                 text = batch.column(index).cast(pa.string())
                 batch = batch.set_column(index, field.name, text)
         for row in batch.to_pylist():

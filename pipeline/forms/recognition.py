@@ -1,5 +1,6 @@
 """Form of a file, recognised by how it begins; what is none of ours is named."""
 
+import collections
 import os
 import re
 from typing import BinaryIO
@@ -114,9 +115,16 @@ def check_text(head: bytes) -> None:
 
 
 def check_archive(members: list[str]) -> None:
-    """Raise Unreadable for a zip archive without files, of numpy arrays, or of a document."""
+    """Raise Unreadable for a zip archive without files, of numpy arrays, or of a document.
+
+    Of two files of one name only the last could be read.
+    """
     if not members:
         raise Unreadable("a zip archive without files", _FILL)
+    if twice := [name for name, count in collections.Counter(members).items() if count > 1]:
+        raise Unreadable(
+            f"a zip archive with several files named {twice[0]}", "zip them under different names"
+        )
     if any(member.endswith(".npy") for member in members):
         if {"train.npy", "test.npy", "valid.npy"} & set(members):
             raise Unreadable("sketch-rnn's .npz", _UPSTREAM)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from pipeline.cli import RunError
 from pipeline.drawings.drawing import Drawing, RawDrawing, simplify_drawings
 from pipeline.drawings.reject import Reject
+from pipeline.forms.compression import HOLE
 
 CHUNK_BYTES = 1 << 20  # read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Raw drawings are simplified many at once, and wait for that: so many texts, or so many bytes.
 _RAW_TEXTS = 64
 _RAW_BYTES = 1 << 20  # real lines have 4 kB
-_HOLE = bytes(512)  # a sector that was never written, as a power loss leaves
 
 
 class Parsed(NamedTuple):
@@ -75,7 +75,7 @@ def parse_texts(
         try:
             drawing = parse(line)
         except Reject as reject:  # only of these: no other text can hold a zero
-            if (hole := text.find(_HOLE)) >= 0:
+            if (hole := text.find(HOLE)) >= 0:
                 at = f"zeros at byte {offset + hole:,}"
                 raise RunError(f"{name}: {at}: the file is damaged; fetch it again") from None
             drawing = reject

@@ -17,6 +17,26 @@ from pipeline.sources.categories import category_of
 from pipeline.sources.input_files import InputFile
 
 
+class TooManyRejects(RunError):  # noqa: N818 - what --max_reject_fraction says may change
+    """Share of rejected lines beyond what a run allows."""
+
+
+def check_inputs_exist(before: Collection[str], after: Collection[str]) -> None:
+    """Check that the inputs of a job that was done before can still be seen.
+
+    Args:
+      before, after: paths.
+
+    Raises:
+      RunError: one is gone, so nobody knows whether it changed while the job read it.
+    """
+    if gone := [path for path in before if path not in after]:
+        raise RunError(
+            f"the job has read {report.some(gone)}, which cannot be found now; what it wrote is "
+            "kept: put the input back and use --finish"
+        )
+
+
 def check_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """Check that no input file has changed since the job began.
 
@@ -74,7 +94,7 @@ def check(
     Raises:
       UserError: no drawings, none of a label or of a file that is named for its category, a
         category of which none is kept, or an empty split.
-      RunError: too many lines were rejected.
+      TooManyRejects: too many lines were rejected.
     """
     read = summary.drawings.get("read", {})
     if not read and summary.total("other_category"):
@@ -82,7 +102,7 @@ def check(
     if not read:
         raise UserError(report.no_drawings(summary, files))
     if summary.reject_fraction > max_reject_fraction:
-        raise RunError(report.too_many_rejects(summary, max_reject_fraction, rejects))
+        raise TooManyRejects(report.too_many_rejects(summary, max_reject_fraction, rejects))
     for label in summary.labels:
         if label not in read:
             raise UserError(report.unknown_label(label, summary))

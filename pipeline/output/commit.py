@@ -17,6 +17,7 @@ The old shards go last. Every step can be repeated, so that a commit that was cu
 by the next run: what it needs lies in the job's directory until the end.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -95,7 +96,10 @@ def finish_exchanges(output: str) -> None:
     if is_remote(output):
         return
     parent, name = os.path.split(os.path.realpath(output))
-    for entry in os.listdir(parent) if os.path.isdir(parent) else []:
+    entries = []
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # one may be entered, not listed
+        entries = os.listdir(parent)
+    for entry in entries:
         match = re.fullmatch(rf"\.{re.escape(name)}\.([0-9a-f]{{8}})", entry)
         path = os.path.join(parent, entry)
         # The job has gone there with what was the output, or all of it is deleted already.

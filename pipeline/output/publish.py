@@ -50,6 +50,10 @@ class Summary(NamedTuple):
         return self.total("rejected") / lines if lines else 0.0
 
 
+class NotFinished(RunError):  # noqa: N818 - a state
+    """State of a job whose last step has not written its summary."""
+
+
 def read_summary(directory: str) -> Summary:
     """Read the summary of a job.
 
@@ -57,15 +61,18 @@ def read_summary(directory: str) -> Summary:
       directory: the job's.
 
     Raises:
-      RunError: there is none, or not all of it: the job has not finished.
+      NotFinished: there is none, or not all of it.
+      RunError: it cannot be read.
     """
     path = f"{directory}/{SUMMARY}"
     try:
         return Summary(**json.loads(storage.read_file(path)))
+    except FileNotFoundError as error:
+        raise NotFinished(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:  # its writer was killed, or the disk full
-        raise RunError(f"{path} is damaged: {error}") from error
+        raise NotFinished(f"{path} is damaged: {error}") from error
 
 
 def make_manifest(

@@ -7,15 +7,16 @@ of a large input they should be many. The files in a zip archive are files of th
 """
 
 import contextlib
-import glob
+import fnmatch
 import io
 import math
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.filesystem import FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.cli import RunError, UserError, is_remote
@@ -184,15 +185,56 @@ def _match(pattern: str) -> list[FileMetadata]:
         if is_remote(pattern) and storage.is_pattern(pattern) and storage.exists(pattern):
             system = FileSystems.get_filesystem(pattern)
             return [FileMetadata(pattern, system.size(pattern), system.last_updated(pattern))]
+        if not is_remote(pattern):
+            paths = list(_local_paths(pattern))
+            if not paths and "[" in pattern:
+                paths = list(_local_paths(pattern.replace("[", "[[]")))
+            return list(map(_metadata, paths))
         (match,) = FileSystems.match([pattern])
-        if not match.metadata_list and "[" in pattern and not is_remote(pattern):
-            return [_metadata(path) for path in glob.glob(pattern.replace("[", "[[]"))]
     # On gs:// an empty folder may be kept as an object whose name ends in a slash.
     return [metadata for metadata in match.metadata_list if metadata.path[-1] != "/"]
 
 
+def _local_paths(pattern: str) -> Iterator[str]:
+    """Yield the paths on this machine that a glob matches, which means what it means to Beam.
+
+    Beam itself, and Python's glob, pass over what they cannot read without a word.
+
+    Raises:
+      OSError: a directory where files may match cannot be listed.
+    """
+    parts = pattern.split("/")
+    first = next((index for index, part in enumerate(parts) if storage.is_pattern(part)), None)
+    top = "/".join([*parts[:first], ""])
+    if first is None or not os.path.isdir(top or "."):
+        return
+    matches = None
+    if "**" in pattern:  # Beam's `*` matches no backslash, which a name may have here
+        whole = FileSystem.translate_pattern(pattern).replace(r"[^/\\]", "[^/]")
+        matches = re.compile(whole).match
+
+    def walk(directory: str, level: int, above: frozenset[str]) -> Iterator[str]:
+        crosses_slashes = "**" in "/".join(parts[first : level + 1])
+        is_last = level == len(parts) - 1
+        for entry in os.scandir(directory or "."):
+            path = directory + entry.name
+            fits = crosses_slashes or fnmatch.fnmatchcase(entry.name, parts[level])
+            if not entry.is_dir():
+                if matches(path) if matches else is_last and fits:
+                    yield path
+            elif fits and (crosses_slashes or not is_last):
+                where = os.path.realpath(path)  # a link may lead back up
+                if where not in above:
+                    yield from walk(f"{path}/", level + 1, above | {where})
+
+    yield from walk(top, first, frozenset([os.path.realpath(top or ".")]))
+
+
 def _metadata(path: str) -> FileMetadata:
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise UserError(f"--input: {path} leads to no file") from None
     return FileMetadata(path, status.st_size, status.st_mtime)
 
 

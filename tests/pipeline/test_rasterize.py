@@ -64,6 +64,15 @@ def test_a_stroke_of_one_point_is_a_dot() -> None:
     assert columns.max() - columns.min() <= 3
 
 
+@pytest.mark.parametrize(
+    "strokes",
+    [[[[0, 100, 200], [0, 100]]], [[[0, 100, 200], [0, 100]], [[5, 60], [5, 60, 250]]]],
+)
+def test_strokes_of_more_x_than_y_are_an_error(strokes: list[list[list[int]]]) -> None:
+    with pytest.raises(ValueError, match="x and y of a stroke differ in length"):
+        rasterize(strokes)
+
+
 @pytest.mark.parametrize("strokes", [[], [[[], []]], [[[1, 2], [1, 2]], [[], []]]])
 def test_a_drawing_without_points_is_an_error(strokes: list[list[list[int]]]) -> None:
     with pytest.raises(ValueError, match="needs a stroke"):

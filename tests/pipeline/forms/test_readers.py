@@ -251,6 +251,16 @@ def test_parquet(change: Callable[[Any], Any], tmp_path: pathlib.Path) -> None:
     assert read(path) == EXPECTED
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_texts_that_parquet_holds_as_bytes(kind: pa.DataType, tmp_path: pathlib.Path) -> None:
+    table = table_of(ROWS)
+    for name in ("word", "key_id"):
+        texts = table.column(name).cast(pa.string()).cast(kind)
+        table = table.set_column(table.schema.get_field_index(name), name, texts)
+    pyarrow.parquet.write_table(table, tmp_path / "cat.parquet")
+    assert read(tmp_path / "cat.parquet") == EXPECTED
+
+
 def test_words_that_are_numbers_are_lines_of_the_labels(tmp_path: pathlib.Path) -> None:
     rows = [{**row, "word": n % 3} for n, row in enumerate(ROWS)]
     paths = [tmp_path / name for name in ("a.parquet", "a.ndjson", "a.csv")]
@@ -284,6 +294,17 @@ def test_compression_is_told_by_the_content(
         assert read(path) == EXPECTED
         path.write_text(content)  # as what a browser has unpacked and named as it was
         assert read(path) == EXPECTED
+
+
+def test_zeros_after_a_gzip_stream_are_padding_or_a_hole(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "cat.ndjson.gz"
+    halves = (LINES[:20], LINES[20:])
+    half = [gzip.compress("".join(f"{each}\n" for each in part).encode()) for part in halves]
+    path.write_bytes(half[0] + half[1] + bytes(100))
+    assert read(path) == EXPECTED
+    path.write_bytes(half[0] + bytes(max(512, len(half[1]))))
+    with pytest.raises(RunError, match=r"cat\.ndjson\.gz: Compressed file ends in zeros"):
+        read(path)
 
 
 def test_files_in_a_zip_archive_are_files_of_their_own(tmp_path: pathlib.Path) -> None:

@@ -92,6 +92,15 @@ def test_a_file_in_an_archive_is_named_with_it(tmp_path: pathlib.Path) -> None:
     assert message(path).startswith("/dog.ndjson looks like a page of HTML")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_with_two_files_of_one_name_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for text in (TEXT, TEXT * 2):
+            archive.writestr("cat.ndjson", text)
+    assert message(path).startswith(" looks like a zip archive with several files named cat.ndjson")
+
+
 def test_a_damaged_archive_and_one_with_a_password_are_named(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "all.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -47,7 +47,8 @@ class Run:
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if local_worker.__name__ in " ".join(child.cmdline()):
+                    command = " ".join(child.cmdline())  # or still that of the shell before it
+                    if local_worker.__name__ in command and "trap" not in command:
                         found.append(child.pid)
         return found
 

@@ -140,6 +140,59 @@ def test_what_matches_nothing_or_is_a_directory_is_named(tmp_path: pathlib.Path)
         input_files.match_files([str(tmp_path)])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.ndjson", "a"),
+        ("./*.ndjson", "./a"),
+        ("re*/*.ndjson", "real/b"),
+        ("real/*/*.ndjson", "real/deep/c real/deep/d\\e"),
+        ("r?al/d*p/c.nd*", "real/deep/c"),
+        ("**.ndjson", "a linked/c linked/d\\e linked/up/b real/b real/deep/c real/deep/d\\e"),
+        ("linked/*.ndjson", "linked/c linked/d\\e"),
+        ("l*/*.ndjson", "linked/c linked/d\\e"),
+        ("real/**/*.ndjson", "real/deep/c real/deep/d\\e"),
+        ("[l-m]inked/[!d]*.ndjson", "linked/c"),
+    ],
+)
+def test_globs_find_what_a_shell_finds(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, pattern: str, found: str
+) -> None:
+    for name in ("a", "real/b", "real/deep/c", "real/deep/d\\e"):
+        path = tmp_path / f"{name}.ndjson"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(line("cat", 1))
+    (tmp_path / "linked").symlink_to("real/deep")
+    (tmp_path / "real" / "deep" / "up").symlink_to("..")  # a link back up ends
+    monkeypatch.chdir(tmp_path)
+    names = [f"{name}.ndjson" for name in found.split()]
+    assert [file.path for file in input_files.match_files([pattern])] == names
+    assert sorted(input_files.input_versions([pattern])) == names
+
+
+def test_what_a_glob_cannot_see_is_named(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.ndjson").write_text(line("cat", 1))
+    (tmp_path / "sun.ndjson").symlink_to("gone")
+    with pytest.raises(UserError, match=r"^--input: .*/sun\.ndjson leads to no file$"):
+        input_files.match_files([f"{tmp_path}/*.ndjson"])
+    (tmp_path / "sun.ndjson").unlink()
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # root may list everything
+        if path.rstrip("/").endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert len(input_files.match_files([f"{tmp_path}/*.ndjson"])) == 1  # not asked for
+    for pattern in ("*/*.ndjson", "**.ndjson"):
+        with pytest.raises(UserError, match="Permission denied"):
+            input_files.match_files([f"{tmp_path}/{pattern}"])
+
+
 @pytest.mark.parametrize("folder", ["a,b", "in [1]", "in [a-z] (x)", "a[", "a]b"])
 @pytest.mark.parametrize("pattern", ["*.ndjson", "cat.ndjson", "c?t.nd*"])
 def test_a_comma_or_brackets_in_a_path_are_no_hindrance(
