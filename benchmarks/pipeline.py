@@ -151,7 +151,7 @@ def define_flags() -> None:
     cli.define_integer(
         "drawings",
         1_000_000,
-        "So many to compare speeds with, and a tenth and a half of them for the memory.",
+        "Drawings to measure speeds with; memory is measured with a tenth and a half of them.",
         lower_bound=10,
         upper_bound=10**9,
     )

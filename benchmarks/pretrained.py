@@ -55,7 +55,7 @@ def main(_: list[str]) -> None:
         shutil.copyfile(os.path.join(run_dir, "export", name), os.path.join(args.package, name))
     with open(os.path.join(args.package, FILES[1]), "a", encoding="utf-8") as card:
         card.write(
-            "\n## Make it anew\n\n`make pretrained DATA=DIR`, where DIR holds the ndjson files.\n"
+            "\n## Rebuild it\n\n`make pretrained DATA=DIR`, where DIR holds the ndjson files.\n"
         )
     print(f"model and card in {args.package}")
 

@@ -230,10 +230,10 @@ def define_flags() -> None:
     cli.define_path("model", None, "An export; default: the pretrained model.", kind="PATH")
     flags.DEFINE_list("clients", ["1", "8", "64"], "Clients at a time, a row for each.")
     cli.define_float(
-        "seconds", 60, "For each number of clients.", lower_bound=0.1, upper_bound=10**5
+        "seconds", 60, "Duration for each number of clients.", lower_bound=0.1, upper_bound=10**5
     )
-    cli.define_integer("drawings", 2000, "To send in turn.", lower_bound=1, upper_bound=10**6)
-    cli.define_integer("malformed", 10_000, "Bodies.", lower_bound=1, upper_bound=10**7)
+    cli.define_integer("drawings", 2000, "Drawings to send.", lower_bound=1, upper_bound=10**6)
+    cli.define_integer("malformed", 10_000, "Bodies to send.", lower_bound=1, upper_bound=10**7)
 
 
 def main(_: list[str]) -> None:

@@ -146,7 +146,7 @@ def equal_share(
 
 def define_flags() -> None:
     cli.define_paths("input", None, "Globs of ndjson files.", kind="GLOB", required=True)
-    cli.define_integer("drawings", 1000, "To ask about.", lower_bound=1, upper_bound=10**6)
+    cli.define_integer("drawings", 1000, "Drawings to classify.", lower_bound=1, upper_bound=10**6)
     cli.define_path("litertjs", None, "As of trainer.export.")
 
 

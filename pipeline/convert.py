@@ -6,7 +6,7 @@ Hugging Face's `datasets` opens them with image and label features:
 
   load_dataset("parquet", data_files={"train": "parquet/train-*.parquet"})
 
-A row is a record: image, a PNG as {bytes, path}, which has the ink white; label, the class index;
+A row is a record: image, a PNG as {bytes, path}, white ink on black; label, the class index;
 key_id; and the fields that --keep_fields of pipeline.main kept.
 """
 
@@ -131,7 +131,7 @@ def _complete_or_gone(output: str) -> Iterator[str]:
 def define_flags() -> None:
     cli.define_path("dataset", None, "Data set directory.", required=True)
     cli.define_path("output", None, "Directory to write the files to.", required=True)
-    flags.DEFINE_enum("to", "parquet", ["parquet"], "Form of the files.")
+    flags.DEFINE_enum("to", "parquet", ["parquet"], "Format of the files.")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -3,11 +3,11 @@
   python -m pipeline.download --categories=cat,sun --output=drawings
   python -m pipeline.download --labels=FILE --drawings_per_category=3000 --output=drawings
 
-Every category becomes `<category>.ndjson` (of the binary format `.bin`), whole or, with
---drawings_per_category, its head, cut after that drawing. A file has that name only when it is
-complete; until then it is `<name>.<version>.part`. Rerun the command to resume interrupted
-downloads; complete files are left alone. A file is complete if it begins with
---drawings_per_category drawings, by their looks, or has the server's length and checksum. A damaged
+Every category becomes `<category>.ndjson` (`.bin` for the binary format): the whole file or, with
+--drawings_per_category=N, its first N drawings. A file has that name only when it is complete;
+until then it is `<name>.<version>.part`. Rerun the command to resume interrupted downloads;
+complete files are left alone. A file is complete if it begins with --drawings_per_category
+plausible drawings, or if its length and checksum match the server's. A damaged
 file is replaced once its replacement is complete. Raw and simplified files have the same names:
 each format needs its own directory.
 """
@@ -37,7 +37,7 @@ from pipeline.sources.partial_file import PartialFile, count_drawings, crc32c_of
 PARALLEL = 4  # files at a time: enough to fill a line, few enough for any server
 FAILURES = 6  # in a row, without a new byte, before a file is given up: about half a minute
 FIRST_DELAY_SECONDS = 1.0  # after the first failure; twice as long after each further one
-_REPLACED = "it is replaced once a whole one is here"
+_REPLACED = "it will be replaced by a new download"
 
 
 @dataclass
@@ -163,7 +163,7 @@ def _is_whole(file: _File, session: requests.Session) -> bool:
     drawings = count_drawings(file.target, file.limit)
     ends_well = drawings.is_enough or drawings.finish()
     if not drawings.is_sound or (has_its_length and not ends_well):
-        file.note(f"damaged, not all of it are drawings; {_REPLACED}")
+        file.note(f"damaged, not every line is a drawing; {_REPLACED}")
         return False
     return has_its_length
 
@@ -215,11 +215,11 @@ def define_flags() -> None:
     flags.DEFINE_list("categories", [], "Comma-separated names, or 'all' of the bucket.")
     cli.define_path("labels", None, "File with the categories, one a line.", kind="FILE")
     cli.define_path("output", None, "Directory to download to.", required=True)
-    text = "Of the files; the raw one has every point and its time, about seven times the bytes."
+    text = "Format of the files; raw has every point with its time, in about seven times the bytes."
     flags.DEFINE_enum("format", "simplified", list(bucket.SUFFIXES), text)
     text = "Fetch only the first drawings of each file, this many. Default: all."
     cli.define_integer("drawings_per_category", None, text, lower_bound=1, upper_bound=10**9)
-    flags.DEFINE_string("base_url", bucket.BUCKET, "The bucket, or a copy of it, same paths.")
+    flags.DEFINE_string("base_url", bucket.BUCKET, "URL of the bucket or of a mirror.")
 
 
 def main(argv: list[str]) -> None:

@@ -176,7 +176,7 @@ def _check_sampling(method: str, quotas: Quotas, seed: int) -> None:
     if method == "first" and quotas.train is None:
         raise UserError("--sampling=first needs a number for --train_per_category, not 'all'")
     if method == "first" and seed:
-        raise UserError("--seed draws other samples of --sampling=hash; 'first' draws none")
+        raise UserError("--seed applies to --sampling=hash only; 'first' uses no random numbers")
 
 
 def finish(
@@ -296,7 +296,7 @@ def _run_remotely(settings: PrepareSettings, options: PipelineOptions) -> None:
     if not is_remote(settings.staging) and len(os.listdir(settings.staging)) == 1:
         raise RunError(
             f"the job is done, but {settings.staging} is empty: the workers wrote to the "
-            "directory of this name on their machines; it has to be one that all share, or gs://…"
+            "directory of this name on their own machines; --output has to be shared, or on gs://"
         )
 
 

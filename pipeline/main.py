@@ -2,9 +2,9 @@
 
   python -m pipeline.main --input='drawings/*.ndjson' --output=data
 
-Runs on all cores of this machine (few drawings in one process, which is sooner done), or in
---direct_num_workers=N processes: that is what --runner=DirectRunner stands for, too. Beam's own
-flags pass through: with --runner=DataflowRunner, FlinkRunner, SparkRunner, PortableRunner or
+Runs on all cores of this machine (in one process if there are few drawings, which is faster), or in
+--direct_num_workers=N processes; --runner=DirectRunner means the same. Beam's own flags pass
+through: with --runner=DataflowRunner, FlinkRunner, SparkRunner, PortableRunner or
 PrismRunner the same job runs there. All machines must see the input and the output under the same
 names.
 """
@@ -62,8 +62,8 @@ def define_flags() -> None:
         "finish",
         False,
         "Complete the data set of a finished job in --output whose run was interrupted. Flags for "
-        "input and selection are ignored: the job has its own, as of --max_reject_fraction "
-        "unless it is given.",
+        "input and selection are ignored: the job keeps its own, and its --max_reject_fraction "
+        "unless another is given.",
         module_name=group,
     )
     flags.DEFINE_enum(
@@ -76,9 +76,9 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "keep_fields",
         [],
-        "More features of the records, with commas between: countrycode, recognized (1 or 0, or "
-        "-1 where the input does not tell), strokes (their number) and timestamp. The report has "
-        "the accuracy by them.",
+        "Additional fields to store in each record, separated by commas: countrycode, recognized "
+        "(1 or 0, -1 if unknown), strokes (their number) and timestamp. The report shows the "
+        "accuracy by each of them.",
         module_name=group,
     )
     cli.define_float(
@@ -103,8 +103,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "train_per_category",
         None,
-        "Training drawings of each category, or 'all' that the other splits leave. Default: 2000, "
-        "or all if another split is a share.",
+        "Training drawings of each category, or 'all' that remain after the other splits. Default: "
+        "2000, or all if another split is a share.",
         module_name=group,
     )
     cli.define_integer(
@@ -127,7 +127,7 @@ def define_flags() -> None:
         cli.define_float(
             f"{split}_share",
             None,
-            f"Instead of --{split}_per_category: this share of each category's drawings, as 0.2.",
+            f"Instead of --{split}_per_category: a share of each category's drawings, e.g. 0.2.",
             lower_bound=0.0,
             upper_bound=1.0,
             module_name=group,
@@ -144,15 +144,15 @@ def define_flags() -> None:
         "frame",
         "auto",
         FRAMES,
-        "auto: move and scale drawings that do not lie in Google's frame, as from a canvas, as "
-        "Google did, and simplify them. keep: draw them as they are. normalise: all drawings.",
+        "auto: move, scale and simplify drawings outside Google's frame, such as from a canvas, as "
+        "Google did. keep: use all drawings as they are. normalise: do this to all drawings.",
         module_name=group,
     )
     cli.define_integer(
         "seed",
         0,
-        "Another seed draws other samples, as for several folds: other drawings of each category "
-        "in each split. For --sampling=hash.",
+        "Random seed of --sampling=hash: another seed puts other drawings of each category into "
+        "each split. The samples of two seeds may overlap.",
         lower_bound=0,
         upper_bound=2**63 - 1,
         module_name=group,
@@ -160,7 +160,7 @@ def define_flags() -> None:
     cli.define_path(
         "exclude",
         None,
-        "File of key_ids, one a line, of drawings to leave out, as those of another test set.",
+        "File with the key_ids of drawings to leave out, one per line, e.g. of another test set.",
         kind="FILE",
         module_name=group,
     )

@@ -3,8 +3,8 @@
     python -m pipeline.synthetic --output=DIR --drawings_per_category=N [--seed=S]
 
 One `<category>.ndjson` file per category, with upstream's fields in upstream's order. A function
-per category says which strokes people make for it; one hand, somebody else's for every drawing,
-makes them. Some drawings cannot be told apart, as with people's: a clock without hands is a circle.
+per category says which strokes people make for it; each drawing has a random style of its own.
+As with people's, some drawings are indistinguishable: a clock without hands is a circle.
 """
 
 import datetime

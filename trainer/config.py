@@ -150,7 +150,7 @@ class TrainConfig:
 
     recipe: str = _setting(
         RECIPE,
-        "Settings of the flags below and of those beyond the study; a flag that is given wins. "
+        "Preset of the flags below and of those beyond the study; explicit flags override it. "
         + " ".join(f"{name}: {_recipe_text(name)}." for name in RECIPES)
         + " By default the experiment's own: study for the study's, fast for small, best for "
         "medium and large.",
@@ -180,14 +180,14 @@ class TrainConfig:
         choices=("constant", "cosine"),
     )
     warmup_epochs: float = _setting(
-        BEYOND, "Epochs in which the learning rate grows from 0.", 0.0, bounds=(0.0, 1e6)
+        BEYOND, "Epochs of linear warm-up of the learning rate from 0.", 0.0, bounds=(0.0, 1e6)
     )
     weight_decay: float = _setting(
-        BEYOND, "AdamW's decay of the kernels; 0 is Adam.", 0.0, bounds=(0.0, 1e3)
+        BEYOND, "AdamW's weight decay of the kernels; 0 is Adam.", 0.0, bounds=(0.0, 1e3)
     )
     clip_norm: float = _setting(
         BEYOND,
-        "Largest norm of all gradients together; 0 disables clipping.",
+        "Clip the gradients to this global norm; 0 disables clipping.",
         0.0,
         bounds=(0.0, 1e6),
     )
@@ -199,8 +199,8 @@ class TrainConfig:
     )
     ema_decay: float = _setting(
         BEYOND,
-        "Validate and predict with the exponential moving average of the weights; usual are 0.99 "
-        "to 0.9999.",
+        "Validate and predict with the exponential moving average of the weights; typical are "
+        "0.99 to 0.9999. 0 disables it.",
         0.0,
         bounds=(0.0, 1.0),
     )
@@ -274,7 +274,7 @@ class TrainConfig:
                 values[name] = value
         config = cls(experiment=experiment, **values)
         if config.freeze and not config.init_from:
-            raise UserError(f"--freeze={config.freeze}: untrained weights; it needs --init_from")
+            raise UserError(f"--freeze={config.freeze} freezes untrained weights; add --init_from")
         if config.warmup_epochs > config.epochs:
             raise UserError(f"--warmup_epochs={config.warmup_epochs:g}: longer than --epochs")
         return config

@@ -16,12 +16,12 @@ The first writes runs/E3_8/export/:
   README.md             a model card: scores, confusions, data, training, limits, how to load it
 
 Pixels are 0 and 1, where 1 is ink. Every export holds the labels; trainer.predict --model runs it.
-An export that loses more than 0.01 of top-1 fails the command, and an earlier one stays; otherwise
-an earlier one is replaced as a whole, and formats that are not written again are named.
+If an export loses more than 0.01 of top-1, the command fails and keeps an earlier export. Otherwise
+the earlier one is replaced as a whole, and the formats that this removes are named.
 
-The page in web runs the int8 model in the browser, by LiteRT.js, which is downloaded from npm's
-registry and has to have its known checksum; --litertjs takes it from a directory instead. The page
-loads nothing from elsewhere. A browser opens it from a server only, for example
+The page in web runs the int8 model in the browser, with LiteRT.js, which is downloaded from npm's
+registry and checked against a known checksum; --litertjs takes it from a directory instead. The
+page loads nothing from elsewhere. Browsers open it only from a server, for example
 `python -m http.server --directory page`. The second command writes the page of the model that
 comes with the package.
 """

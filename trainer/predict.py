@@ -1,16 +1,16 @@
-"""Classifies drawings with the model that comes along, a trained run or one of its exports.
+"""Classifies drawings with the pretrained model, a trained run or one of its exports.
 
   python -m trainer.predict drawings/cat.ndjson
   python -m trainer.predict --run_dir=runs/E3_8 drawings/cat.ndjson
   python -m trainer.predict --model=runs/E3_8/export/model_int8.tflite drawings/cat.ndjson
 
-Files are those that pipeline.main reads, zip archives of them too; - is stdin, a drawing a line,
-answered line by line. Drawings that do not lie in Google's frame, as from a canvas, are moved and
-scaled as the pipeline does it. Prints a JSON line for every drawing: {"key_id": …, "word": …,
+Reads the files that pipeline.main reads, also in zip archives; - is stdin, one drawing per line,
+answered line by line. Drawings outside Google's frame, for example from a canvas, are moved and
+scaled as in the pipeline. Prints a JSON line for every drawing: {"key_id": …, "word": …,
 "predictions": [{"label": …, "probability": …}, …]}, most probable first, with key_id and word if
-the drawing has them; with --format=csv a row of as many columns. A bad line, an empty file, or a
-file in an archive that is no form of drawings gives {"error": …} and a message on stderr, the
-others are classified, and the exit status is 1.
+the drawing has them; with --format=csv, a row with the same content. A bad line, an empty file, or
+an unreadable file in an archive gives {"error": …} and a message on stderr; the others are still
+classified, and the exit status is 1.
 """
 
 import csv
@@ -44,12 +44,12 @@ def define_flags() -> None:
         "batch_size", 100, "Drawings to classify at once.", lower_bound=1, upper_bound=10**6
     )
 
-    flags.DEFINE_enum("format", "json", ("json", "csv"), "Of the output: a line or a row each.")
+    flags.DEFINE_enum("format", "json", ("json", "csv"), "Output: one line or row per drawing.")
     flags.DEFINE_enum(
         "frame",
         "auto",
         FRAMES,
-        "As of pipeline.main: auto moves and scales drawings that do not lie in Google's frame.",
+        "As for pipeline.main: auto moves and scales drawings that are outside Google's frame.",
     )
 
 

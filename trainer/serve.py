@@ -5,10 +5,10 @@
   python -m trainer.serve --model=runs/E3_8/export/model_int8.tflite --port=8080
 
 Serves the pretrained model of all 345 categories, or a run, or one of its exports, and prints the
-address to open in a browser (--open opens it). Drawings are seen as by trainer.predict. What is
-drawn can be saved as ndjson, which pipeline.main reads. Programs send drawings to POST /predict;
-the page /api says how. Only this machine can connect, unless --host says otherwise. Ctrl-C or
-SIGTERM answers the requests in progress and ends the server with status 0.
+address to open in a browser (--open opens it). Drawings are preprocessed as by trainer.predict.
+They can be saved as ndjson, which pipeline.main reads. Programs send drawings to POST /predict;
+the page /api says how. Only this machine can connect, unless --host says otherwise. On Ctrl-C
+or SIGTERM the server answers the requests in progress and exits with status 0.
 """
 
 import os
@@ -32,7 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "host",
         "127.0.0.1",
-        "Address or name to listen on. Other machines can connect unless it is of the loopback.",
+        "Address or name to listen on. Other machines can connect unless it is a loopback one.",
     )
     cli.define_integer(
         "port", 8000, "Port to listen on; 0 takes a free one.", lower_bound=0, upper_bound=65535

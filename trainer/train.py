@@ -368,7 +368,7 @@ class Run:
 
     def _raise_stopped(self, step: int) -> NoReturn:
         by = f"by {self.stop.signal.name}" if self.stop.signal else "with another host"
-        verified = "" if self.is_verified else ", with data not all compared with the manifest yet"
+        verified = "" if self.is_verified else " before all data was compared with the manifest"
         raise Stopped(
             f"stopped {by} after step {step:,}, saved in {self.config.run_dir}{verified}; rerun "
             "the command to resume"

@@ -270,9 +270,9 @@ def read_saved(path: str) -> Evaluation:
         )
         scores = parse_scores(fields)
         if [score.label for score in scores.per_class] != list(found.labels):
-            raise ValueError("per_class is not of the labels")
+            raise ValueError("per_class does not match the labels")
         if scores.confusion.sum() != scores.examples or not scores.examples:
-            raise ValueError("the confusion matrix is not of so many examples")
+            raise ValueError("the confusion matrix has another number of examples")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged: {reason_of(error)}") from None
     return found

@@ -329,7 +329,7 @@ def _read_history(directory: str) -> dict[str, list[float]]:
             raise UserError(f"{path}: damaged: {key} is not a list of numbers")
         history[key] = values
     if len({len(values) for values in history.values()}) > 1:
-        raise UserError(f"{path}: damaged: its lists have not equally many epochs")
+        raise UserError(f"{path}: damaged: its lists differ in length")
     return history
 
 

@@ -63,8 +63,8 @@ def matrix(view: RunView) -> list[Element]:
         notes += remarks
     text = (
         "Rows are true categories, columns predicted ones; categories that the model confuses are "
-        "neighbours. Select a cell or the name of a category to see its drawings; the address then "
-        "leads to them."
+        "neighbours. Select a cell or the name of a category to see its drawings; the page's "
+        "address then links to them."
     )
     explorer = element(
         "div",

@@ -123,7 +123,7 @@ def _of_predictions(
         )
     result = calibrate(predictions)
     difference = result.confidence - result.accuracy
-    sureness = f"too {'sure' if difference > 0 else 'unsure'} by {abs(difference):.3f}"
+    sureness = f"{'over' if difference > 0 else 'under'}confident by {abs(difference):.3f}"
     yield (
         "The model is ",
         _link("calibrated" if abs(difference) < CALIBRATED else sureness, place("Calibration")),

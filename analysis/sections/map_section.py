@@ -33,8 +33,8 @@ def feature_map(view: RunView) -> list[Element]:
     indices = explorer.mistakes_first(predictions)
     first, second = found.variance
     text = (
-        "The features of the last layer before the classifier, on the two directions in which they "
-        f"differ most: {first:.0%} and {second:.0%} of their variance. Blue: recognized; orange: "
+        "The features of the last layer before the classifier, in their first two principal "
+        f"components: {first:.0%} and {second:.0%} of the variance. Blue: recognized; orange: "
         "mistakes. Point at a drawing to see it, click to see those around it, or draw a rectangle "
         "with the mouse."
     )

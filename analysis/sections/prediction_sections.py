@@ -65,7 +65,7 @@ def categories(view: RunView) -> list[Element]:
     text = (
         "Accuracy: the share of a category's drawings that are recognized (recall), with its "
         f"{CONFIDENCE:.0%} interval (Wilson's). Precision: the share of the drawings predicted as "
-        "the category that are of it. F1: the harmonic mean of both."
+        "the category that belong to it. F1: the harmonic mean of both."
     )
     return [element("p", text), table("Categories", columns, rows, sorted_by=(2, "ascending"))]
 
@@ -83,8 +83,8 @@ def pairs(view: RunView) -> list[Element]:
         for pair in found
     ]
     text = (
-        f"By the share of {predictions.split} drawings that are taken for the other category, both "
-        "ways added. Where few are, recognized ones follow in gray."
+        f"Sorted by the share of {predictions.split} drawings confused in either direction, both "
+        "shares added. If there are few, recognized drawings follow in gray."
     )
     return [element("p", text), element("ol", *cards, class_="pairs")]
 
@@ -191,9 +191,9 @@ def thresholds(view: RunView) -> list[Element]:
         for label, *of_label in zip(predictions.labels, *found.values(), strict=True)
     ]
     text = (
-        "The lowest probability from which on a category's predictions are correct in a wanted "
-        f"share ({', '.join(map(str, WANTED))}); how many predictions are then answered, with the "
-        f"{CONFIDENCE:.0%} interval of the share that is correct. Thresholds are chosen on these "
+        "The lowest probability above which a category's predictions have a wanted "
+        f"precision ({', '.join(map(str, WANTED))}); how many predictions that leaves, and "
+        f"the {CONFIDENCE:.0%} interval of their precision. Thresholds are chosen on these "
         "drawings, so they are optimistic: check them on others, and trust none whose interval is "
         "wide."
     )

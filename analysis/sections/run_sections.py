@@ -137,8 +137,8 @@ def histories(view: RunView) -> list[Element]:
     )
     numbers = element("details", element("summary", "Numbers of each epoch"), _epochs(run, details))
     text = (
-        "Training: the mean over an epoch, with dropout. Validation: after the epoch. Equal "
-        "steps on the axes are equal ratios of 1 − accuracy and of the losses."
+        "Training: the mean over an epoch, with dropout. Validation: after the epoch. The "
+        "axes are logarithmic, in 1 − accuracy and in the loss."
     )
     return [element("p", text), *remarks, picture(figure, alt), numbers]
 

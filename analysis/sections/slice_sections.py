@@ -17,7 +17,7 @@ from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from trainer.runs.uncertainty import CONFIDENCE
 
-TITLE = "Parts of the drawings"
+TITLE = "Accuracy by subset"
 MAX_COUNTRIES = 12  # the most frequent; the others are one row
 STROKES = (1, 2, 3, 4, 5, 7, 10)  # where a row of numbers of strokes begins
 _RECOGNIZED = {1: "recognized in the game", 0: "not recognized in the game"}
@@ -39,8 +39,8 @@ def slices(view: RunView) -> list[Element]:
     predictions = view.evaluation.read_predictions()
     values = predictions.read_fields(directory, _fields(directory))
     text = (
-        f"Accuracy on parts of the {predictions.split} drawings, by what their records hold of "
-        f"them, with its {CONFIDENCE:.0%} interval (Wilson's)."
+        f"Accuracy on subsets of the {predictions.split} drawings, by fields of their records, "
+        f"with its {CONFIDENCE:.0%} interval (Wilson's)."
     )
     tables = [
         accuracy_table(title, divide(values[name]), predictions)

@@ -25,7 +25,7 @@ def expand(text: str) -> str:
     path = os.path.expanduser(text)
     if path.startswith("~"):
         home = path.partition("/")[0]
-        raise ValueError(f"{home} is no one's home directory; a name like that is ./{path}")
+        raise ValueError(f"no user has the home directory {home}; for a file, write ./{path}")
     return path
 
 

@@ -11,5 +11,5 @@ class Ambiguous(Reject):
     def __init__(self) -> None:
         super().__init__(
             "two or three points a stroke: [x, y] points or lists of x and of y? "
-            "Longer strokes in another input file tell."
+            "A file with longer strokes would tell."
         )

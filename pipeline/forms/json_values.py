@@ -73,7 +73,7 @@ def parse_value(text: bytes, reading: Reading) -> Drawing | RawDrawing:
         if any(len(beginning.findall(text)) > 1 for beginning in _BEGINNINGS):
             head = text[:60].decode("utf-8", "backslashreplace")
             raise RunError(
-                f"the JSON that begins with {head!r} is broken, and takes in other drawings; "
+                f"the JSON that begins with {head!r} is broken and swallows other drawings; "
                 "repair or remove it"
             ) from None
         raise
@@ -147,7 +147,7 @@ def _take_value(window: _Window) -> bytes:
         else:
             scanned = len(window.data)
         if len(window.data) - scanned > MAX_LINE_BYTES:
-            raise RunError(f"at byte {window.offset_of(scanned):,} a string begins without an end")
+            raise RunError(f"unterminated string at byte {window.offset_of(scanned):,}")
         if scanned - window.start > MAX_LINE_BYTES:
             kept = kept or window.data[window.start : window.start + MAX_LINE_BYTES + 1]
             window.start = scanned

@@ -101,7 +101,7 @@ def check_columns(file: BinaryIO) -> None:
         raise Unreadable("a parquet file that is damaged", "fetch it again") from None
     if not columns:
         some = ", ".join(names[:8])
-        raise Unreadable(f"a parquet file without strokes in a column drawing ({some})", _FORMS)
+        raise Unreadable(f"a parquet file without a column 'drawing' of strokes ({some})", _FORMS)
 
 
 def check_text(head: bytes) -> None:

@@ -87,7 +87,7 @@ def commit(
         else:
             staging.remove(job)
     except storage.ERRORS as error:
-        text = f"{job.output} is complete; what it replaced is not all deleted yet"
+        text = f"{job.output} is complete, but some replaced files are not deleted yet"
         print(f"warning: {text}: {storage.reason(error)}", file=sys.stderr)
 
 

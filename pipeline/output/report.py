@@ -52,13 +52,13 @@ def table(summary: Summary, manifest: Manifest) -> str:
     unit = _unit(summary)
     if normalised := summary.total("normalised"):
         lines.append(
-            f"{normalised:,} drawings do not lie in Google's frame (whole numbers, 0 to 255, from "
-            "near 0 on) and were normalised; --frame=keep leaves them as they are."
+            f"{normalised:,} drawings do not lie in Google's frame (integers from 0 to 255, "
+            "starting near 0) and were normalised; --frame=keep leaves them as they are."
         )
     if displaced := summary.displaced():
         lines.append(
-            f"{sum(displaced.values()):,} drawings do not begin near 0 on both axes and are cut at "
-            "the border or off the middle."
+            f"{sum(displaced.values()):,} drawings do not begin near 0 on both axes: they are cut "
+            "off at the border or off-centre."
         )
     for reason, count in summary.drawings.get("rejected", {}).items():
         lines.append(f"{count:,} {unit} rejected: {reason}.")
@@ -126,7 +126,7 @@ def warnings(summary: Summary, quotas: Quotas, output: str = "") -> Iterator[str
         most = sorted(displaced.items(), key=lambda item: -item[1])
         yield (
             f"{sum(displaced.values()):,} of {summary.written:,} drawings do not begin near 0 on "
-            "both axes, as nearly all of Google's do, and are cut at the border or off the middle "
+            "both axes, as nearly all of Google's do: they are cut off at the border or off-centre "
             "(--frame=auto moves them): "
             f"{some([f'{number:,} of {label}' for label, number in most])}"
         )
@@ -203,7 +203,7 @@ def none_kept(labels: Sequence[str], summary: Summary) -> str:
         f"{number:,} {text}"
         for kind, text in (
             ("not_recognized", "were not recognized (--recognized_only)"),
-            ("excluded", "are of --exclude"),
+            ("excluded", "are in --exclude"),
             ("kept_elsewhere", "are also in another category, which keeps them"),
         )
         if (number := summary.drawings.get(kind, {}).get(label, 0))
@@ -244,7 +244,7 @@ def folder_note(paths: Sequence[str], categories: Sequence[str]) -> str:
     }
     if not by_folder:
         return ""
-    return f"Drawings without a word are of the category of their folder: {some(sorted(by_folder))}"
+    return f"Drawings without a word get their folder's name as category: {some(sorted(by_folder))}"
 
 
 def too_many_rejects(summary: Summary, allowed: float, rejects: str) -> str:

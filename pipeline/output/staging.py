@@ -102,7 +102,7 @@ def refuse_foreign(output: str) -> None:
     """
     storage.check_path(output)
     if is_remote(output) and storage.is_pattern(output):
-        raise UserError(f"--output: {output}: a name on {output.split(':')[0]}:// without * ? [")
+        raise UserError(f"--output: {output}: * ? [ are not allowed on {output.split(':')[0]}://")
     if os.path.isfile(output):
         raise UserError(f"--output: {output} is a file, not a directory")
     with storage.errors_as(UserError, f"--output: {output}"):

@@ -351,7 +351,7 @@ def test_a_page_begins_with_what_was_found_and_each_sentence_leads_to_it(made):
         "Top-1 0.662 ± 0.097 on 24 validation drawings, in epoch 3; guessing gives 0.250.",
         'Weakest category: a "quoted" & name 0.333 ; 4 of its 6 are called The Great Wall of China',
         "6 mistakes , 0 of them with a probability of 0.9 or more.",
-        "The model is too unsure by 0.165 : mean confidence 0.585, accuracy 0.750.",
+        "The model is underconfident by 0.165 : mean confidence 0.585, accuracy 0.750.",
         "Best epoch: 3 of 4 , 0.020 above the last; training accuracy is then 0.050 below validat",
     ):
         assert sentence in sentences, sentence

@@ -301,7 +301,7 @@ def test_the_folder_is_the_category_where_files_are_only_numbered(
     _, manifest = run([f"{tmp_path}/in/*/*.ndjson"], tmp_path / "data")
     assert manifest.labels == ("cat", "dog")
     assert manifest.splits["train"].class_counts == {"cat": 20, "dog": 20}
-    note = "Drawings without a word are of the category of their folder: cat, dog"
+    note = "Drawings without a word get their folder's name as category: cat, dog"
     assert note in capsys.readouterr().err
 
 
@@ -314,7 +314,7 @@ def test_files_of_one_name_in_several_folders_are_not_taken_for_one_category(
     patterns = [f"{tmp_path}/in/*/*.ndjson"]
     _, manifest = run(patterns, tmp_path / "folders")
     assert manifest.splits["train"].class_counts == {"cat": 20, "dog": 20}
-    note = "Drawings without a word are of the category of their folder: cat, dog"
+    note = "Drawings without a word get their folder's name as category: cat, dog"
     assert capsys.readouterr().err.count(note) == 1
     _, manifest = run(patterns, tmp_path / "data", labels=("cat", "dog"))
     assert manifest.splits["train"].class_counts == {"cat": 20, "dog": 20}
@@ -409,7 +409,7 @@ def test_drawings_outside_of_the_frame_are_moved_into_it_and_counted(
     summary, manifest = run([path], tmp_path / "off", quotas=quotas)
     assert list(report.warnings(summary, quotas, "data")) == []
     assert manifest.drawings["normalised"] == 5
-    text = "5 drawings do not lie in Google's frame (whole numbers, 0 to 255, from near 0 on) and "
+    text = "5 drawings do not lie in Google's frame (integers from 0 to 255, starting near 0) and "
     assert text + "were normalised; --frame=keep" in report.table(summary, manifest)
 
 

@@ -53,7 +53,7 @@ def test_each_seed_draws_another_sample_and_the_same_one_again(
 
 
 def test_a_seed_without_a_sample_to_draw_is_refused(cats: str, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UserError, match="--seed draws other samples of --sampling=hash"):
+    with pytest.raises(UserError, match="--seed applies to --sampling=hash only"):
         run(cats, tmp_path / "data", seed=1, sampling_method="first")
 
 
@@ -89,7 +89,7 @@ def test_a_category_of_which_all_are_left_out_is_an_error(
     write_lines: Writer, tmp_path: pathlib.Path
 ) -> None:
     path = write_lines("all.ndjson", [line("cat", 1), *(line("dog", 100 + n) for n in range(50))])
-    with pytest.raises(UserError, match=r"'cat' is kept: of 1 read 1 are of --exclude"):
+    with pytest.raises(UserError, match=r"'cat' is kept: of 1 read 1 are in --exclude"):
         run(path, tmp_path / "data", excluded_keys=[json.loads(line("cat", 1))["key_id"]])
 
 

@@ -334,7 +334,7 @@ def test_an_export_that_gives_no_numbers_is_none(run_dir, monkeypatch):
         return Classifier(labels, lambda bitmaps: classify(bitmaps) * np.float32("nan"))
 
     monkeypatch.setattr(classifiers, "load_export", load_spoiled)
-    with pytest.raises(RunError, match=r"model_float16.tflite gives probabilities that are no num"):
+    with pytest.raises(RunError, match=r"model_float16.tflite gives probabilities that are NaN"):
         export_run(run_dir, "best", ["tflite_float16"])
 
 

@@ -294,7 +294,7 @@ def stop_while_shards_are_compared(config, monkeypatch, step):
                 os.kill(os.getpid(), signal.SIGTERM)
 
         patch.setattr(train.Meter, "add", add_and_stop)
-        with pytest.raises(Stopped, match=f"after step {step}, .* not all compared"):
+        with pytest.raises(Stopped, match=f"after step {step}, .* before all data was compared"):
             train.train(config)
     assert read_state(config.run_dir).newest is None
     assert run_directory.read_unverified(config.run_dir).state.newest_step == step

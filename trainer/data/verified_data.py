@@ -81,7 +81,7 @@ class VerifiedData(DataSet):
         split, hosts = self.split("train"), self.hosts.count
         readers = len(deal(split.shards))
         if batch_size < hosts:
-            raise UserError(f"--batch_size={batch_size}: not a drawing for each of {hosts} hosts")
+            raise UserError(f"--batch_size={batch_size}: less than the number of hosts, {hosts}")
         if hosts > readers:
             raise UserError(
                 f"{hosts} hosts, but {readers} readers of the training shards in {self.directory} "
@@ -147,7 +147,7 @@ class VerifiedData(DataSet):
                 raise
             reason = error.message.splitlines()[0].rpartition("Iterator::")[2].partition(": ")[2]
             raise RunError(
-                f"{self.directory}: has a record that is no example of a data set ({reason})"
+                f"{self.directory}: has a record that is not a valid example ({reason})"
             ) from None
 
     def _run(self) -> None:

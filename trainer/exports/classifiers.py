@@ -97,8 +97,8 @@ def define_flags() -> None:
     cli.define_path(
         "run_dir",
         None,
-        "Run directory of trainer.main; without this and --model, the model that comes with the "
-        "package answers, of Quick, Draw!'s 345 categories.",
+        "Run directory of trainer.main. Default, without --model: the pretrained model of Quick, "
+        "Draw!'s 345 categories.",
         is_for_tensorflow=True,
     )
     define_checkpoint_flag("With --run_dir: ")

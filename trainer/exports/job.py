@@ -273,7 +273,7 @@ def _write_and_compare(
         _print_row(FILES[name], _size_bytes(path), scores)
         # NaN is nobody's probability, but would be the largest of them.
         if math.isnan(scores.largest_difference):
-            raise RunError(f"{FILES[name]} gives probabilities that are no numbers; not exported")
+            raise RunError(f"{FILES[name]} gives probabilities that are NaN; not exported")
         if name in _FLOAT32 and scores.largest_difference > MAX_DIFFERENCE:
             raise RunError(f"{FILES[name]} does not give what the checkpoint gives; not exported")
         if checkpoint.top1 - scores.top1 > MAX_LOSS:

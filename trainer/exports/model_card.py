@@ -50,8 +50,8 @@ def model_card(
         "multiply-adds a drawing. Made with InceptionResNet QuickDraw.",
         "## Load it",
         "`image` is [drawings, 85, 85, 1] of 0 (paper) and 1 (ink). `python -m trainer.predict "
-        "--model=FILE drawings.ndjson` of the project that made it draws strokes as the model was "
-        "trained on them, and runs every file below. All files contain their labels.",
+        "--model=FILE drawings.ndjson`, of the project that made it, rasterizes strokes as in "
+        "training and runs every file below. All files contain their labels.",
         *(_snippet(each.name) for each in tested[1:]),
         "## Data",
         f"{drawings:,} training drawings of {len(labels):,} categories, from "
@@ -74,15 +74,15 @@ def model_card(
             ("category", "drawings", "recall", "precision"), map(_class_row, _by_recall(checkpoint))
         ),
         "## Limits",
-        "The model knows no other categories than these: it answers every drawing with some of "
-        "them. It saw drawings of one collection; drawings made otherwise, scanned ones or photos "
-        "are not like them, and scores there are lower. Drawings from a game are made in seconds "
-        "by people who may draw stereotypes: what is rare among them is rarely right. Do not use "
-        "it to judge the people who draw.",
+        "The model knows only these categories: it assigns every drawing to one of them. It was "
+        "trained on drawings of one collection; expect lower scores on drawings made otherwise, "
+        "on scans and on photos. Drawings from a game are made in seconds by people who may draw "
+        "stereotypes: unusual drawings of a category are often misclassified. Do not use it to "
+        "judge the people who draw.",
         "## Licence",
         "The code is under the Apache License 2.0. Weights and scores derive from the drawings: if "
         'these are of the Quick, Draw! Dataset, it is "made available by Google, Inc. under the '
-        'Creative Commons Attribution 4.0 International license"; name it where you use them.',
+        'Creative Commons Attribution 4.0 International license"; credit it where you use them.',
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -181,10 +181,10 @@ def _calibration(confidences: np.ndarray, top1: float) -> str:
     """Say how sure the model is, and how far that is from how often it is right."""
     mean = float(confidences.mean())
     difference = 100 * (mean - top1)
-    side = "too sure" if difference > 0 else "too unsure"
+    side = "overconfident" if difference > 0 else "underconfident"
     return (
-        f"The mean probability of its first answer is {mean:.3f}: it is {abs(difference):.1f} "
-        f"points {side}."
+        f"The mean probability of its first answer is {mean:.3f}: it is {side} by "
+        f"{abs(difference):.1f} points."
     )
 
 

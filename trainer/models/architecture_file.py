@@ -80,8 +80,8 @@ def _check_name(experiment: Experiment, path: str) -> None:
     norm = experiment.architecture.batch_norm
     if dataclasses.replace(known.architecture, batch_norm=norm) != experiment.architecture:
         raise UserError(
-            f"{path}: describes another architecture than the experiment {experiment.name}, whose "
-            'name it has; give it one of its own (its key "experiment", or else the file\'s name)'
+            f"{path}: has the name of experiment {experiment.name} but another architecture; give "
+            'it a name of its own (its key "experiment", or else the file\'s name)'
         )
 
 
@@ -205,8 +205,8 @@ def _check_maps(architecture: Architecture) -> None:
     if len(sizes) > 1 or len({each.channels for each in stem} - {1}) > 1:
         maps = ", ".join(map(str, stem))
         raise _WrongDescription(
-            f"stem: its branches put out {maps}, which cannot be added up: sizes have to agree, "
-            "and channels, where they are not 1"
+            f"stem: its branches have outputs {maps}, which cannot be added: sizes have to match, "
+            "and so do channels other than 1"
         )
     stages = costs.stages(architecture, 1)
     for stage in stages:

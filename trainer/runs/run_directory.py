@@ -145,8 +145,8 @@ def check_format(run_dir: str, config: dict[str, Any]) -> None:
     """Raise UserError for a run whose files are not as this version of the trainer keeps them."""
     if config.get("format") != FORMAT:
         raise UserError(
-            f"{run_dir}: of another version of the trainer, with other checkpoints and another "
-            "order of drawings; use it with that version, or train in another --run_dir"
+            f"{run_dir}: of another version of the trainer, with incompatible checkpoints and data "
+            "order; use it with that version, or train in another --run_dir"
         )
 
 

@@ -110,8 +110,8 @@ def find_experiment(init_from: str, run_dir: str | None) -> Experiment:
         description = _read_description(init_from)
         if not description:
             raise UserError(
-                f"--init_from={init_from}: does not say of which architecture it is, as files of "
-                "an older trainer.export; --experiment or --architecture is needed"
+                f"--init_from={init_from}: does not contain its architecture, like files of an "
+                "older trainer.export; --experiment or --architecture is needed"
             )
     architecture = parse_architecture(description.get("architecture"), source)
     name = description.get("experiment")

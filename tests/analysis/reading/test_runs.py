@@ -57,7 +57,7 @@ CONFIG += '"dataset_fingerprint": ""}'
         (
             "history.json",
             json.dumps({**HISTORY, "loss": [1]}),
-            "history.json: damaged: its lists have not equally many epochs",
+            "history.json: damaged: its lists differ in length",
         ),
     ],
 )

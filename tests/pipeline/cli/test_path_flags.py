@@ -110,7 +110,7 @@ def test_every_path_flag_refuses_nul_and_unknown_users(own_flags: list[flags.Fla
     for flag in path_flags(own_flags):
         with pytest.raises(ValueError, match="NUL"):
             flag.parser.parse("a\0b")
-        with pytest.raises(ValueError, match=r"a name like that is ./~no_such_user/x"):
+        with pytest.raises(ValueError, match=r"for a file, write ./~no_such_user/x"):
             flag.parser.parse("~no_such_user/x")
 
 

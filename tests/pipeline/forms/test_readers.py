@@ -379,7 +379,7 @@ def test_where_no_drawing_tells_other_files_do_or_it_is_a_reject(tmp_path: pathl
     path.write_text(json.dumps({"drawing": AMBIGUOUS}) + "\n")
     assert reasons(read(path)) == [
         "two or three points a stroke: [x, y] points or lists of x and of y? "
-        "Longer strokes in another input file tell."
+        "A file with longer strokes would tell."
     ]
     for change in (list, points):
         rows = [{"drawing": change(row["drawing"])} for row in ROWS]

@@ -443,7 +443,7 @@ def test_a_damaged_file_is_named_and_replaced_when_a_whole_one_is_there(
     assert contents(tmp_path) == {path.name: damaged}
     assert fetch(bucket, tmp_path, format=format) == 1
     assert contents(tmp_path) == {path.name: whole}
-    note = f"{path.name}: its checksum is not the server's; it is replaced once a whole"
+    note = f"{path.name}: its checksum is not the server's; it will be replaced"
     assert capsys.readouterr().err.count(note) == 2  # once a run
     assert fetch(bucket, tmp_path, format=format) == 0
 
@@ -456,7 +456,7 @@ def test_without_a_checksum_a_damaged_file_of_the_right_length_is_known_by_its_l
     (tmp_path / "sun.ndjson").write_bytes(with_zeros(SUN, at % len(SUN)))
     assert fetch(bucket, tmp_path) == 1
     assert contents(tmp_path) == head(None)
-    assert "sun.ndjson: damaged, not all of it are drawings; " in capsys.readouterr().err
+    assert "sun.ndjson: damaged, not every line is a drawing; " in capsys.readouterr().err
     assert fetch(bucket, tmp_path) == 0
 
 
@@ -476,7 +476,7 @@ def test_a_damaged_head_is_named_and_fetched_again(
     path.write_bytes(with_zeros(whole := path.read_bytes(), at % len(whole)))
     assert fetch(bucket, tmp_path, 290, format=format) == 1
     assert contents(tmp_path) == {path.name: whole}
-    assert f"{path.name}: damaged, not all of it are drawings; " in capsys.readouterr().err
+    assert f"{path.name}: damaged, not every line is a drawing; " in capsys.readouterr().err
     assert fetch(bucket, tmp_path, 290, format=format) == 0
 
 

@@ -116,6 +116,6 @@ def test_a_record_that_is_no_example_is_one_line(tmp_path):
     text = manifest.to_json().replace(shard.sha256, storage.sha256(str(path)))  # as it is to be
     (tmp_path / manifests.MANIFEST).write_text(text)
     data = open_data(tmp_path, ["train"]).start()
-    expected = f"^{tmp_path}: has a record that is no example of a data set .*Could not parse"
+    expected = f"^{tmp_path}: has a record that is not a valid example .*Could not parse"
     with pytest.raises(RunError, match=expected), data.reading():
         list(evaluation_batches(data, "validation", 8))

@@ -189,7 +189,7 @@ def test_more_hosts_than_readers_of_the_training_shards_are_refused(data, tmp_pa
     with pytest.raises(UserError, match=message):
         train.train(config, hosts=Hosts(4, 0))
     config = dataclasses.replace(config, batch_size=1)
-    with pytest.raises(UserError, match="--batch_size=1: not a drawing for each of 2 hosts"):
+    with pytest.raises(UserError, match="--batch_size=1: less than the number of hosts, 2"):
         train.train(config, hosts=Hosts(2, 0))
 
 

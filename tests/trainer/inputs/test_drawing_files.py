@@ -155,7 +155,7 @@ def test_a_lone_stroke_of_two_points_is_read_as_lists_and_it_is_said_once(tmp_pa
     assert [each.drawing.strokes for each in batch] == [level.strokes] * 2
     assert capsys.readouterr().err == (
         f"{path}:1: two or three points a stroke: [x, y] points or lists of x and of y? "
-        "Longer strokes in another input file tell. Read as lists of x and of y.\n"
+        "A file with longer strokes would tell. Read as lists of x and of y.\n"
     )
     path.write_text(f"{stroke}\n{json.dumps({'drawing': [[[9, 9], [7, 7], [200, 9], [1, 1]]]})}\n")
     (batch,) = read_batches([str(path)], 5)  # the second is of points: so is the first

@@ -161,12 +161,12 @@ def test_a_changed_description_is_refused_in_a_line_or_makes_a_model_that_runs(w
         (
             ("stem",),
             assign([[[[3, 3], 8, 4, "valid"]], [[[3, 3], 8, 2, "valid"]]]),
-            "stem: its branches put out 21x21x8, 42x42x8, which cannot be added up",
+            "stem: its branches have outputs 21x21x8, 42x42x8, which cannot be added",
         ),
         (
             ("stem",),
             assign([[[[3, 3], 8, 4, "valid"]], [[[3, 3], 4, 4, "valid"]]]),
-            "stem: its branches put out 21x21x8, 21x21x4, which cannot be added up",
+            "stem: its branches have outputs 21x21x8, 21x21x4, which cannot be added",
         ),
         (
             ("reduction_a",),

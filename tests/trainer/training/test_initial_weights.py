@@ -301,7 +301,7 @@ def without_description(keras_file, path):
 
 def test_an_older_keras_file_needs_the_experiment(source, keras_file, data, tmp_path):
     old = without_description(keras_file, tmp_path / "old.keras")
-    with pytest.raises(UserError, match="does not say of which architecture it is"):
+    with pytest.raises(UserError, match="does not contain its architecture"):
         initial_weights.find_experiment(old, None)
     config = tune(source, data, tmp_path / "B", init_from=old, learning_rate=0.0, freeze="head")
     state = train.train(config)
