@@ -118,7 +118,8 @@ def test_the_command_writes_the_page_of_the_pretrained_model_and_replaces_it(tmp
         status, printed, errors = export(*flags)
         assert (status, errors) == (0, []), errors
         assert str(page) in printed
-        (page / "left").write_text("of the page before", encoding="utf-8")
+        assert "<!doctype html>" in (page / "index.html").read_text(encoding="utf-8").lower()
+        (page / "index.html").write_text("of the page before", encoding="utf-8")
     assert sorted(path.name for path in page.parent.iterdir()) == ["page"]
     assert (page / "litertjs/core/dist/index.js").read_text() == MADE_UP["core"]["dist/index.js"]
     assert json.loads((page / "model.json").read_text(encoding="utf-8"))["model"] == "pretrained"
