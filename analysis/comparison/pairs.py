@@ -11,6 +11,9 @@ from analysis.reading.runs import Run
 from pipeline.cli import UserError
 
 
+_EXACT_DRAWINGS = 1000  # up to which whole numbers are quick
+
+
 class Pair(NamedTuple):
     """Predictions of two runs for the same N drawings."""
 
@@ -58,6 +61,8 @@ def mcnemar(mended: int, broken: int) -> float:
     proportions or percentages", Psychometrika 12 (1947); exact by the binomial distribution.
     """
     number, fewer = mended + broken, min(mended, broken)
+    if number <= _EXACT_DRAWINGS:
+        return min(1.0, 2 * sum(math.comb(number, k) for k in range(fewer + 1)) / 2**number)
     k = np.arange(1, fewer + 1)
     # Logarithms of the number of ways to choose 0, 1, …, `fewer` drawings: it has 100,000 digits.
     ways = np.concatenate([[0.0], np.cumsum(np.log((number - k + 1) / k))])
