@@ -10,7 +10,6 @@ from analysis.reading.evaluations import SplitPredictions
 from analysis.reading.runs import Run
 from pipeline.cli import UserError
 
-
 _EXACT_DRAWINGS = 1000  # up to which whole numbers are quick
 
 
