@@ -22,6 +22,7 @@ from pipeline.files import storage
 from pipeline.graph.sampling import Quotas
 from pipeline.sources.input_files import InputFile
 from tests.support.ndjson import line
+from tests.support.warm_process import warm_python
 
 Writer = Callable[[str, Sequence[str]], str]
 ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
@@ -146,8 +147,9 @@ def test_an_input_that_vanishes_is_named_and_no_data_set_is_written(
 
 
 def test_a_hole_of_zeros_in_an_input_is_named_and_no_data_set_is_written(
-    write_lines: Writer, tmp_path: pathlib.Path
+    write_lines: Writer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm_python()))  # of the workers
     path = pathlib.Path(write_lines("cat.ndjson", [line("cat", n) for n in range(2_000)]))
     content = path.read_bytes()
     path.write_bytes(content[:81_920] + bytes(4096) + content[86_016:])

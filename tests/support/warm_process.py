@@ -125,7 +125,8 @@ def run_code(code: str) -> str:
 def warm_python() -> pathlib.Path:
     """Return an executable whose `-m COMMAND` of the project is forked, too; all else it runs.
 
-    The forked commands have it as `sys.executable`: those that they start are forked as well.
+    The forked commands have it as `sys.executable`: what they start is forked as well, be it a
+    command, a worker of a local run or a program of a benchmark.
     """
     directory = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, directory)
@@ -141,8 +142,9 @@ def warm_python() -> pathlib.Path:
 
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        words, directory, variables, client = json.loads(self.rfile.readline())
-        process = _fork(words, directory, variables, [f"/proc/{client}/fd/{n}" for n in range(3)])
+        words, directory, variables, client, limit_bytes = json.loads(self.rfile.readline())
+        files = [f"/proc/{client}/fd/{number}" for number in range(3)]
+        process = _fork(words, directory, variables, files, limit_bytes)
         self.wfile.write(f"{process.pid}\n".encode())
         connection.wait([process.sentinel, self.connection])  # its end, or the client's
         _kill(process)
@@ -156,7 +158,7 @@ def _fork(
     directory: str | os.PathLike[str],
     variables: Mapping[str, str],
     files: list[str],
-    limit_bytes: int = -1,
+    limit_bytes: int,
 ) -> ForkServerProcess:
     """Start the words of `python -m`; `files`: paths of stdin, stdout and stderr."""
     # As trainer.hardware.quiet_tensorflow does, but before it is imported.
@@ -196,7 +198,9 @@ def _run(
     if limit_bytes > 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
     sys.executable = python
-    sys.argv = words
+    sys.argv = ["-c", *words[2:]] if words[0] == "-c" else words
+    if words[0] == warm_python_client.WORKER:  # its launcher is the parent of its client
+        os.getppid = lambda: int(words[1])  # type: ignore[assignment]
     if words[0] == "-c":
         exec(compile(words[1], "<code>", "exec"), {"__name__": "__main__"})
     else:
