@@ -69,23 +69,31 @@ class WarmProcess:
         weakref.finalize(self, _kill, self._process)  # else pytest would wait for it in the end
 
     @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         """Exit status, negative for a signal; None while it runs."""
         return self._process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
-        assert self._process.pid
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         _kill(self._process)
 
-    def finish(self) -> "subprocess.CompletedProcess[str]":
-        """Wait for its end; return its status, negative for a signal, and what it printed."""
-        self._process.join(TIMEOUT_SECONDS)
+    def finish(self, seconds: float = TIMEOUT_SECONDS) -> "subprocess.CompletedProcess[str]":
+        """Wait for its end; return its status, negative for a signal, and what it printed.
+
+        Raises:
+          subprocess.TimeoutExpired: it has not ended after so many seconds, and is killed.
+        """
+        self._process.join(seconds)
         if self.returncode is None:
             self.kill()
-            raise subprocess.TimeoutExpired(self.args, TIMEOUT_SECONDS)
+            raise subprocess.TimeoutExpired(self.args, seconds)
         return subprocess.CompletedProcess(self.args, self.returncode, self._read(1), self._read(2))
 
     def wait_for_line(self, start: str) -> None:
