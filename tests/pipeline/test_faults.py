@@ -22,7 +22,7 @@ from pipeline.files import storage
 from pipeline.graph.sampling import Quotas
 from pipeline.sources.input_files import InputFile
 from tests.support.ndjson import line
-from tests.support.warm_process import warm_python
+from tests.support.warm_process import WarmProcess, warm_python
 
 Writer = Callable[[str, Sequence[str]], str]
 ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
@@ -95,17 +95,24 @@ def test_a_killed_overwrite_leaves_the_old_data_set_whole(
     small = write_lines("small.ndjson", [line("cat", n) for n in range(300)])
     large = write_lines("large.ndjson", [line("cat", n) for n in range(30_000)])
     output = tmp_path / "data"
-    assert start(small, output).wait() == 0
+
+    def begin(path: str, *flags: str) -> WarmProcess:
+        """Start a run, all in one process: there are few drawings."""
+        paths = (f"--input={path}", f"--output={output}")
+        quotas = ("--train_per_category=all", "--validation_per_category=100")
+        return WarmProcess("pipeline.main", [*paths, *quotas, *flags])
+
+    assert begin(small).finish().returncode == 0
     before = contents(output)
-    process = start(large, output, "--overwrite")
+    process = begin(large, "--overwrite")
     while not (output / "_incomplete").exists():
-        assert process.poll() is None
+        assert process.returncode is None
         time.sleep(0.02)
     time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert process.finish().returncode == -signal.SIGKILL
     assert data_set(output) == before
-    assert start(small, output, "--overwrite").wait() == 0
+    assert begin(small, "--overwrite").finish().returncode == 0
     assert contents(output) == before
 
 
