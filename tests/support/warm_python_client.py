@@ -17,7 +17,7 @@ from typing import Any
 COMMAND = re.compile(r"(analysis|benchmarks|pipeline|trainer)\.\w+")
 WORKER = "pipeline.runners.local_worker"
 # What benchmarks start with `python -c`, and what the console script of a test does.
-PROGRAM = re.compile(r"from (benchmarks\.(growth|pipeline)|pipeline\.cli\.scripts) import ")
+PROGRAM = re.compile(r"from (benchmarks\.(growth|pipeline|trainer)|pipeline\.cli\.scripts) import ")
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
