@@ -422,7 +422,8 @@ def test_drawings_kept_outside_of_the_frame_are_counted_and_blank_ones_rejected(
     (warning,) = report.warnings(summary, Quotas(None, 10), "data")
     assert warning.startswith("5 of 45 drawings do not begin near 0 on both axes, as nearly all")
     assert warning.endswith(": 5 of cat")
-    assert "5 drawings do not begin near 0 on both axes and are cut" in report.table(summary, off)
+    text = "5 drawings do not begin near 0 on both axes: they are cut off at the border"
+    assert text in report.table(summary, off)
 
     path = write_lines("blank.ndjson", [*NEAR, *(moved(100 + n, 190) for n in range(5))])
     summary, manifest = run([path], tmp_path / "blank", max_reject_fraction=0.5, **settings)
