@@ -4,6 +4,7 @@ import cProfile
 import itertools
 import os
 import pathlib
+import sys
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from pipeline.sources import input_files
 from pipeline.sources.input_files import InputFile
 from pipeline.verify import check_dataset
 from tests.support.ndjson import line
+from tests.support.warm_process import warm_python
 
 Writer = Callable[[str, Sequence[str]], str]
 
@@ -143,8 +145,12 @@ def test_a_file_of_only_bad_lines_sends_no_more_than_a_short_one(
 
 
 def test_what_is_counted_and_written_does_not_depend_on_workers_or_on_spilling(
-    write_lines: Writer, small_items: None, tmp_path: pathlib.Path
+    write_lines: Writer,
+    small_items: None,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm_python()))  # of the workers
     path = write_lines("cat.ndjson", [line("cat", n) for n in range(2_000)])
     one = prepare_counted([path], f"{tmp_path}/one", workers=1)
     assert prepare_counted([path], f"{tmp_path}/two", workers=2) == one

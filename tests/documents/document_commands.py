@@ -43,6 +43,12 @@ _NO_DOCKER = Left("needs Docker")
 _SMALL_BENCHMARK = (
     "--experiments=small --drawings=30 --memory_drawings=30 --batch_size=4 --steps=1 --rounds=1"
 )
+# It handles SIGTERM a moment after it has printed its address.
+_SERVED_AND_STOPPED = (
+    "python -m trainer.serve --port=0 > served.txt & "
+    "until grep -qs ^open served.txt; do kill -0 $! || exit; sleep 0.1; done; "
+    "sleep 1; kill $!; wait $!"
+)
 # Of few drawings another category is the best.
 _BY_SCORE = ((r"^(best|worst) +\w.*", r"\1 CATEGORIES"),)
 # In another order; "–" where nothing was taken for the category.
@@ -167,14 +173,7 @@ COMMANDS: dict[str, Action] = {
     "--output=runs/test.json": Run(),
     "python -m analysis.mistakes --evaluation=runs/test.json -o runs/test_mistakes.png": Run(),
     "python -m analysis.report runs/doodles --evaluation=runs/test.json -o runs/test.html": Run(),
-    "python -m trainer.serve": Run(
-        (
-            (
-                "python -m trainer.serve",
-                "timeout --preserve-status 8 python -m trainer.serve --port=0",
-            ),
-        )
-    ),
+    "python -m trainer.serve": Run((("python -m trainer.serve", _SERVED_AND_STOPPED),)),
     "python -m trainer.export --run_dir=runs/doodles": Run(),
     "python -m trainer.export --formats=web --output=data/page": Run(
         (("--formats=web", "--formats=web --litertjs=LITERTJS"),)

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import sys
 
 import nbclient
 import nbformat
@@ -11,6 +10,7 @@ import pytest
 from pipeline import synthetic
 from tests.support.download_server import serving
 from tests.support.ndjson import ROOT
+from tests.support.warm_process import warm_python
 
 CATEGORIES = [
     "cat",
@@ -47,9 +47,10 @@ def test_the_notebook_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPat
         assert old in text, f"{old} is not in the notebook"
         for cell in notebook.cells:
             cell.source = cell.source.replace(old, new)
-    script = tmp_path / "bin" / "quickdraw"  # as installing the package would make it
+    script = tmp_path / "bin" / "quickdraw"  # as installing the package makes it, but forked
     script.parent.mkdir()
-    script.write_text(f"#!{sys.executable}\nfrom pipeline.cli.scripts import main\nmain()\n")
+    program = "from pipeline.cli.scripts import main; main()"
+    script.write_text(f"#!/bin/sh\nexec {warm_python()} -c '{program}' \"$@\"\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

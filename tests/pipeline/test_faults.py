@@ -22,6 +22,7 @@ from pipeline.files import storage
 from pipeline.graph.sampling import Quotas
 from pipeline.sources.input_files import InputFile
 from tests.support.ndjson import line
+from tests.support.warm_process import WarmProcess, warm_python
 
 Writer = Callable[[str, Sequence[str]], str]
 ONE_WORKER = PipelineOptions(["--direct_num_workers=1"])
@@ -94,17 +95,24 @@ def test_a_killed_overwrite_leaves_the_old_data_set_whole(
     small = write_lines("small.ndjson", [line("cat", n) for n in range(300)])
     large = write_lines("large.ndjson", [line("cat", n) for n in range(30_000)])
     output = tmp_path / "data"
-    assert start(small, output).wait() == 0
+
+    def begin(path: str, *flags: str) -> WarmProcess:
+        """Start a run, all in one process: there are few drawings."""
+        paths = (f"--input={path}", f"--output={output}")
+        quotas = ("--train_per_category=all", "--validation_per_category=100")
+        return WarmProcess("pipeline.main", [*paths, *quotas, *flags])
+
+    assert begin(small).finish().returncode == 0
     before = contents(output)
-    process = start(large, output, "--overwrite")
+    process = begin(large, "--overwrite")
     while not (output / "_incomplete").exists():
-        assert process.poll() is None
+        assert process.returncode is None
         time.sleep(0.02)
     time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert process.finish().returncode == -signal.SIGKILL
     assert data_set(output) == before
-    assert start(small, output, "--overwrite").wait() == 0
+    assert begin(small, "--overwrite").finish().returncode == 0
     assert contents(output) == before
 
 
@@ -146,8 +154,9 @@ def test_an_input_that_vanishes_is_named_and_no_data_set_is_written(
 
 
 def test_a_hole_of_zeros_in_an_input_is_named_and_no_data_set_is_written(
-    write_lines: Writer, tmp_path: pathlib.Path
+    write_lines: Writer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm_python()))  # of the workers
     path = pathlib.Path(write_lines("cat.ndjson", [line("cat", n) for n in range(2_000)]))
     content = path.read_bytes()
     path.write_bytes(content[:81_920] + bytes(4096) + content[86_016:])

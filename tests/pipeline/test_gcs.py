@@ -29,6 +29,7 @@ from pipeline.sources import input_files
 from pipeline.sources.input_files import InputFile
 from tests.support.ndjson import line
 from tests.support.trainer_data import tiny_experiment, write_dataset
+from tests.support.warm_process import run_module
 from trainer.config import TrainConfig
 from trainer.runs.state import State
 from trainer.train import train
@@ -92,18 +93,12 @@ def without_manifest(contents: dict[str, bytes]) -> dict[str, bytes]:
     return {name: data for name, data in contents.items() if name != manifests.MANIFEST}
 
 
-def start(bucket: Bucket, *flags: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipeline.main", "--no_auth", "--direct_num_workers=2"),
-            *(f"--input={bucket.url}/in/*.ndjson", f"--output={bucket.url}/data"),
-            *(f"--train_per_category={QUOTAS.train}", "--validation_per_category=100", *flags),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def flags_of_run(bucket: Bucket) -> list[str]:
+    return [
+        *("--no_auth", "--direct_num_workers=2"),
+        *(f"--input={bucket.url}/in/*.ndjson", f"--output={bucket.url}/data"),
+        *(f"--train_per_category={QUOTAS.train}", "--validation_per_category=100"),
+    ]
 
 
 def run_job(bucket: Bucket, output: str = "data", **settings: object) -> manifests.Manifest:
@@ -116,7 +111,13 @@ def run_job(bucket: Bucket, output: str = "data", **settings: object) -> manifes
 def test_two_workers_killed_and_run_again_write_what_a_local_run_writes(
     bucket: Bucket, local_contents: dict[str, bytes]
 ) -> None:
-    process = start(bucket)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.main", *flags_of_run(bucket)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     while not bucket.contents("data"):  # the job starts right after
         assert process.poll() is None
         time.sleep(0.02)
@@ -127,11 +128,10 @@ def test_two_workers_killed_and_run_again_write_what_a_local_run_writes(
     with pytest.raises(UserError, match=r"^gs://.*: no complete data set \(no manifest.json\)"):
         read_manifest(f"{bucket.url}/data")
 
-    process = start(bucket)
-    output, errors = process.communicate(timeout=60)
-    progress = [text for text in errors.splitlines() if "  read " in text]  # of a busy machine
-    assert (process.returncode, errors.splitlines()) == (0, progress)
-    assert output.splitlines()[-1].startswith(f"Wrote {bucket.url}/data in ")
+    done = run_module("pipeline.main", flags_of_run(bucket))
+    progress = [text for text in done.stderr.splitlines() if "  read " in text]  # of a busy machine
+    assert (done.returncode, done.stderr.splitlines()) == (0, progress)
+    assert done.stdout.splitlines()[-1].startswith(f"Wrote {bucket.url}/data in ")
     written = bucket.contents("data")
     assert written.keys() == local_contents.keys()
     assert without_manifest(written) == without_manifest(local_contents)

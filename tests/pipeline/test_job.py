@@ -83,6 +83,7 @@ def test_the_same_bytes_for_any_order_cutting_and_number_of_workers(
 
     random.Random(1).shuffle(lines)
     parts = [write_lines(f"parts/{n}.ndjson", lines[n::3]) for n in (2, 0, 1)]
+    # Not forked from one process, as in other tests: each worker hashes texts by its own seed.
     run(parts, tmp_path / "second", options=PipelineOptions(["--direct_num_workers=2"]))
 
     monkeypatch.setattr(input_files, "RANGE_BYTES", 5_000)

@@ -69,23 +69,31 @@ class WarmProcess:
         weakref.finalize(self, _kill, self._process)  # else pytest would wait for it in the end
 
     @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         """Exit status, negative for a signal; None while it runs."""
         return self._process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
-        assert self._process.pid
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         _kill(self._process)
 
-    def finish(self) -> "subprocess.CompletedProcess[str]":
-        """Wait for its end; return its status, negative for a signal, and what it printed."""
-        self._process.join(TIMEOUT_SECONDS)
+    def finish(self, seconds: float = TIMEOUT_SECONDS) -> "subprocess.CompletedProcess[str]":
+        """Wait for its end; return its status, negative for a signal, and what it printed.
+
+        Raises:
+          subprocess.TimeoutExpired: it has not ended after so many seconds, and is killed.
+        """
+        self._process.join(seconds)
         if self.returncode is None:
             self.kill()
-            raise subprocess.TimeoutExpired(self.args, TIMEOUT_SECONDS)
+            raise subprocess.TimeoutExpired(self.args, seconds)
         return subprocess.CompletedProcess(self.args, self.returncode, self._read(1), self._read(2))
 
     def wait_for_line(self, start: str) -> None:
@@ -125,7 +133,8 @@ def run_code(code: str) -> str:
 def warm_python() -> pathlib.Path:
     """Return an executable whose `-m COMMAND` of the project is forked, too; all else it runs.
 
-    The forked commands have it as `sys.executable`: those that they start are forked as well.
+    The forked commands have it as `sys.executable`: what they start is forked as well, be it a
+    command, a worker of a local run or a program of a benchmark.
     """
     directory = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, directory)
@@ -141,8 +150,9 @@ def warm_python() -> pathlib.Path:
 
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        words, directory, variables, client = json.loads(self.rfile.readline())
-        process = _fork(words, directory, variables, [f"/proc/{client}/fd/{n}" for n in range(3)])
+        words, directory, variables, client, limit_bytes = json.loads(self.rfile.readline())
+        files = [f"/proc/{client}/fd/{number}" for number in range(3)]
+        process = _fork(words, directory, variables, files, limit_bytes)
         self.wfile.write(f"{process.pid}\n".encode())
         connection.wait([process.sentinel, self.connection])  # its end, or the client's
         _kill(process)
@@ -156,7 +166,7 @@ def _fork(
     directory: str | os.PathLike[str],
     variables: Mapping[str, str],
     files: list[str],
-    limit_bytes: int = -1,
+    limit_bytes: int,
 ) -> ForkServerProcess:
     """Start the words of `python -m`; `files`: paths of stdin, stdout and stderr."""
     # As trainer.hardware.quiet_tensorflow does, but before it is imported.
@@ -196,7 +206,9 @@ def _run(
     if limit_bytes > 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
     sys.executable = python
-    sys.argv = words
+    sys.argv = ["-c", *words[2:]] if words[0] == "-c" else words
+    if words[0] == warm_python_client.WORKER:  # its launcher is the parent of its client
+        os.getppid = lambda: int(words[1])  # type: ignore[assignment]
     if words[0] == "-c":
         exec(compile(words[1], "<code>", "exec"), {"__name__": "__main__"})
     else:

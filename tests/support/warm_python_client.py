@@ -3,25 +3,35 @@
 Arguments: the server's socket, the true python, and the arguments of python.
 """
 
+import ctypes
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 COMMAND = re.compile(r"(analysis|benchmarks|pipeline|trainer)\.\w+")
+WORKER = "pipeline.runners.local_worker"
+# What benchmarks start with `python -c`, and what the console script of a test does.
+PROGRAM = re.compile(r"from (benchmarks\.(growth|pipeline|trainer)|pipeline\.cli\.scripts) import ")
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def main(address: str, python: str, *arguments: str) -> None:
-    option, module = (*arguments, "", "")[:2]
-    if option != "-m" or not COMMAND.fullmatch(module):
+    words = _forked_words(arguments)
+    if not words:
         os.execv(python, [python, *arguments])
+    if words[0] == WORKER:
+        _end_with(int(words[1]))
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
         stream = connection.makefile("rw")
-        request = [arguments[1:], os.getcwd(), dict(os.environ), os.getpid()]
+        limit_bytes, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        request = [words, os.getcwd(), dict(os.environ), os.getpid(), limit_bytes]
         print(json.dumps(request), file=stream, flush=True)
         process = int(stream.readline())
 
@@ -29,12 +39,33 @@ def main(address: str, python: str, *arguments: str) -> None:
             os.kill(process, number)
 
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, forward)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # workers ignore Ctrl-C
+                signal.signal(number, forward)
         status = int(stream.readline())
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     sys.exit(status)
+
+
+def _forked_words(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the words of the WarmProcess that these arguments of python become, or none."""
+    option, text = (*arguments, "", "")[:2]
+    if option == "-m" and (text == WORKER or COMMAND.fullmatch(text)):
+        return arguments[1:]
+    if option == "-c" and PROGRAM.match(text):
+        return arguments
+    return ()
+
+
+def _end_with(launcher: int) -> None:
+    """Let the kernel kill this process, and so its server the worker, when `launcher` ends.
+
+    The worker asks for the same, but is no child of its launcher: this process is.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != launcher:  # it ended before the kernel knew
+        sys.exit(1)
 
 
 if __name__ == "__main__":

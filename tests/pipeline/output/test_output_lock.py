@@ -1,10 +1,7 @@
 """One run at a time on an output directory of this machine."""
 
-import os
 import pathlib
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -14,43 +11,37 @@ from pipeline.cli import UserError
 from pipeline.dataset.manifests import read_manifest
 from pipeline.output.output_lock import locked
 from tests.support.ndjson import line
+from tests.support.warm_process import WarmProcess
 
 Writer = Callable[[str, Sequence[str]], str]
 # Imports all, says so, and begins when it is told; the job takes as long as the other run needs.
 CODE = """
-import runpy, sys, time
+import os, runpy, sys, time
 from pipeline import job
 run_job = job._run_job
 job._run_job = lambda *arguments: (run_job(*arguments), time.sleep({seconds}))
 print("ready", flush=True)
-sys.stdin.readline()
-runpy.run_module("pipeline.main", run_name="__main__")
+while not os.path.exists({go!r}):
+    time.sleep(0.001)
+sys.argv = ["pipeline.main", *{flags!r}]
+runpy.run_module("pipeline.main", run_name="__main__", alter_sys=True)
 """
 
 
-def start(path: str, output: pathlib.Path, seconds: int = 0) -> subprocess.Popen[str]:
-    """Command, which has imported what it needs and waits for a line."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", CODE.format(seconds=seconds)),
-            *(f"--input={path}", f"--output={output}", "--direct_num_workers=1"),
-            *("--train_per_category=30", "--validation_per_category=10"),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+def start(path: str, output: pathlib.Path, seconds: int = 0) -> WarmProcess:
+    """Command, which has imported what it needs and waits for `go`."""
+    flags = [
+        *(f"--input={path}", f"--output={output}", "--direct_num_workers=1"),
+        *("--train_per_category=30", "--validation_per_category=10"),
+    ]
+    process = WarmProcess("-c", [CODE.format(seconds=seconds, go=f"{output}.go", flags=flags)])
+    process.wait_for_line("ready")
     return process
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+def go(output: pathlib.Path) -> None:
+    """Lets all runs on this output begin, also those that are started later."""
+    pathlib.Path(f"{output}.go").touch()
 
 
 @pytest.fixture
@@ -64,12 +55,11 @@ def test_of_two_runs_at_the_same_time_one_is_refused(
 ) -> None:
     output = tmp_path / "data"
     processes = [start(path, output, seconds=2) for _ in range(2)]
-    for process in processes:
-        go(process)
+    go(output)
     results = {}
     for process in processes:
-        _, errors = process.communicate(timeout=60)
-        results[process.returncode] = (process.pid, errors)
+        done = process.finish(60)
+        results[done.returncode] = (process.pid, done.stderr)
     assert results.keys() == {0, 2}
     message = f"error: {output}: another run is writing there (process {results[0][0]} on "
     just_begun = f"error: {output}: another run is writing there (it has just begun)"
@@ -82,16 +72,16 @@ def test_of_two_runs_at_the_same_time_one_is_refused(
 def test_a_run_after_one_that_was_killed_is_not_refused(path: str, tmp_path: pathlib.Path) -> None:
     output = tmp_path / "data"
     killed = start(path, output, seconds=60)
-    go(killed)
+    go(output)
     while not list(output.glob("_incomplete/*/job.json")):
-        assert killed.poll() is None
+        assert killed.returncode is None
+        time.sleep(0.005)
     with pytest.raises(UserError, match=f"another run is writing there .process {killed.pid} on"):
         locked(str(output)).__enter__()
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    killed.kill()
+    killed.finish()
     assert (output / "_incomplete" / "lock").exists()
-    again = start(path, output)
-    _, errors = again.communicate("\n", timeout=60)
-    assert (again.returncode, errors) == (0, "")
+    again = start(path, output).finish(60)
+    assert (again.returncode, again.stderr) == (0, "")
     assert verify.check_dataset(str(output), read_manifest(str(output))) == []
     assert not (output / "_incomplete").exists()

@@ -36,7 +36,7 @@ from pipeline.graph.sampling import Quotas
 from pipeline.runners.remote_runner import is_remote_run
 from tests.pipeline.test_job import contents
 from tests.support.ndjson import ROOT, line
-from tests.support.warm_process import run_module
+from tests.support.warm_process import run_module, warm_python
 from tests.support.worker_pool import job_service_at, running_job_service, running_worker_pool
 
 QUOTAS = ("--train_per_category=100", "--validation_per_category=50")
@@ -97,9 +97,11 @@ def directory(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
-def start(directory: pathlib.Path, *flags: str) -> subprocess.Popen[str]:
+def start(
+    directory: pathlib.Path, *flags: str, python: str | pathlib.Path
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.main", *QUOTAS, *flags],
+        [python, "-m", "pipeline.main", *QUOTAS, *flags],
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -217,7 +219,8 @@ def test_ctrl_c_cancels_the_job_and_leaves_the_old_data_set(
     assert command(directory, *flags)[0] == 0
     before = contents(directory / "data")
     job_service = beam_job_api_pb2_grpc.JobServiceStub(grpc.insecure_channel(engine.job_endpoint))
-    with start(directory, *flags, "--overwrite", "--train_per_category=200") as process:
+    flags = (*flags, "--overwrite", "--train_per_category=200")
+    with start(directory, *flags, python=warm_python()) as process:
         assert process.stderr is not None
         log = []
         for text in process.stderr:
@@ -244,7 +247,8 @@ def test_a_job_service_that_goes_away_leaves_the_files_of_its_job(
 ) -> None:
     with running_job_service(directory) as endpoint:
         flags = ("--input=drawings/*.ndjson", "--output=data", *engine.flags)
-        with start(directory, *flags, f"--job_endpoint={endpoint}") as process:
+        flags = (*flags, f"--job_endpoint={endpoint}")
+        with start(directory, *flags, python=warm_python()) as process:
             assert process.stderr is not None
             log = []
             for text in process.stderr:
@@ -358,7 +362,8 @@ def test_what_workers_unpickle_names_nothing_of_main_and_imports_no_tensorflow(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     runner = f"--runner={__name__}.{RecordingRunner.__name__}"
     flags = ("--input=drawings/*.ndjson", "--output=data", runner)
-    with start(directory, *flags) as process:  # which has imported no TensorFlow either
+    # It has imported no TensorFlow either.
+    with start(directory, *flags, python=sys.executable) as process:
         assert "only recorded" in process.communicate(timeout=120)[1]
     payloads = pickled((directory / "job").read_bytes())
     together = b"".join(payloads)
