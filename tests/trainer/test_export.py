@@ -228,7 +228,7 @@ def test_a_tensorflow_lite_model_is_of_its_number_format(exported, name, dtypes,
     assert (result["dtype"], result["shape_signature"].tolist()) == (image, [-1, 3])
     assert list(runner.get_input_details()) == ["image"]
     assert list(runner.get_output_details()) == ["probabilities"]
-    kernels = [t for t in interpreter.get_tensor_details() if t["shape"].tolist() == [4, 3, 3, 1]]
+    kernels = [t for t in interpreter.get_tensor_details() if t["shape"].tolist() == [8, 5, 5, 1]]
     assert kernels[0]["dtype"] == kernel  # the first convolution's, as the file has it
 
 
