@@ -72,13 +72,13 @@ def test_texts_are_apart_and_off_the_drawings(count, numbers):
         for i, label in enumerate(LABELS[:count])
     }
     figure = draw_mean_drawings(means, "Mean of 100 training drawings of each category")
-    assert_texts_are_apart(figure)
+    found = assert_texts_are_apart(figure)
     height = figure.bbox.y1
     images = [image.get_extent() for image in figure.axes[0].images]
     drawn = np.array(
         [[left, height - low, right, height - top] for left, right, low, top in images]
     )
-    for text, (x0, y0, x1, y1) in text_boxes(figure):
+    for text, (x0, y0, x1, y1) in found:
         apart = (
             (x1 <= drawn[:, 0]) | (x0 >= drawn[:, 2]) | (y1 <= drawn[:, 1]) | (y0 >= drawn[:, 3])
         )

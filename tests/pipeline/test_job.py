@@ -452,22 +452,33 @@ def binary_record(key_id: int, strokes: list[list[list[int]]]) -> bytes:
     return data
 
 
+SUNS = [line("sun", n) for n in range(50)]
+
+
+@pytest.fixture(scope="module")
+def plain_suns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Contents of the data set of a plain file of SUNS, by sampling method."""
+    directory = tmp_path_factory.mktemp("suns")
+    path = directory / "sun.ndjson"
+    path.write_text("".join(f"{text}\n" for text in SUNS), encoding="utf-8")
+    for method in ("hash", "first"):
+        run([str(path)], directory / method, sampling_method=method)
+    return {method: contents(directory / method) for method in ("hash", "first")}
+
+
 @pytest.mark.parametrize("name", ["sun.ndjson.gz", "sun.ndjson.bz2", "sun.bin", "sun.bin.gz"])
 @pytest.mark.parametrize("sampling_method", ["hash", "first"])
 def test_every_format_gives_the_same_data_set(
-    name: str, sampling_method: str, write_lines: Writer, tmp_path: pathlib.Path
+    name: str, sampling_method: str, plain_suns: dict[str, dict[str, str]], tmp_path: pathlib.Path
 ) -> None:
-    lines = [line("sun", n) for n in range(50)]
-    plain = write_lines("sun.ndjson", lines)
-    data = pathlib.Path(plain).read_bytes()
+    data = "".join(f"{text}\n" for text in SUNS).encode()
     if ".bin" in name:
-        drawings = [json.loads(text) for text in lines]
+        drawings = [json.loads(text) for text in SUNS]
         data = b"".join(binary_record(int(d["key_id"]), d["drawing"]) for d in drawings)
     compress = {".gz": gzip.compress, ".bz2": bz2.compress}.get(pathlib.Path(name).suffix, bytes)
     (tmp_path / name).write_bytes(compress(data))
-    run([plain], tmp_path / "plain", sampling_method=sampling_method)
     run([f"{tmp_path}/{name}"], tmp_path / "other", sampling_method=sampling_method)
-    assert contents(tmp_path / "plain") == contents(tmp_path / "other")
+    assert contents(tmp_path / "other") == plain_suns[sampling_method]
 
 
 def test_raw_drawings_become_the_same_data_set_as_their_simplified_ones(

@@ -14,7 +14,8 @@ LABELS = [
 
 def text_boxes(figure: Figure) -> list[tuple[str, np.ndarray]]:
     """(text, [x0, y0, x1, y1] in pixels) of every text that is drawn."""
-    FigureCanvasAgg(figure).draw()
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
     texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
         texts += [*axes.texts, axes._left_title]
@@ -31,12 +32,14 @@ def text_boxes(figure: Figure) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def assert_texts_are_apart(figure: Figure) -> None:
-    """No text lies on another or reaches over the edge of the figure."""
-    texts, boxes = zip(*text_boxes(figure), strict=True)
+def assert_texts_are_apart(figure: Figure) -> list[tuple[str, np.ndarray]]:
+    """No text lies on another or reaches over the edge of the figure; returns `text_boxes`."""
+    found = text_boxes(figure)
+    texts, boxes = zip(*found, strict=True)
     low, high = np.array(boxes)[:, :2], np.array(boxes)[:, 2:]
     outside = (low < 0).any(axis=1) | (high > figure.bbox.max).any(axis=1)
     assert not outside.any(), [texts[i] for i in np.flatnonzero(outside)]
     overlaps = (low[:, None] < high[None]).all(axis=2) & (low[None] < high[:, None]).all(axis=2)
     np.fill_diagonal(overlaps, False)
     assert not overlaps.any(), [(texts[i], texts[j]) for i, j in np.argwhere(overlaps)[:5]]
+    return found

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import zipfile
 
 import keras
@@ -29,6 +30,7 @@ from pipeline.dataset.manifests import DataSet
 from tests.support.ndjson import ROOT
 from tests.support.page.litertjs_packages import write_made_up
 from tests.support.trainer_data import LABELS, tiny_experiment, write_dataset
+from tests.support.warm_process import run_code
 from trainer.config import RECIPES, TrainConfig, describe_run, flags_of_run
 from trainer.export import check_formats
 from trainer.exports import classifiers, exporters, litertjs
@@ -162,10 +164,10 @@ def test_plain_keras_loads_the_keras_file(exported, bitmaps, tmp_path):
     np.savez(
         tmp_path / "in.npz", images=bitmaps[..., np.newaxis], expected=load_export(path)(bitmaps)
     )
-    run_python(
-        f"""
+    code = f"""
         import sys
         for ours in ("trainer", "pipeline", "analysis"):
+            assert ours not in sys.modules
             sys.modules[ours] = None  # importing it is an error
         import keras, numpy
         data = numpy.load({str(tmp_path / "in.npz")!r})
@@ -175,8 +177,8 @@ def test_plain_keras_loads_the_keras_file(exported, bitmaps, tmp_path):
         )
         assert model.layers[-2].name == "logits"
         assert {{layer.compute_dtype for layer in model.layers}} == {{"float32"}}
-        """
-    )
+    """
+    run_code(textwrap.dedent(code))
 
 
 def test_the_saved_model_has_a_signature_for_bitmaps_and_one_for_labels(exported, bitmaps):
@@ -502,13 +504,6 @@ def test_the_command_prints_nothing_but_its_own_lines(run_dir, tmp_path):
     files = ["model_int8.tflite", "web"]
     assert starts == ["run", "data", "MB", "checkpoint", *files, "ms", "exports"]
     assert done.stderr == ""
-
-
-def run_python(code):
-    """Runs indented code in a process of its own, isolated from this directory."""
-    text = "\n".join(line.removeprefix(" " * 8) for line in code.splitlines())
-    done = subprocess.run([sys.executable, "-I", "-c", text], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def write(path):

@@ -54,7 +54,7 @@ def test_the_map_shows_a_drawing_that_is_pointed_at_and_those_around_it(
     driver, pages, map_page, size
 ):
     assert open_page(driver, map_page, size) == []
-    assert "40% and 20% of their variance" in texts(map_page.read_bytes())
+    assert "40% and 20% of the variance" in texts(map_page.read_bytes())
     frame = driver.find_element("css selector", ".map")
     driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", frame)
     wait_until(driver, lambda: driver.execute_script("return Boolean(maps[0].scale)"))

@@ -23,8 +23,7 @@ def make(count: int, panels: int = 1):
 @pytest.mark.parametrize("panels", [1, 3])
 def test_no_text_lies_on_another_or_on_a_panel_or_outside(count, panels):
     figure, _ = make(count, panels)
-    assert_texts_are_apart(figure)
-    boxes = dict(text_boxes(figure))
+    boxes = dict(assert_texts_are_apart(figure))
     assert set(LABELS[:count]) <= set(boxes)
     for text, (x0, y0, x1, y1) in boxes.items():
         for axes in figure.axes:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,16 +36,31 @@ def contents(directory: pathlib.Path) -> dict[str, bytes]:
     }
 
 
+CATS = [line("cat", n) for n in range(50)]
+
+
 @pytest.fixture
 def cats(write_lines: Writer) -> str:
-    return write_lines("cat.ndjson", [line("cat", n) for n in range(50)])
+    return write_lines("cat.ndjson", CATS)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A data set of the same drawings, to copy where a test begins with one."""
+    directory = tmp_path_factory.mktemp("prepared")
+    path = directory / "cat.ndjson"
+    path.write_text("".join(f"{text}\n" for text in CATS), encoding="utf-8")
+    run([str(path)], directory / "data")
+    return directory / "data"
 
 
 @pytest.mark.parametrize("name", ["data[12]", "d*", "dat?1", "~a b;{c,d}"])
-def test_an_output_s_name_is_never_a_pattern(name: str, cats: str, tmp_path: pathlib.Path) -> None:
+def test_an_output_s_name_is_never_a_pattern(
+    name: str, cats: str, prepared: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     out = tmp_path / "out"
     for neighbour in ("data1", "data2"):
-        run([cats], out / neighbour)
+        shutil.copytree(prepared, out / neighbour)
     before = contents(out)
     run([cats], out / name)
     manifest = run([cats], out / name, overwrite=True, quotas=Quotas(25, 5))
@@ -95,10 +111,9 @@ def test_a_directory_with_files_of_a_user_is_refused_and_left_as_it_was(
 
 @pytest.mark.parametrize("name", [n for n in USERS_FILES if "." in n and n[0] not in "lfm"])
 def test_a_data_set_with_files_of_a_user_is_not_overwritten(
-    name: str, cats: str, tmp_path: pathlib.Path
+    name: str, cats: str, prepared: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    output = tmp_path / "data"
-    run([cats], output)
+    output = shutil.copytree(prepared, tmp_path / "data")
     if name == "rejects/rejects-00000-of-00001.jsonl":
         return  # the data set's own name
     (output / name).parent.mkdir(parents=True, exist_ok=True)
@@ -116,9 +131,10 @@ def test_more_than_a_few_files_of_a_user_are_counted(cats: str, tmp_path: pathli
         run([cats], tmp_path)  # cat.ndjson is there, too
 
 
-def test_a_data_set_of_the_version_before_is_replaced(cats: str, tmp_path: pathlib.Path) -> None:
-    output = tmp_path / "data"
-    run([cats], output)
+def test_a_data_set_of_the_version_before_is_replaced(
+    cats: str, prepared: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = shutil.copytree(prepared, tmp_path / "data")
     text = (output / "manifest.json").read_text()
     for path in list(output.glob("quickdraw-*")):  # whose shards had no generation in their names
         text = text.replace(path.name, path.stem)

@@ -20,6 +20,11 @@ PLAIN = TINY | {
     **{f"reduction_{stage}": {"filters": 12} for stage in "ab"},
     "batch_norm": True,
 }
+DEEPER = TINY | {  # of which no model is built
+    "stem": [[[[3, 3], 4, 4, "valid"], [[3, 3], 8, 2, "valid"]]],
+    "block_a": TINY["block_a"] | {"branches": [[[1, 1]], [[1, 1], [1, 3], [3, 1]]]},
+    "reduction_a": [[4], [4, 4, 4]],
+}
 
 
 @pytest.fixture
@@ -111,7 +116,7 @@ def test_the_name_of_an_experiment_of_the_study_is_for_its_own_architecture(writ
     path = write(architecture.describe(), "E3_8.json")
     assert read_architecture(path).architecture == architecture
     path = write(TINY, "E3_8.json")
-    with pytest.raises(UserError, match="another architecture than the experiment E3_8"):
+    with pytest.raises(UserError, match="the name of experiment E3_8 but another architecture"):
         read_architecture(path)
 
 
@@ -176,7 +181,7 @@ def test_a_changed_description_is_refused_in_a_line_or_makes_a_model_that_runs(w
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(write, place, change, message):
-    path = write(changed(place, change))
+    path = write(changed(place, change, DEEPER))
     with pytest.raises(UserError, match=f"^{re.escape(path)}: .*{re.escape(message)}"):
         read_architecture(path)
 

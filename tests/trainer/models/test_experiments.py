@@ -1,4 +1,8 @@
-"""The 20 experiments against the study's figures, and the models built from them."""
+"""The 20 experiments against the study's figures, and the models built from them.
+
+Maps and parameters are those of `costs`, which test_costs.py compares with the Keras model of each
+experiment: to build one takes long.
+"""
 
 import json
 import subprocess
@@ -8,7 +12,7 @@ import pytest
 
 from pipeline.cli import UserError
 from trainer.model import build_model
-from trainer.models import experiments
+from trainer.models import costs, experiments
 from trainer.models.experiments import EXPERIMENTS, Architecture
 
 STUDY_20 = ("E1", "E2", "E3", "E4", "E5", "E6", "E7")
@@ -22,9 +26,9 @@ OURS = ("small", "medium", "large")
 
 def stage_shapes(name):
     """Height and channels after the stem and either reduction."""
-    model = build_model(name, 20)
-    inputs = [model.get_layer(layer).input for layer in ("a1_1_1", "b1_1_1", "c1_1_1")]
-    return [(x.shape[1], x.shape[3]) for x in inputs]
+    maps = {part.name: part.map for part in costs.stages(EXPERIMENTS[name].architecture, 20)}
+    found = [maps[stage] for stage in ("stem", "reduction A", "reduction B")]
+    return [(x.height, x.channels) for x in found]
 
 
 def test_all_experiments_of_the_study_are_there():
@@ -47,7 +51,8 @@ def test_all_experiments_of_the_study_are_there():
 )
 def test_parameters_are_those_of_the_study(name, categories, parameters):
     assert EXPERIMENTS[name].categories == categories
-    assert build_model(name, categories).count_params() == parameters
+    parts = costs.stages(EXPERIMENTS[name].architecture, categories)
+    assert costs.total(parts).parameters == parameters
 
 
 @pytest.mark.parametrize(
@@ -78,17 +83,17 @@ def test_depths_are_those_of_the_study(name, depths):
 
 
 def test_modified_blocks_have_the_branches_of_the_study():
-    def kernels(name, block, branch):
-        model = build_model(name, 3)
+    def kernels(model, block, branch):
         layers = (f"{block}1_{branch}_{index}" for index in range(1, 4))
         names = {layer.name for layer in model.layers}
         return [model.get_layer(layer).kernel_size for layer in layers if layer in names]
 
-    assert kernels("E2_7", "a", 3) == [(1, 1), (3, 3), (3, 3)]
-    assert kernels("E4_8", "a", 3) == []
-    assert kernels("E4_9", "a", 3) == [(1, 1), (1, 7), (7, 1)]
-    assert kernels("E2_7", "b", 2) == [(1, 1), (1, 7), (7, 1)]
-    assert kernels("E4_10", "b", 2) == [(1, 1), (1, 3), (3, 1)]
+    unmodified = build_model("E2_7", 3)
+    assert kernels(unmodified, "a", 3) == [(1, 1), (3, 3), (3, 3)]
+    assert kernels(build_model("E4_8", 3), "a", 3) == []
+    assert kernels(build_model("E4_9", 3), "a", 3) == [(1, 1), (1, 7), (7, 1)]
+    assert kernels(unmodified, "b", 2) == [(1, 1), (1, 7), (7, 1)]
+    assert kernels(build_model("E4_10", 3), "b", 2) == [(1, 1), (1, 3), (3, 1)]
 
 
 def test_convolutions_have_relu_and_no_bias():

@@ -90,6 +90,30 @@ def tune(source, dataset, run_dir, **changes):
     return dataclasses.replace(config, experiment=source.experiment)
 
 
+@pytest.fixture(scope="module")
+def headed(source, data, tmp_path_factory):
+    """All is frozen but the head, which a learning rate of 0 leaves as it is.
+
+    Configuration, state in the end, and what was printed.
+    """
+    run_dir = tmp_path_factory.mktemp("headed") / "B"
+    config = tune(source, data, run_dir, learning_rate=0.0, freeze="head")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        state = train.train(config)
+    return config, state, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def tuned(plain_source, data, tmp_path_factory):
+    """Configuration of a run that started from a copy of `plain_source`, which is gone."""
+    directory = tmp_path_factory.mktemp("tuned")
+    copy = shutil.copytree(plain_source.run_dir, directory / "A")
+    config = tune(plain_source, data, directory / "B", init_from=str(copy))
+    train.train(config)
+    shutil.rmtree(copy)
+    return config
+
+
 def values_of(model):
     return {variable.path: variable.numpy() for variable in model.weights}
 
@@ -129,15 +153,10 @@ def test_labels_in_another_order_are_other_categories(source, data, tmp_path):
     assert np.any(values_of(model)["logits/kernel"] != head)
 
 
-def test_on_the_same_categories_it_starts_with_the_source_s_accuracy(
-    source, data, tmp_path, capsys
-):
-    """All is frozen but the head, which a learning rate of 0 leaves as it is."""
-    config = tune(source, data, tmp_path / "B", learning_rate=0.0, freeze="head")
-    state = train.train(config)
+def test_on_the_same_categories_it_starts_with_the_source_s_accuracy(source, headed):
+    _, state, printed = headed
     best = read_state(source.run_dir).best
     assert state.last.evaluation == best.evaluation
-    printed = capsys.readouterr().out
     assert f"starts from {source.run_dir}, epoch {best.epoch}; its head too" in printed
 
 
@@ -228,22 +247,21 @@ def test_of_several_hosts_only_the_first_needs_the_source(plain_source, data, tm
     assert evaluation["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_a_source_that_changed_before_the_first_checkpoint_is_refused(plain_source, data, tmp_path):
-    copy = shutil.copytree(plain_source.run_dir, tmp_path / "A")
-    config = tune(plain_source, data, tmp_path / "B", init_from=str(copy))
-    train.train(config)
+def test_a_source_that_changed_before_the_first_checkpoint_is_refused(tuned, tmp_path):
+    config = dataclasses.replace(tuned, run_dir=str(tmp_path / "B"))
+    shutil.copytree(tuned.run_dir, config.run_dir)
     os.remove(tmp_path / "B" / "checkpoints" / "state.json")
-    other = tune(plain_source, data, tmp_path / "C")
-    train.train(other)
-    shutil.rmtree(copy)
-    shutil.copytree(other.run_dir, copy)
-    with pytest.raises(UserError, match=r"--init_from=.*/A: its weights have changed since .*/B"):
-        train.train(config)
+    shutil.copytree(tuned.run_dir, tuned.init_from)  # other weights: they were trained further
+    message = r"--init_from=.*/A: its weights have changed since .*/B"
+    try:
+        with pytest.raises(UserError, match=message):
+            train.train(config)
+    finally:
+        shutil.rmtree(tuned.init_from)
 
 
-def test_the_source_and_what_is_frozen_belong_to_a_run(source, keras_file, data, tmp_path):
-    config = tune(source, data, tmp_path / "B", freeze="head")
-    train.train(config)
+def test_the_source_and_what_is_frozen_belong_to_a_run(headed, keras_file):
+    config, *_ = headed
     for changes, named in (
         ({"init_from": None, "freeze": None}, "--init_from"),
         ({"init_from": keras_file}, "--init_from"),
@@ -276,18 +294,14 @@ def test_a_run_does_not_start_from_itself(source, keras_file):
             train.train(config)
 
 
-def test_the_experiment_is_the_source_s(source, plain_source, keras_file, data, tmp_path):
+def test_the_experiment_is_the_source_s(source, plain_source, keras_file, tuned, tmp_path):
     for path in (source.run_dir, keras_file):
         found = initial_weights.find_experiment(path, None)
         assert (found.name, found.architecture) == ("tiny", source.experiment.architecture)
-    copy = shutil.copytree(plain_source.run_dir, tmp_path / "A")
-    config = tune(plain_source, data, tmp_path / "B", init_from=str(copy))
-    train.train(config)
-    shutil.rmtree(copy)
-    found = initial_weights.find_experiment(str(copy), config.run_dir)
+    found = initial_weights.find_experiment(tuned.init_from, tuned.run_dir)
     assert (found.name, found.architecture) == ("tiny", plain_source.experiment.architecture)
     with pytest.raises(UserError, match=r"/A: no such file or directory"):
-        initial_weights.find_experiment(str(copy), str(tmp_path / "C"))
+        initial_weights.find_experiment(tuned.init_from, str(tmp_path / "C"))
 
 
 def without_description(keras_file, path):
@@ -350,7 +364,7 @@ def test_the_command_fine_tunes_on_other_categories(plain_source, other_data, tm
     assert "of another architecture: " in other.stderr
     other = run("trainer.main", "--freeze=head", "--dataset=d", "--run_dir=r")
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert "--freeze=head: " in other.stderr
+    assert "--freeze=head freezes untrained weights" in other.stderr
     assert "--init_from" in other.stderr
 
 
