@@ -122,7 +122,7 @@ def test_a_parquet_file_without_strokes_names_its_columns(tmp_path: pathlib.Path
     pictures = [{"image": {"bytes": b"PNG", "path": "a.png"}, "label": 3}]
     pyarrow.parquet.write_table(pa.Table.from_pylist(pictures), path)
     assert message(path).startswith(
-        " looks like a parquet file without strokes in a column drawing (image, label); drawings"
+        " looks like a parquet file without a column 'drawing' of strokes (image, label); drawings"
     )
     path.write_bytes(path.read_bytes()[:100])
     assert message(path) == " looks like a parquet file that is damaged; fetch it again"

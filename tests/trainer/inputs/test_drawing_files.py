@@ -260,7 +260,9 @@ def test_drawings_before_damage_that_may_hide_others_come_before_the_error(tmp_p
 def test_parquet_without_strokes_is_refused_as_the_pipeline_refuses_it(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"label": ["cat"], "image": [b"1"]}), path)
-    with pytest.raises(UserError, match=r"a\.parquet looks like a parquet file without strokes"):
+    with pytest.raises(
+        UserError, match=r"a\.parquet looks like a parquet file without a column 'drawing'"
+    ):
         list(read_batches([str(path)], 5))
 
 
