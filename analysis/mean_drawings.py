@@ -135,7 +135,7 @@ def _draw_colour_bar(figure: Figure, norm: Normalize) -> None:
         cax=figures.add_axes(figure, left, BAR_TOP, BAR_WIDTH, BAR_HEIGHT),
         extendfrac=0.06, format=lambda share, _: f"{100 * share:.0f}%",
     )  # fmt: skip
-    bar.outline.set_edgecolor(figures.MUTED)
+    bar.ax.spines["outline"].set_edgecolor(figures.MUTED)
     bar.ax.tick_params(labelsize=figures.LABEL_SIZE)
     bar.ax.text(
         1.1, 0.5, "of the drawings have ink at the pixel", fontsize=figures.LABEL_SIZE,

@@ -78,7 +78,7 @@ def _fit(
     inverse: Callable[[np.ndarray], np.ndarray],
 ) -> None:
     """Set limits around the data, and as many of the `wanted` ticks as there is room for."""
-    low, high = transform(axes.dataLim.intervaly)
+    low, high = transform(np.asarray(axes.dataLim.intervaly))
     room = MARGIN * (high - low) + max(0, np.log(MIN_RATIO) - (high - low)) / 2
     low, high = low - room, high + room
     chosen: dict[float, float] = {}  # tick -> its place on the axis, 0 to 1
