@@ -289,9 +289,8 @@ def simplify(strokes: list[Stroke]) -> list[list[list[int]]]:
         for stroke in strokes
     ]
     points = np.concatenate(kept)
-    points = points - points.min(
-        axis=0
-    )  # scaled last, as simplifying may have taken the outermost points
+    points = points - points.min(axis=0)
+    # Scaled last, as simplifying may have taken the outermost points.
     points = (points * (255 / points.max())).round().astype(int)
     ends = np.cumsum([len(stroke) for stroke in kept])
     return [stroke.T.tolist() for stroke in np.split(points, ends[:-1])]
