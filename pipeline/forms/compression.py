@@ -81,7 +81,7 @@ class _Rejoined:
         """Read up to `size` bytes, as of a file."""
         if not self._head:
             found = self._file.read(size)
-            self.last = (self.last + found)[-len(HOLE) :]
+            self.last = (self.last + found[-len(HOLE) :])[-len(HOLE) :]
             return found
         end = len(self._head) if size < 0 else size
         head, self._head = self._head[:end], self._head[end:]
