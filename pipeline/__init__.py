@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 
 # A command of this project (`python -m …`, `quickdraw …`) that is still importing: until cli.run
 # takes over, Ctrl-C ends it without a word, not with a traceback of whatever was imported.
@@ -13,3 +14,5 @@ if _is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 # Beam warns, at its import and through the root logger, that its BigQuery client is not installed.
 logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
+# Google's clients warn, a page at each import, that Python 3.10 gets no new versions of theirs.
+warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
