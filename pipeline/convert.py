@@ -109,7 +109,7 @@ def _check_output(output: str) -> None:
     if os.path.lexists(output) and not os.path.isdir(output):
         raise UserError(f"--output={output} is a file, not a directory")
     if os.path.isdir(output) and os.listdir(output):
-        raise UserError(f"--output={output} holds files already; name a new directory")
+        raise UserError(f"--output={output} already holds files; name a new directory")
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def download(
 
     Raises:
       UserError: there is no such category, the directory cannot be made, or it holds a file of
-        that name that is no copy of the server's.
+        that name that is not a copy of the server's.
       RunError: the server cannot be reached or keeps failing, or a file cannot be written.
     """
     for name in categories:  # become names of files
@@ -159,7 +159,7 @@ def _is_whole(file: _File, session: requests.Session) -> bool:
             file.note(f"its checksum is not the server's; {_REPLACED}")
             return False
     if (total is not None and size > total) or not _may_be_copy(file.target, server_head):
-        raise UserError(f"{file.target} is no copy of {file.url}; choose another --output")
+        raise UserError(f"{file.target} is not a copy of {file.url}; choose another --output")
     drawings = count_drawings(file.target, file.limit)
     ends_well = drawings.is_enough or drawings.finish()
     if not drawings.is_sound or (has_its_length and not ends_well):
@@ -211,22 +211,20 @@ def _extend(file: _File, session: requests.Session, part: PartialFile) -> bool:
 
 
 def define_flags() -> None:
-    """Defines the flags of the command."""
     flags.DEFINE_list("categories", [], "Comma-separated names, or 'all' of the bucket.")
     cli.define_path("labels", None, "File with the categories, one a line.", kind="FILE")
     cli.define_path("output", None, "Directory to download to.", required=True)
     text = "Format of the files; raw has every point with its time, in about seven times the bytes."
     flags.DEFINE_enum("format", "simplified", list(bucket.SUFFIXES), text)
-    text = "Fetch only the first drawings of each file, this many. Default: all."
+    text = "Fetch only this many drawings, from the start of each file. Default: all."
     cli.define_integer("drawings_per_category", None, text, lower_bound=1, upper_bound=10**9)
     flags.DEFINE_string("base_url", bucket.BUCKET, "URL of the bucket or of a mirror.")
 
 
 def main(argv: list[str]) -> None:
-    """Downloads what the flags say."""
     args = flags.FLAGS
     if not re.match("https?://[^/]", args.base_url):
-        raise UserError(f"--base_url: {args.base_url!r} is no http:// or https:// address")
+        raise UserError(f"--base_url: {args.base_url!r} is not an http:// or https:// address")
     if bool(args.categories) == bool(args.labels):
         raise UserError("--categories or --labels says what to download; give one of them")
     if is_remote(args.output):
@@ -237,7 +235,7 @@ def main(argv: list[str]) -> None:
         categories = source.categories()
     downloaded = download(source, categories, output, args.drawings_per_category)
     there = len(set(categories)) - downloaded
-    print(f"{output}: {downloaded} files downloaded, {there} there already")
+    print(f"{output}: {downloaded} files downloaded, {there} already there")
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def run(
         is_from_before = job is not None and _is_done(job)
         current = staging.read_manifest_file(f"{directory}/{MANIFEST}")
         if current and not overwrite and not (job and current == staging.next_manifest(job)):
-            raise UserError(f"{output} holds a data set already; --overwrite replaces it")
+            raise UserError(f"{output} already holds a data set; --overwrite replaces it")
         if job is None or not is_from_before:
             for job in left:
                 staging.remove(job)
@@ -212,7 +212,7 @@ def finish(
     if left:
         raise UserError(f"{output}: its job is not finished yet, or failed")
     if is_complete:
-        raise UserError(f"{output}: the data set is complete already; --finish has nothing to do")
+        raise UserError(f"{output}: the data set is already complete; --finish has nothing to do")
     raise UserError(f"{output}: no job for --finish to complete")
 
 

@@ -39,8 +39,8 @@ def define_flags() -> None:
     cli.define_paths(
         "input",
         None,
-        "Globs of files: ndjson, JSON, csv or parquet of drawings, or upstream's .bin, also as "
-        ".gz, .bz2 or in .zip; recognised by their content.",
+        "Globs of files: ndjson, JSON, csv or upstream's .bin, also as .gz or .bz2, or parquet; "
+        "any of them in .zip; recognised by their content.",
         kind="GLOB",
         module_name=group,
     )
@@ -107,22 +107,15 @@ def define_flags() -> None:
         "2000, or all if another split is a share.",
         module_name=group,
     )
-    cli.define_integer(
-        "validation_per_category",
-        1000,
-        "Validation drawings of each category.",
-        lower_bound=0,
-        upper_bound=MAX_PER_CATEGORY,
-        module_name=group,
-    )
-    cli.define_integer(
-        "test_per_category",
-        0,
-        "Test drawings of each category.",
-        lower_bound=0,
-        upper_bound=MAX_PER_CATEGORY,
-        module_name=group,
-    )
+    for split, default in (("validation", 1000), ("test", 0)):
+        cli.define_integer(
+            f"{split}_per_category",
+            default,
+            f"{split.capitalize()} drawings of each category.",
+            lower_bound=0,
+            upper_bound=MAX_PER_CATEGORY,
+            module_name=group,
+        )
     for split in ("validation", "test"):
         cli.define_float(
             f"{split}_share",
@@ -296,10 +289,8 @@ def _beam_options(arguments: list[str]) -> tuple[PipelineOptions, list[str]]:
     arguments = [word for word in arguments if word not in files]
     if flags.FLAGS.dry_run:  # which is a flag of Beam's, too
         arguments.append("--dry_run=True")
-    options = PipelineOptions(
-        ["--direct_num_workers=0", *arguments]
-    )  # 0: by the input; Beam's is 1
-    return options, files
+    # 0: by the input; Beam's own default is 1.
+    return PipelineOptions(["--direct_num_workers=0", *arguments]), files
 
 
 if __name__ == "__main__":

@@ -33,9 +33,8 @@ class Drawn(NamedTuple):
     """Bitmaps of N drawings."""
 
     bitmaps: np.ndarray  # [N, 85, 85] uint8 of 0 and 1
-    is_displaced: (
-        np.ndarray
-    )  # [N] bool: beginning further in than LARGEST_MINIMUM; no other is blank
+    # [N] bool: beginning further in than LARGEST_MINIMUM; no other is blank
+    is_displaced: np.ndarray
 
 
 def rasterize(strokes: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:

@@ -349,13 +349,7 @@ def define_flags() -> None:
         lower_bound=1,
         upper_bound=10**8,  # key_id has eight digits for the drawing and five for the seed
     )
-    cli.define_integer(
-        "seed",
-        0,
-        "Random seed.",
-        lower_bound=0,
-        upper_bound=10**5 - 1,
-    )
+    cli.define_integer("seed", 0, "Random seed.", lower_bound=0, upper_bound=10**5 - 1)
 
 
 def main(argv: list[str]) -> None:

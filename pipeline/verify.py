@@ -91,10 +91,8 @@ def has_earlier_side_files(directory: str, manifest: Manifest) -> bool:
         if read_file(os.path.join(directory, info)) != earlier_side_files(manifest)[info].encode():
             return False
         read_file(os.path.join(directory, CROISSANT))
-    except FileNotFoundError as error:
-        return str(error.filename).endswith(CROISSANT)
-    except OSError:  # is a fault of its own
-        return False
+    except OSError as error:  # others are faults of their own
+        return isinstance(error, FileNotFoundError) and str(error.filename).endswith(CROISSANT)
     return False
 
 
@@ -109,7 +107,7 @@ def main(argv: list[str]) -> None:
     for fault in faults:
         print(fault, file=sys.stderr)
     if faults:
-        raise RunError(f"{directory}: {len(faults)} faults")
+        raise RunError(f"{directory}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}")
     splits = [manifest.splits[name] for name in SPLITS]
     print(
         f"{directory}: {sum(len(split.shards) for split in splits)} shards with "

@@ -110,7 +110,7 @@ class _PathParser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         path = paths.expand(argument)
         if self._is_for_tensorflow and path != paths.printable(path):
-            raise ValueError("not UTF-8, and TensorFlow opens no other names")
+            raise ValueError("not UTF-8; TensorFlow cannot open such names")
         return path
 
     def flag_type(self) -> str:
@@ -232,7 +232,7 @@ def parse_flags(
         text = re.sub(r"^flag (--\w+)(=(?=: ))?", r"\1", text)  # --output: an empty path
         fail(f"{text} (--help lists the flags)", 2)
     if left[1:] and not (takes_arguments or pass_unknown_flags):
-        fail(f"{left[1]!r} is no flag (--help lists the flags)", 2)
+        fail(f"{left[1]!r} is not a flag (--help lists the flags)", 2)
     return left
 
 

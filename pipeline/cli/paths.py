@@ -43,7 +43,7 @@ def check_output_file(flag: str, path: str) -> None:
     while not os.path.lexists(parent):  # missing directories are going to be made
         parent = os.path.dirname(parent)
     if not os.path.isdir(parent):
-        raise UserError(f"--{flag}={path}: {parent} is no directory")
+        raise UserError(f"--{flag}={path}: {parent} is not a directory")
     if not os.access(parent, os.W_OK):
         raise UserError(f"--{flag}={path}: no permission to write in {parent}")
 

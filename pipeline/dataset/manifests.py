@@ -114,9 +114,8 @@ def read_file(path: str) -> bytes:
       UserError: a package is missing that reads such paths.
     """
     if is_remote(path):
-        from pipeline.files import (
-            storage,  # imports Beam, a second that other paths need not wait for
-        )
+        # Imports Beam, a second that other paths need not wait for.
+        from pipeline.files import storage
 
         return storage.read_file(path)
     with open(path, "rb") as file:

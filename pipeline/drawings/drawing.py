@@ -88,9 +88,7 @@ def parse_drawing(line: bytes, reading: Reading = UPSTREAM) -> Drawing:
     return drawing
 
 
-def simplify_drawings(
-    drawings: Sequence[Drawing | RawDrawing | Reject],
-) -> list[Drawing | Reject]:
+def simplify_drawings(drawings: Sequence[Drawing | RawDrawing | Reject]) -> list[Drawing | Reject]:
     """Finish what `parse_line` gave, best many at once; only what is raw takes work."""
     raw = [drawing for drawing in drawings if isinstance(drawing, RawDrawing)]
     simplified = iter(simplify_many([(drawing.xs, drawing.ys) for drawing in raw]) if raw else ())

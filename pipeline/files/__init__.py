@@ -1,5 +1,3 @@
 """Files on this machine and on gs://: list, read, write, rename, delete."""
 
-__all__ = [
-    "storage",
-]
+__all__ = ["storage"]

@@ -166,8 +166,8 @@ def exists(path: str) -> bool:
     return bool(FileSystems.exists(path))
 
 
-def list_files(directory: str) -> dict[str, int]:
-    """List all files below a directory: their names relative to it, and their bytes.
+def list_files(directory: str) -> set[str]:
+    """List all files below a directory, by their names relative to it.
 
     Symbolic links on this machine are files here, whatever they point to. A directory that is
     not there has none.
@@ -175,19 +175,18 @@ def list_files(directory: str) -> dict[str, int]:
     if is_remote(directory):
         prefix = directory.rstrip("/") + "/"
         try:
-            found = {file.path.removeprefix(prefix): file.size_in_bytes for file in _list(prefix)}
-            # An object store may keep an empty folder as a name that ends in a slash.
-            return {name: size for name, size in found.items() if name and name[-1] != "/"}
+            names = {file.path.removeprefix(prefix) for file in _list(prefix)}
         except ERRORS as error:
             if is_missing(error):
-                return {}
+                return set()
             raise
-    found = {}
-    for parent, directories, names in os.walk(directory, onerror=_raise_unless_missing):
+        # An object store may keep an empty folder as a name that ends in a slash.
+        return {name for name in names if name and name[-1] != "/"}
+    found: set[str] = set()
+    for parent, directories, files in os.walk(directory, onerror=_raise_unless_missing):
         links = [name for name in directories if os.path.islink(os.path.join(parent, name))]
-        for name in (*names, *links):
-            path = os.path.join(parent, name)
-            found[os.path.relpath(path, directory)] = os.lstat(path).st_size
+        paths = (os.path.join(parent, name) for name in (*files, *links))
+        found.update(os.path.relpath(path, directory) for path in paths)
     return found
 
 
@@ -225,12 +224,10 @@ def delete_directory(path: str) -> None:
         shutil.rmtree(path)
 
 
-def delete_empty_directories(paths: Sequence[str]) -> None:
-    """Delete those of the directories that are there and hold nothing."""
-    for path in paths:
-        if not is_remote(path):
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
+def delete_empty_directory(path: str) -> None:
+    """Delete a directory of this machine if it is there and holds nothing."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
 
 
 def sync(paths: Iterable[str]) -> None:

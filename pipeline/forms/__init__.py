@@ -1,8 +1,3 @@
 """Forms of files: a small reader for each, all with one interface; no Beam here."""
 
-__all__ = [
-    "compression",
-    "readers",
-    "recognition",
-    "texts",
-]
+__all__ = ["compression", "readers", "recognition", "texts"]

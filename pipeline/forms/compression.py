@@ -13,12 +13,7 @@ _FINDER = "__MACOSX/"  # what macOS puts beside each file
 _STEP_BYTES = 8 << 10
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 HOLE = bytes(512)  # a sector that was never written, as a power loss leaves
-ERRORS: tuple[type[Exception], ...] = (
-    OSError,
-    EOFError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
+ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 def is_compressed(head: bytes) -> bool:

@@ -9,13 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pipeline.cli import RunError
-from pipeline.drawings.drawing import (
-    MAX_LINE_BYTES,
-    Drawing,
-    RawDrawing,
-    Reading,
-    parse_line,
-)
+from pipeline.drawings.drawing import MAX_LINE_BYTES, Drawing, RawDrawing, Reading, parse_line
 from pipeline.drawings.reject import Reject
 from pipeline.forms.texts import BYTE_ORDER_MARK, CHUNK_BYTES
 

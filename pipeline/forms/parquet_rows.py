@@ -8,9 +8,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet
 
-_COLUMNS = ("word", "key_id", "recognized", "drawing", "image")
+_COLUMNS = ("word", "key_id", "recognized")  # besides the strokes
 _BATCH_ROWS = 256
-ERRORS: tuple[type[Exception], ...] = (pa.ArrowException, OSError)
+ERRORS: tuple[type[Exception], ...] = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 def drawing_columns(file: BinaryIO) -> tuple[list[str], list[str]]:
@@ -30,21 +30,18 @@ def drawing_columns(file: BinaryIO) -> tuple[list[str], list[str]]:
     ]
     if not strokes:
         return [], schema.names
-    others = [name for name in schema.names if name in _COLUMNS[:3]]
+    others = [name for name in schema.names if name in _COLUMNS]
     return [*others, strokes[0]], schema.names
 
 
 def _may_hold_strokes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):  # {x, y}; an image is {bytes, path}
         return {"x", "y"} <= {field.name for field in kind}
-    return any(
-        is_one(kind)
-        for is_one in (
-            pa.types.is_list,
-            pa.types.is_large_list,
-            pa.types.is_string,
-            pa.types.is_large_string,
-        )
+    return (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
     )
 
 

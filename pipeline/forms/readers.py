@@ -1,8 +1,9 @@
 """Readers of all forms behind one interface, by the name of the form."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.cli import RunError
 from pipeline.drawings.drawing import (
@@ -32,12 +33,6 @@ class Part(NamedTuple):
     end: int | None = None  # where what begins belongs to the next part; None for the file's end
 
 
-class Reader(Protocol):
-    """A function (file, part, reading) → drawings and rejects; raises RunError for damage."""
-
-    def __call__(self, file: BinaryIO, part: Part, reading: Reading) -> Iterator[Parsed]: ...
-
-
 def _read_ndjson(file: BinaryIO, part: Part, reading: Reading) -> Iterator[Parsed]:
     return parse_texts(
         read_lines(file, part.start, part.end), lambda line: parse_line(line, reading), part.name
@@ -58,7 +53,7 @@ def _read_csv(file: BinaryIO, part: Part, reading: Reading) -> Iterator[Parsed]:
     def parse(line: bytes) -> Drawing | RawDrawing:
         fields = header.fields(line)
         word = fields.get("word", "")
-        if reading.labels and word not in reading.labels and word.isdecimal():
+        if reading.labels and word not in reading.labels and word.isdecimal() and len(word) < 20:
             fields["word"] = int(word)
         strokes = fields.get("drawing", "")
         may_hold_booleans = "true" in strokes or "false" in strokes
@@ -83,7 +78,7 @@ def _read_binary(file: BinaryIO, part: Part, reading: Reading) -> Iterator[Parse
 
 
 NDJSON, JSON, CSV, PARQUET, BINARY = "ndjson", "json", "csv", "parquet", "binary"
-_READERS: dict[str, Reader] = {
+_READERS: dict[str, Callable[[BinaryIO, Part, Reading], Iterator[Parsed]]] = {
     NDJSON: _read_ndjson,
     JSON: _read_json,
     CSV: _read_csv,
@@ -117,13 +112,15 @@ def layout(file: BinaryIO, form: str, max_bytes: int) -> str:
       max_bytes: how far at most.
     """
     points = 0
-    for strokes in _strokes(file, form, max_bytes):
-        found = layout_of(strokes)
-        if found == LISTS:
-            return LISTS
-        points += found == POINTS
-        if points == _ENOUGH_POINTS:
-            break
+    # Damage of parquet is left to its reader, as that of other forms.
+    with contextlib.suppress(*(parquet_rows.ERRORS if form == PARQUET else ())):
+        for strokes in _strokes(file, form, max_bytes):
+            found = layout_of(strokes)
+            if found == LISTS:
+                return LISTS
+            points += found == POINTS
+            if points == _ENOUGH_POINTS:
+                break
     return POINTS if points else UNKNOWN
 
 

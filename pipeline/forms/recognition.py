@@ -24,19 +24,18 @@ _FILL = "pack the files of drawings into it"
 _UNPACK = "unpack it, or compress it as .gz, .bz2 or .zip"
 _BITMAPS = ("numpy bitmaps of 28×28 pixels", _UPSTREAM)
 _ZIP_END = b"PK\x05\x06"  # which ends an archive, and is all of an empty one
-_IMAGE = "a picture, {}"
 # How files begin that are none of ours: what they look like, and what to do.
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", *_BITMAPS),
-    (b"\xfd7zXZ\x00", "a file that xz compressed", _UNPACK),
-    (b"\x28\xb5\x2f\xfd", "a file that zstd compressed", _UNPACK),
+    (b"\xfd7zXZ\x00", "an xz-compressed file", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a zstd-compressed file", _UNPACK),
     (_ZIP_END, "a zip archive without files", _FILL),
     (ZIP, "a zip archive in a compressed file", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a", "a rar archive", _UNPACK),
-    (b"\x89PNG", _IMAGE.format("PNG"), _FORMS),
-    (b"\xff\xd8\xff", _IMAGE.format("JPEG"), _FORMS),
-    (b"GIF8", _IMAGE.format("GIF"), _FORMS),
+    (b"\x89PNG", "a PNG picture", _FORMS),
+    (b"\xff\xd8\xff", "a JPEG picture", _FORMS),
+    (b"GIF8", "a GIF picture", _FORMS),
     (b"%PDF", "a PDF document", _FORMS),
     (b"\x89HDF", "an HDF5 file", _FORMS),
     (b"ARROW1", "an Arrow (Feather) file", _FORMS),
@@ -44,8 +43,6 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
 _TAR_AT = 257  # where its mark is
 _UTF16 = ("text in UTF-16, as PowerShell's > writes it", "write UTF-8: … | Out-File -Encoding utf8")
 _UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".opdownload")
-
-
 _ARRAY = re.compile(rb'\[(\s*\[){0,4}\s*[-\d"{\]]')
 
 
@@ -94,7 +91,12 @@ def recognise(head: bytes, name: str, size: int | None = None) -> str:
 
 
 def check_columns(file: BinaryIO) -> None:
-    """Raise Unreadable for a parquet file that is damaged, or without a column of strokes."""
+    """Raise Unreadable for a parquet file that is damaged, or without a column of strokes.
+
+    It is read from its end, which a file that is decompressed on the way does not offer.
+    """
+    if not hasattr(file, "seek"):
+        raise Unreadable("a parquet file in a .gz or .bz2 file", "unpack it")
     try:
         columns, names = drawing_columns(file)
     except PARQUET_ERRORS:
@@ -130,12 +132,12 @@ def check_archive(members: list[str]) -> None:
             raise Unreadable("sketch-rnn's .npz", _UPSTREAM)
         raise Unreadable(*_BITMAPS)
     if "[Content_Types].xml" in members:
-        raise Unreadable("a document of an office program", "save its table as csv")
+        raise Unreadable("an office document", "save its table as csv")
 
 
 def _recognise_text(text: bytes) -> str:
     if text.startswith(b"<"):
-        raise Unreadable("a page of HTML or XML, as a server's error", "download the file again")
+        raise Unreadable("an HTML or XML page, such as a server's error", "download the file again")
     first_line, _, rest = text.partition(b"\n")
     if _ARRAY.match(text):
         # A part of an ndjson file may begin within a drawing.

@@ -1,10 +1,3 @@
 """Beam graph: read drawings, select them, write shards."""
 
-__all__ = [
-    "exclusion",
-    "progress",
-    "sampling",
-    "settings",
-    "summary",
-    "transforms",
-]
+__all__ = ["exclusion", "progress", "sampling", "settings", "summary", "transforms"]

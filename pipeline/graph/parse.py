@@ -25,7 +25,7 @@ from pipeline.sources.input_files import WorkItem, read_drawings
 BATCH_DRAWINGS = 262_144
 BATCH_BYTES = 32 << 20  # of keys and strokes
 _LISTED_REJECTS = 10_000  # of a file, spread over its work items by their length
-_NO_CATEGORY = Reject("no word, and the name of the file does not tell the category")
+_NO_CATEGORY = Reject("no word, and the file name does not give the category")
 _NO_INK = Reject("no ink: with --frame=keep it lies outside of the picture")
 _REJECT_HEAD_BYTES = 200  # how much of a rejected line is kept to recognise it by
 _KEY_COLUMNS = ("category", "identity", "rank", "strokes_hash")  # tell drawings apart

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from types import TracebackType
 
 INTERVAL_SECONDS = 5.0
 
@@ -47,12 +46,7 @@ class ProgressLines:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 

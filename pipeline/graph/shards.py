@@ -112,15 +112,7 @@ class WriteShard(beam.DoFn):
         (split, index), slices = element
         num_shards = selection.num_shards[selection.splits.index(split)]
         parts = (batches.read_slice(element, self._has_fields) for element in slices)
-        drawings = _in_order(pa.Table.from_batches(parts))
-        written = write_shard(
-            self._staging,
-            shard_name(split, index, num_shards),
-            split,
-            index,
-            drawings,
-            self._image_encoding,
-        )
+        written = self._write(split, index, num_shards, _in_order(pa.Table.from_batches(parts)))
         number = written.shard.records
         Metrics.counter("pipeline", f"written_{split}").inc(number)
         self._records.update(number)
@@ -128,54 +120,42 @@ class WriteShard(beam.DoFn):
         self._progress.add(shards_written=1, drawings_written=number)
         yield written
 
+    def _write(
+        self, split: str, index: int, num_shards: int, drawings: Iterable[pa.Table]
+    ) -> WrittenShard:
+        """Write a shard under a temporary name; raises RunError if it cannot be written.
 
-def write_shard(
-    directory: str,
-    name: str,
-    split: str,
-    index: int,
-    drawings: Iterable[pa.Table],
-    image_encoding: str = "packed",
-) -> WrittenShard:
-    """Write the TFRecord file of a shard under a temporary name in `directory`.
-
-    Args:
-      directory: of the job.
-      name, split, index: of the shard.
-      drawings: label, key_id, strokes and maybe fields, in the order of the records.
-      image_encoding: a key of records.ENCODERS.
-
-    Raises:
-      RunError: the file cannot be written.
-    """
-    encode = records.ENCODERS[image_encoding]
-    # Every attempt has a name of its own: a runner may try a shard twice, even at the same time.
-    path = FileSystems.join(directory, f"{name}.{uuid.uuid4().hex}")
-    checksum = hashlib.sha256()
-    size = 0
-    label_counts: Counter[int] = Counter()
-    displaced: Counter[int] = Counter()
-    failure = f"cannot write {directory}"
-    with storage.errors_as(RunError, failure), storage.create_file(path) as file:
-        for chunk in drawings:
-            labels, key_ids, strokes = (
-                chunk[column].to_pylist() for column in ("label", "key_id", "strokes")
-            )
-            drawn = draw_packed(strokes)
-            for row in np.flatnonzero(drawn.is_displaced).tolist():
-                displaced[labels[row]] += 1
-            keys = map(record_key, key_ids, strokes)
-            columns = [encode(drawn.bitmaps), labels, keys]
-            if "fields" in chunk.schema.names:
-                columns.append(chunk["fields"].to_pylist())
-            examples = map(records.encode_example, *columns)
-            data = b"".join(map(records.frame_record, examples))
-            checksum.update(data)
-            size += len(data)
-            label_counts.update(labels)
-            file.write(data)
-    shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
-    return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced))
+        `drawings`: label, key_id, strokes and maybe fields, in the order of the records.
+        """
+        name = shard_name(split, index, num_shards)
+        # Every attempt has its own name: a runner may try a shard twice, even at the same time.
+        path = FileSystems.join(self._staging, f"{name}.{uuid.uuid4().hex}")
+        encode = records.ENCODERS[self._image_encoding]
+        checksum = hashlib.sha256()
+        size = 0
+        label_counts: Counter[int] = Counter()
+        displaced: Counter[int] = Counter()
+        failure = f"cannot write {self._staging}"
+        with storage.errors_as(RunError, failure), storage.create_file(path) as file:
+            for chunk in drawings:
+                labels, key_ids, strokes = (
+                    chunk[column].to_pylist() for column in ("label", "key_id", "strokes")
+                )
+                drawn = draw_packed(strokes)
+                for row in np.flatnonzero(drawn.is_displaced).tolist():
+                    displaced[labels[row]] += 1
+                keys = map(record_key, key_ids, strokes)
+                columns = [encode(drawn.bitmaps), labels, keys]
+                if "fields" in chunk.schema.names:
+                    columns.append(chunk["fields"].to_pylist())
+                examples = map(records.encode_example, *columns)
+                data = b"".join(map(records.frame_record, examples))
+                checksum.update(data)
+                size += len(data)
+                label_counts.update(labels)
+                file.write(data)
+        shard = Shard(name, label_counts.total(), size, checksum.hexdigest())
+        return WrittenShard(split, index, path, shard, dict(label_counts), dict(displaced))
 
 
 def _in_order(drawings: pa.Table) -> Iterator[pa.Table]:

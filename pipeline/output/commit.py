@@ -119,12 +119,12 @@ def finish_exchange(old: str) -> None:
         names = staging.files_of(manifest) - {MANIFEST}
         storage.delete_files(f"{old}/{name}" for name in names)
         storage.delete_files([f"{old}/{MANIFEST}"])
-    storage.delete_empty_directories([f"{old}/{REJECTS}"])
+    storage.delete_empty_directory(f"{old}/{REJECTS}")
     for name in os.listdir(old):
         if name != staging.STAGING and not os.path.lexists(f"{output}/{name}"):
             os.rename(f"{old}/{name}", f"{output}/{name}")
     storage.delete_directory(f"{old}/{staging.STAGING}")
-    storage.delete_empty_directories([old])
+    storage.delete_empty_directory(old)
 
 
 def _locate(job: Job, written: Mapping[str, str]) -> dict[str, str]:
@@ -158,7 +158,7 @@ def _exchange(job: Job, found: Mapping[str, str]) -> bool:
     os.makedirs(f"{new}/{REJECTS}", exist_ok=True)
     storage.rename_files((path, f"{new}/{name}") for name, path in found.items())
     storage.copy_owner(job.output, new)
-    storage.delete_empty_directories([f"{new}/{REJECTS}"])
+    storage.delete_empty_directory(f"{new}/{REJECTS}")
     storage.sync(path for path in (f"{new}/{REJECTS}", new) if os.path.isdir(path))
     try:
         os.rename(new, job.beside)

@@ -25,19 +25,15 @@ _RENEW_SECONDS = 60
 _LEASE = datetime.timedelta(minutes=10)
 
 
-@contextlib.contextmanager
-def locked(output: str) -> Iterator[None]:
+def locked(output: str) -> contextlib.AbstractContextManager[None]:
     """Hold the lock of an output directory, which is made if it is not there.
 
     Raises:
       UserError: another run holds it, or the directory cannot be written.
     """
-    with contextlib.ExitStack() as stack:
-        if output.startswith("gs://"):
-            stack.enter_context(_locked_on_gcs(output))
-        elif not is_remote(output):
-            stack.enter_context(_locked_here(output))
-        yield
+    if output.startswith("gs://"):
+        return _locked_on_gcs(output)
+    return contextlib.nullcontext() if is_remote(output) else _locked_here(output)
 
 
 def _refusal(output: str, holder: str) -> UserError:
@@ -61,7 +57,7 @@ def _locked_here(output: str) -> Iterator[None]:
         # The directory may have traded places with another one, whose lock is not ours.
         if _is_at(descriptor, path):
             os.unlink(path)
-            storage.delete_empty_directories([os.path.dirname(path)])
+            storage.delete_empty_directory(os.path.dirname(path))
         os.close(descriptor)
 
 

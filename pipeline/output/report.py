@@ -231,7 +231,7 @@ def empty_split(split: str, summary: Summary, quotas: Quotas) -> str:
     }[split]
     return (
         f"no {split} drawings: categories have at most {most:,} drawings, and {before}; {mend}, "
-        f"or {'--train_per_category' if split == 'train' else f'--{split}_per_category'}=0"
+        f"or --{split}_per_category=0"
     )
 
 

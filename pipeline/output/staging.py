@@ -21,6 +21,7 @@ from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from pipeline.dataset.tfds_metadata import SIDE_FILES
 from pipeline.files import storage
 from pipeline.graph.summary import REJECTS, SUMMARY, reject_file_name
+from pipeline.output import report
 
 STAGING = "_incomplete"
 LOCK = f"{STAGING}/lock"
@@ -29,7 +30,6 @@ LOCK = f"{STAGING}/lock"
 NEXT = "next.json"
 PREVIOUS = "previous.json"
 _JOB = "job.json"
-_SHOWN = 3  # files that a message names
 # What is left of a job without a `job.json`: it was being deleted, or an engine went on with it.
 _REMAINS = re.compile(
     r"quickdraw-\w+\.tfrecord-.*|(summary|next|previous|manifest|features|dataset_info)\.json"
@@ -80,8 +80,9 @@ def jobs_in(output: str) -> list[Job]:
     for id_, names in sorted(files.items()):
         settings = {}
         if _JOB in names:
-            # ValueError: the disk was full, or the run was killed while it wrote
-            with contextlib.suppress(ValueError):
+            # ValueError: the disk was full, or the run was killed while it wrote. Another run,
+            # which has the lock, may have deleted it by now.
+            with contextlib.suppress(ValueError, FileNotFoundError):
                 settings = json.loads(storage.read_file(f"{output}/{STAGING}/{id_}/{_JOB}"))
         elif not all(map(_REMAINS.fullmatch, names)):
             continue
@@ -108,18 +109,18 @@ def refuse_foreign(output: str) -> None:
     with storage.errors_as(UserError, f"--output: {output}"):
         output = output.rstrip("/") or output
         names = storage.list_files(output)
-        ours = {name for manifest in _manifests(output) for name in files_of(manifest)}
-        prefixes = tuple(f"{STAGING}/{job.id}/" for job in jobs_in(output))
-    foreign = [
-        name
-        for name in sorted(names)
-        if name not in ours and name != LOCK and not (prefixes and name.startswith(prefixes))
-    ]
+        jobs = jobs_in(output)
+        # Also manifests that jobs are about to put in place or to replace.
+        paths = [f"{output}/{MANIFEST}"]
+        paths += [f"{job.directory}/{name}" for job in jobs for name in (NEXT, PREVIOUS)]
+        manifests = filter(None, map(read_manifest_file, paths))
+        ours = {name for manifest in manifests for name in files_of(manifest)}
+        prefixes = tuple(f"{STAGING}/{job.id}/" for job in jobs)
+    foreign = sorted(name for name in names - ours - {LOCK} if not name.startswith(prefixes))
     if foreign:
-        more = f" and {len(foreign) - _SHOWN:,} more" if len(foreign) > _SHOWN else ""
         raise UserError(
-            f"--output: {output} holds files that are not a data set's: "
-            f"{', '.join(foreign[:_SHOWN])}{more}; name a new directory, or an empty one"
+            f"--output: {output} holds files that are not a data set's: {report.some(foreign)}; "
+            "name a new directory, or an empty one"
         )
 
 
@@ -152,7 +153,7 @@ def remove(job: Job, *, keep_rejects: bool = False) -> None:
 
     This can be repeated: without its `job.json`, which goes first, it is no longer completed.
     """
-    names = storage.list_files(job.directory).keys()
+    names = storage.list_files(job.directory)
     rejects = {name for name in names if name.startswith(f"{REJECTS}/")} if keep_rejects else set()
     storage.delete_files([f"{job.directory}/{SUMMARY if rejects else _JOB}"])
     current = read_manifest_file(f"{job.output}/{MANIFEST}")
@@ -165,11 +166,3 @@ def remove(job: Job, *, keep_rejects: bool = False) -> None:
     storage.delete_files(f"{job.directory}/{name}" for name in names - rejects - {SUMMARY, _JOB})
     if not rejects:
         storage.delete_directory(job.directory)
-
-
-def _manifests(output: str) -> list[Manifest]:
-    """Read the manifest of the data set, and those that jobs are about to put in or to replace."""
-    paths = [f"{output}/{MANIFEST}"]
-    for job in jobs_in(output):
-        paths += [f"{job.directory}/{NEXT}", f"{job.directory}/{PREVIOUS}"]
-    return [found for path in paths if (found := read_manifest_file(path)) is not None]

@@ -25,7 +25,10 @@ def check_flags(options: PipelineOptions, patterns: Iterable[str], output: str) 
         return
     google = options.view_as(GoogleCloudOptions)
     if google.template_location:
-        raise UserError("--template_location: the command that starts a job completes its data set")
+        raise UserError(
+            "--template_location: not supported, because the command that starts a job completes "
+            "its data set"
+        )
     # Beam would make a bucket of its own without it, or where it is a local path.
     temporary = google.temp_location or google.staging_location
     if temporary is None:
@@ -42,7 +45,8 @@ def check_flags(options: PipelineOptions, patterns: Iterable[str], output: str) 
     if not (image or setup.setup_file or setup.extra_packages or setup.requirements_file):
         raise UserError(
             "--setup_file=./setup.py is needed for Dataflow, or an image made with "
-            "pipeline/worker.Dockerfile as --sdk_container_image: so its workers get this code"
+            "pipeline/worker.Dockerfile as --sdk_container_image; that is how its workers get this "
+            "code"
         )
 
 

@@ -54,7 +54,10 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
     if setup.setup_file:  # Beam goes to its directory, which for a plain name is ""
         setup.setup_file = os.path.abspath(setup.setup_file)
     if standard.no_wait_until_finish:
-        raise UserError("--no_wait_until_finish: the data set is completed when the job is done")
+        raise UserError(
+            "--no_wait_until_finish: not supported, because this command completes the data set "
+            "after the job"
+        )
     try:
         pipeline = beam.Pipeline(options=options)
     except (ImportError, AttributeError, ValueError) as error:
@@ -66,9 +69,9 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
             state = _run(pipeline)
     except _LostError as error:
         raise ContactLost(
-            f"{error.what} {standard.runner}, which may go on ({_reason(error.cause)}); when it is "
+            f"{error} {standard.runner}, which may go on ({_reason(error.__cause__)}); when it is "
             "done, rerun the command, or use --finish, to complete the data set"
-        ) from error.cause
+        ) from error.__cause__
     except (ValueError, NotImplementedError) as error:
         raise UserError(f"--runner={standard.runner}: {_reason(error)}") from error
     except grpc.FutureTimeoutError:
@@ -85,16 +88,11 @@ def run_remotely(build: Callable[[beam.Pipeline], None], options: PipelineOption
     if is_dry_run(options):
         raise DryRun("Dry run: the job was built but not sent, and no data set was written.")
     if state != PipelineState.DONE:
-        raise RunError(f"the job on {standard.runner} did not run to its end; its state is {state}")
+        raise RunError(f"the job on {standard.runner} did not finish; its state is {state}")
 
 
 class _LostError(Exception):
-    """Loss of contact with a job that may go on."""
-
-    def __init__(self, what: str, cause: Exception) -> None:
-        super().__init__(what)
-        self.what = what
-        self.cause = cause
+    """Loss of contact with a job that may go on; `__cause__` says why."""
 
 
 def _run(pipeline: beam.Pipeline) -> str:
@@ -119,7 +117,7 @@ def _run(pipeline: beam.Pipeline) -> str:
         raise
     except Exception as error:
         if not _has_ended(result):
-            raise _LostError("lost sight of the job on", error) from error
+            raise _LostError("lost sight of the job on") from error
         raise
     finally:
         _wait_for_workers_here()
@@ -131,7 +129,7 @@ def _cancel(result: PipelineResult) -> None:
     except (Exception, KeyboardInterrupt) as error:  # Ctrl-C again
         if not _has_ended(result):
             cause = error if isinstance(error, Exception) else InterruptedError("interrupted")
-            raise _LostError("cannot cancel the job on", cause) from error
+            raise _LostError("cannot cancel the job on") from cause
     else:
         logging.warning("the job was told to stop")
 
@@ -192,7 +190,7 @@ def _is_own(error: BaseException | None) -> bool:
     return isinstance(error, Exception) and isinstance(worker_error(error), RunError)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException | None) -> str:
     """Return the cause in an error of Beam or of an engine, which may hold several tracebacks."""
     text = str(error)
     if details := re.findall(r'^\s*details = "(.*)"$', text, re.MULTILINE):  # of gRPC

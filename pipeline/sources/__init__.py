@@ -1,8 +1,3 @@
 """Input: globs → files → work items → drawings; the public bucket and its downloads."""
 
-__all__ = [
-    "bucket",
-    "categories",
-    "input_files",
-    "partial_file",
-]
+__all__ = ["bucket", "categories", "input_files", "partial_file"]

@@ -180,16 +180,14 @@ def input_versions(patterns: Sequence[str]) -> dict[str, str]:
 def _match(pattern: str) -> list[FileMetadata]:
     """Return the files that a glob matches; one with brackets may be meant as it is written."""
     with storage.errors_as(UserError, f"--input: {pattern}"):
-        if not is_remote(pattern) and os.path.isfile(pattern):
-            return [_metadata(pattern)]
-        if is_remote(pattern) and storage.is_pattern(pattern) and storage.exists(pattern):
-            system = FileSystems.get_filesystem(pattern)
-            return [FileMetadata(pattern, system.size(pattern), system.last_updated(pattern))]
         if not is_remote(pattern):
-            paths = list(_local_paths(pattern))
+            paths = [pattern] if os.path.isfile(pattern) else list(_local_paths(pattern))
             if not paths and "[" in pattern:
                 paths = list(_local_paths(pattern.replace("[", "[[]")))
             return list(map(_metadata, paths))
+        if storage.is_pattern(pattern) and storage.exists(pattern):
+            system = FileSystems.get_filesystem(pattern)
+            return [FileMetadata(pattern, system.size(pattern), system.last_updated(pattern))]
         (match,) = FileSystems.match([pattern])
     # On gs:// an empty folder may be kept as an object whose name ends in a slash.
     return [metadata for metadata in match.metadata_list if metadata.path[-1] != "/"]

@@ -162,7 +162,7 @@ def test_the_command_says_what_it_wrote_and_replaces_no_files(
     assert done.stdout == f"Wrote {output}: {numbers}.\n"
     again = run_module("pipeline.convert", arguments)
     assert again.returncode == 2
-    assert f"--output={output} holds files already; name a new directory" in again.stderr
+    assert f"--output={output} already holds files; name a new directory" in again.stderr
     for wrong, text in (
         (f"--output={data}/labels.txt", "is a file, not a directory"),
         ("--output=gs://bucket/data", "it has to be a directory on this machine"),

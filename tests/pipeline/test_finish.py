@@ -68,7 +68,7 @@ def test_completes_a_job_that_is_done_and_prints_its_table(
     assert finish(f"--output={done_job}") == (
         2,
         "",
-        f"error: {done_job}: the data set is complete already; --finish has nothing to do\n",
+        f"error: {done_job}: the data set is already complete; --finish has nothing to do\n",
     )
 
 

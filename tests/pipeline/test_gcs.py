@@ -147,7 +147,7 @@ def test_two_workers_killed_and_run_again_write_what_a_local_run_writes(
 
 def test_a_data_set_is_replaced_only_when_told(bucket: Bucket) -> None:
     run_job(bucket)
-    with pytest.raises(UserError, match=r"^gs://.*/data/ holds a data set already; --overwrite"):
+    with pytest.raises(UserError, match=r"^gs://.*/data/ already holds a data set; --overwrite"):
         run_job(bucket, "data/")
     with pytest.raises(UserError, match=r"/dat\[a\]: \* \? \[ are not allowed on gs://"):
         run_job(bucket, "dat[a]", overwrite=True)
@@ -389,5 +389,5 @@ def test_the_trainer_names_what_it_cannot_read_on_gs(
         run_trainer(f"{bucket.url}/missing", tmp_path / "missing")
     # It vanishes later.
     monkeypatch.setattr("trainer.data.verified_data.VerifiedData._check_length", lambda *_: [0, 0])
-    with pytest.raises(RunError, match=rf"^{bucket.url}/missing: cannot be read any more \("):
+    with pytest.raises(RunError, match=rf"^{bucket.url}/missing: can no longer be read \("):
         run_trainer(f"{bucket.url}/missing", tmp_path / "vanished")

@@ -336,7 +336,7 @@ def test_a_data_set_is_not_overwritten_unless_asked_and_survives_a_failed_run(
     output = tmp_path / "data"
     run([cats], output, quotas=Quotas(1900, 50))
     before = contents(output)
-    with pytest.raises(UserError, match="holds a data set already; --overwrite"):
+    with pytest.raises(UserError, match="already holds a data set; --overwrite"):
         run([suns], output)
     with pytest.raises(RunError, match="rejected"):
         run([suns, bad], output, overwrite=True)

@@ -329,7 +329,7 @@ def test_folders_of_kinds_of_data_are_no_categories(
         lines = [wordless(100 * index + n) for n in range(50)]
         write_lines(f"in/{kind}/cat.ndjson", lines)
     patterns = [f"{tmp_path}/in/*/*.ndjson"]
-    with pytest.raises(UserError, match=r"no drawings to use .* does not tell the category"):
+    with pytest.raises(UserError, match=r"no drawings to use .* does not give the category"):
         run(patterns, tmp_path / "data")
     _, manifest = run(patterns, tmp_path / "data", labels=("cat",))
     assert manifest.splits["train"].class_counts == {"cat": 20}
@@ -349,11 +349,11 @@ def test_a_file_whose_name_is_no_label_needs_words(
     lines = [wordless(n) for n in range(50)]
     for name in (".ndjson", "\a.ndjson", "\u202ecat.ndjson"):
         path = write_lines(name, lines)
-        with pytest.raises(UserError, match="does not tell the category"):
+        with pytest.raises(UserError, match="does not give the category"):
             run([path], tmp_path / "data")
     path = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"\xff.ndjson"))
     pathlib.Path(path).write_text("".join(text + "\n" for text in lines))
-    with pytest.raises(UserError, match="does not tell the category"):
+    with pytest.raises(UserError, match="does not give the category"):
         run([path], tmp_path / "data")
     pathlib.Path(path).write_bytes(lines_of(50))
     _, manifest = run([path], tmp_path / "data")

@@ -139,7 +139,7 @@ def test_the_command_writes_a_file_per_category_and_more_drawings_keep_the_first
         (["--output=x"], "--drawings_per_category"),
         (["--output=x", "--drawings_per_category=0"], "drawings_per_category"),
         (["--output=x", "--drawings_per_category=1", "--colour=red"], "colour"),
-        (["--output=x", "--drawings_per_category=1", "y"], "'y' is no flag"),
+        (["--output=x", "--drawings_per_category=1", "y"], "'y' is not a flag"),
     ],
 )
 def test_wrong_flags_are_refused_in_one_line(arguments: list[str], reason: str) -> None:

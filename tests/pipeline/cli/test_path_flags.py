@@ -199,7 +199,7 @@ def run_dir(tmp_path: pathlib.Path) -> str:
     [
         ("folder.png", "a directory; name a file in it"),
         ("new/", "a directory; name a file in it"),
-        ("file/a/b.png", "file is no directory"),
+        ("file/a/b.png", "file is not a directory"),
         ("gs://bucket/a.png", "it has to be a file on this machine"),
     ],
 )
@@ -255,7 +255,7 @@ def test_the_trainer_refuses_names_that_tensorflow_cannot_open(
     module: str, flag: str, tmp_path: pathlib.Path
 ) -> None:
     error = error_of(run(module, f"--{flag}=x{OTHER_BYTES}", cwd=tmp_path))
-    assert f"--{flag}=x\\udcff: not UTF-8, and TensorFlow opens no other names" in error
+    assert f"--{flag}=x\\udcff: not UTF-8; TensorFlow cannot open such names" in error
 
 
 def test_a_run_in_a_directory_whose_name_is_not_utf_8_is_analysed(

@@ -13,13 +13,12 @@ from pipeline.dataset.manifests import DataSet
 from pipeline.graph.sampling import Quotas
 from tests.support.ndjson import line
 
-tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets needs Python 3.11")
-
 
 @pytest.mark.parametrize("encoding", ["packed", "png"])
 def test_every_image_label_and_key_is_the_same(
     encoding: str, write_lines: Callable[[str, Sequence[str]], str], tmp_path: pathlib.Path
 ) -> None:
+    tfds = pytest.importorskip("tensorflow_datasets", reason="needs Python 3.11")
     words = ["The Great Wall of China", "cat"]
     lines = [line(word, 1000 * i + n) for i, word in enumerate(words) for n in range(700)]
     _, manifest = job.run(

@@ -221,6 +221,25 @@ def test_a_row_of_csv_that_is_broken_costs_only_itself(tmp_path: pathlib.Path) -
     assert [one for one in found if isinstance(one, Drawing)] == EXPECTED[:2] + EXPECTED[5:]
 
 
+def test_a_number_too_long_for_a_label_costs_only_its_row(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "cat.csv"
+    rows = [f'{word},"[[[0, 1, 2, 3], [4, 5, 6, 7]]]"' for word in ("1" * 5000, "cat")]
+    path.write_text("\n".join(["word,drawing", *rows]))
+    found = read(path, labels=("cat",))
+    assert isinstance(found[0], Reject)
+    assert isinstance(found[1], Drawing)
+
+
+def test_text_of_parquet_that_is_not_utf_8_is_an_error(tmp_path: pathlib.Path) -> None:
+    words = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
+    )
+    table = pa.table({"word": words, "drawing": ["[[[0, 1], [2, 3]]]"]})
+    pyarrow.parquet.write_table(table, tmp_path / "cat.parquet")
+    with pytest.raises(RunError, match=r"cannot read .*cat\.parquet: "):
+        read(tmp_path / "cat.parquet")
+
+
 def test_raw_drawings_of_csv_longer_than_the_csv_module_s_own_limit(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -57,15 +57,15 @@ TEXT = line("cat", 1)
         ("cat.bin", bytes(784 * 200), "numpy bitmaps of 28×28 pixels"),
         ("cat.bin", bytes(range(196)) * 4 * 3, "numpy bitmaps of 28×28 pixels"),
         ("cat.npz", npz("train", "test", "valid"), "sketch-rnn's .npz; drawings are read as str"),
-        ("cat.png", b"\x89PNG\r\n\x1a\n", "a picture, PNG; drawings are read as strokes: ndjson"),
-        ("cat.ndjson", b"<!DOCTYPE html><title>404</title>", "a page of HTML or XML, as a server"),
-        ("cat.ndjson", b"\n <?xml version='1.0'?><Error/>", "a page of HTML or XML"),
+        ("cat.png", b"\x89PNG\r\n\x1a\n", "a PNG picture; drawings are read as strokes: ndjson"),
+        ("cat.ndjson", b"<!DOCTYPE html><title>404</title>", "an HTML or XML page, such as a serv"),
+        ("cat.ndjson", b"\n <?xml version='1.0'?><Error/>", "an HTML or XML page"),
         ("cat.ndjson", TEXT.encode("utf-16"), "text in UTF-16, as PowerShell's > writes it; wri"),
         ("cat.ndjson", TEXT.encode("utf-16-be"), "text in UTF-16"),
         ("cat.ndjson", TEXT.encode("utf-16-le"), "text in UTF-16"),
         ("cat.ndjson.crdownload", TEXT.encode(), "a download that is not finished; finish it, a"),
-        ("cat.ndjson.xz", b"\xfd7zXZ\x00rest", "a file that xz compressed; unpack it"),
-        ("cat.ndjson.zst", b"\x28\xb5\x2f\xfdrest", "a file that zstd compressed; unpack it"),
+        ("cat.ndjson.xz", b"\xfd7zXZ\x00rest", "an xz-compressed file; unpack it"),
+        ("cat.ndjson.zst", b"\x28\xb5\x2f\xfdrest", "a zstd-compressed file; unpack it"),
         ("cat.tar", tar(), "a tar archive; unpack it"),
         ("cat.tar.gz", gzip.compress(tar()), "a tar archive; unpack it"),
         ("cat.zip", npz(), "a zip archive without files; pack"),
@@ -89,7 +89,7 @@ def test_a_file_in_an_archive_is_named_with_it(tmp_path: pathlib.Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("cat.ndjson", TEXT)
         archive.writestr("dog.ndjson", "<html>")
-    assert message(path).startswith("/dog.ndjson looks like a page of HTML")
+    assert message(path).startswith("/dog.ndjson looks like an HTML or XML page")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -126,6 +126,14 @@ def test_a_parquet_file_without_strokes_names_its_columns(tmp_path: pathlib.Path
     )
     path.write_bytes(path.read_bytes()[:100])
     assert message(path) == " looks like a parquet file that is damaged; fetch it again"
+
+
+def test_a_parquet_file_that_was_compressed_again_is_refused(tmp_path: pathlib.Path) -> None:
+    content = io.BytesIO()
+    pyarrow.parquet.write_table(pa.Table.from_pylist([{"drawing": "[[[1, 2], [3, 4]]]"}]), content)
+    path = tmp_path / "cat.parquet.gz"
+    path.write_bytes(gzip.compress(content.getvalue()))
+    assert message(path) == " looks like a parquet file in a .gz or .bz2 file; unpack it"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"garbage\n", bytes(600), b'{"word": "cat'])

@@ -149,7 +149,7 @@ def test_at_every_file_operation_the_old_or_the_new_data_set_is_there_whole(
         # The next run finishes, or has nothing left to do.
         with contextlib.suppress(UserError):
             job.finish(str(cut.output))
-        with pytest.raises(UserError, match="the data set is complete already"):
+        with pytest.raises(UserError, match="the data set is already complete"):
             job.finish(str(cut.output))
         assert contents(cut.output) == cut.new_contents
         assert {path.name for path in cut.output.parent.iterdir()} == {"data"}
@@ -192,7 +192,7 @@ def test_the_same_command_completes_a_job_that_was_done(
     monkeypatch.setattr(job, "_run_job", never)
     run(cut.input, cut.output, overwrite=True)
     assert contents(cut.output) == cut.new_contents
-    with pytest.raises(UserError, match="the data set is complete already"):
+    with pytest.raises(UserError, match="the data set is already complete"):
         job.finish(str(cut.output))
 
 
@@ -202,7 +202,7 @@ def test_without_overwrite_a_job_that_is_done_does_not_replace_the_data_set(
 ) -> None:
     cut.reset()
     assert cut.old is not None
-    with pytest.raises(UserError, match="holds a data set already; --overwrite replaces it"):
+    with pytest.raises(UserError, match="already holds a data set; --overwrite replaces it"):
         run(cut.input, cut.output)
     assert read_manifest(str(cut.output)) == cut.old
     run(cut.input, cut.output, overwrite=True)

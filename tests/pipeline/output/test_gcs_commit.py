@@ -131,5 +131,5 @@ def test_at_every_request_the_old_or_the_new_data_set_is_there_whole(
             with contextlib.suppress(UserError):
                 job.finish(f"{bucket.url}/data")
         assert bucket.contents("data") == cut.new_contents
-    with pytest.raises(UserError, match="the data set is complete already"):
+    with pytest.raises(UserError, match="the data set is already complete"):
         job.finish(f"{bucket.url}/data")

@@ -67,7 +67,7 @@ def test_an_output_s_name_is_never_a_pattern(
     assert verify.check_dataset(str(out / name), manifest) == []
     after = {path: data for path, data in contents(out).items() if not path.startswith(name + "/")}
     assert after == before
-    with pytest.raises(UserError, match="holds a data set already"):
+    with pytest.raises(UserError, match="already holds a data set"):
         run([cats], out / name)
 
 

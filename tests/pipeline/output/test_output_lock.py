@@ -19,7 +19,12 @@ CODE = """
 import os, runpy, sys, time
 from pipeline import job
 run_job = job._run_job
-job._run_job = lambda *arguments: (run_job(*arguments), time.sleep({seconds}))
+def run_and_wait(*arguments):
+    run_job(*arguments)
+    end = time.monotonic() + {seconds}
+    while time.monotonic() < end and not os.path.exists({go!r} + ".end"):
+        time.sleep(0.005)
+job._run_job = run_and_wait
 print("ready", flush=True)
 while not os.path.exists({go!r}):
     time.sleep(0.001)
@@ -54,8 +59,11 @@ def test_of_two_runs_at_the_same_time_one_is_refused(
     path: str, tmp_path: pathlib.Path, attempt: int
 ) -> None:
     output = tmp_path / "data"
-    processes = [start(path, output, seconds=2) for _ in range(2)]
+    processes = [start(path, output, seconds=60) for _ in range(2)]
     go(output)
+    while all(process.returncode is None for process in processes):
+        time.sleep(0.005)
+    pathlib.Path(f"{output}.go.end").touch()  # one was refused
     results = {}
     for process in processes:
         done = process.finish(60)

@@ -33,7 +33,7 @@ from pipeline.graph.sampling import Quotas
 from pipeline.runners.dataflow import check_flags
 from tests.pipeline.runners.test_portable_runner import pickled
 from tests.support.ndjson import ROOT, line
-from tests.support.warm_process import warm_python
+from tests.support.warm_process import run_module
 
 pytest.importorskip("google.cloud.dataflow", reason="Dataflow needs the gcp extra")
 pytest.importorskip("gcp_storage_emulator", reason="gs:// is tested with gcp-storage-emulator")
@@ -98,6 +98,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return directory
 
 
+# The command, without the pauses that Beam makes.
+QUICK = """
+import runpy, time, types
+from apache_beam.runners.dataflow import dataflow_runner
+from apache_beam.utils import retry
+retry.Clock.sleep = lambda *_: None
+dataflow_runner.time = types.SimpleNamespace(sleep=lambda _: time.sleep(0.01), time=time.time)
+runpy.run_module("pipeline.main", run_name="__main__", alter_sys=True)
+"""
+
+
 def copy(names: tuple[str, ...], directory: pathlib.Path) -> None:
     for name in names:
         if (ROOT / name).is_dir():
@@ -120,17 +131,12 @@ def documented_flags(bucket: Bucket) -> list[str]:
 
 
 def run_command(
-    directory: pathlib.Path, flags: list[str], program: tuple[str, ...] = ("-m", "pipeline.main")
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(warm_python()), *program, *flags],
-        cwd=directory,
-        env={**os.environ, "TMPDIR": str(directory / "temporary")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
+    directory: pathlib.Path, flags: list[str], code: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Runs the command, or a program that does."""
+    variables = {**os.environ, "TMPDIR": str(directory / "temporary")}
+    name, words = ("-c", [code, *flags]) if code else ("pipeline.main", flags)
+    return run_module(name, words, directory=directory, variables=variables)
 
 
 def submit(
@@ -138,13 +144,13 @@ def submit(
     directory: pathlib.Path,
     *more_flags: str,
     without: str = "nothing",
-    program: tuple[str, ...] = ("-m", "pipeline.main"),
+    code: str = "",
 ) -> Submission:
     """Runs the documented command against `service`; `more_flags` win over its own."""
     bucket = Bucket()
     flags = [flag for flag in documented_flags(bucket) if not flag.startswith(without)]
     flags += [f"--dataflow_endpoint={service.endpoint}", *more_flags]
-    command = run_command(directory, flags, program)
+    command = run_command(directory, flags, code)
     assert service.requests, command.stderr
     staged = bucket.contents("temp")
     return Submission(
@@ -286,7 +292,7 @@ def test_the_settings_of_machines_and_workers_reach_the_request(
     )
     assert submitted.command.returncode == 1
     assert last_line(submitted.command) == (
-        "error: the job on DataflowRunner did not run to its end; its state is CANCELLED"
+        "error: the job on DataflowRunner did not finish; its state is CANCELLED"
     )
     assert service.paths == ["/v1b3/projects/my-project/locations/europe-west1/jobs"]
     request, pool = submitted.request, submitted.worker_pool
@@ -330,7 +336,7 @@ input_files.match_files = lambda _: [
 ]
 runpy.run_module("pipeline.main", run_name="__main__")
 """
-    submitted = submit(service, checkout, program=("-c", code))
+    submitted = submit(service, checkout, code=code)
     assert "CANCELLED" in last_line(submitted.command)
     assert submitted.request_bytes < 20_000
     # Dataflow takes 20 MB of JSON, and a graph of 10 MB.
@@ -350,7 +356,7 @@ def test_what_fails_on_a_worker_is_one_line(
         "    raise RunError(message)\n"
         f"pipeline.cli.errors.RunError: {reason} [while running 'Parse/ParDo(Parse)-33']\n"
     )
-    submitted = submit(service, checkout)
+    submitted = submit(service, checkout, code=QUICK)
     assert submitted.command.returncode == 1
     assert last_line(submitted.command) == f"error: on a worker of DataflowRunner: {reason}"
     assert not [name for name in submitted.bucket.contents("quickdraw") if "quickdraw-" in name]
@@ -360,15 +366,7 @@ def test_a_job_that_the_command_lost_sight_of_is_completed_by_finish(
     service: DataflowService, submission: Submission, checkout: pathlib.Path
 ) -> None:
     service.answers = False
-    code = """
-import runpy, time, types
-from apache_beam.runners.dataflow import dataflow_runner
-from apache_beam.utils import retry
-retry.Clock.sleep = lambda *_: None  # Beam tries for ten minutes
-dataflow_runner.time = types.SimpleNamespace(sleep=lambda _: time.sleep(0.01), time=time.time)
-runpy.run_module("pipeline.main", run_name="__main__")
-"""
-    lost = submit(service, checkout, "--validation_per_category=100", program=("-c", code))
+    lost = submit(service, checkout, "--validation_per_category=100", code=QUICK)
     assert lost.command.returncode == 1
     assert last_line(lost.command).startswith(
         "error: lost sight of the job on DataflowRunner, which may go on ("

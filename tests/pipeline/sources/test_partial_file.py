@@ -274,7 +274,7 @@ def test_another_format_does_not_go_on_where_one_broke_off(
     bucket.ranges, bucket.always = True, Fault()
     fetch(bucket, tmp_path)
     assert contents(tmp_path) == head(None)
-    with pytest.raises(UserError, match="is no copy of"):
+    with pytest.raises(UserError, match="is not a copy of"):
         fetch(bucket, tmp_path, format="raw")
 
 
@@ -408,7 +408,7 @@ def test_another_file_of_that_name_is_not_lost(
     bucket: Bucket, tmp_path: pathlib.Path, there: bytes
 ) -> None:
     (tmp_path / "sun.ndjson").write_bytes(there)
-    with pytest.raises(UserError, match="is no copy of"):
+    with pytest.raises(UserError, match="is not a copy of"):
         fetch(bucket, tmp_path)
     assert contents(tmp_path) == {"sun.ndjson": there}
 
