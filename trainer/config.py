@@ -78,7 +78,7 @@ def _parse_keep(text: str) -> int | None:
     if text == "all":
         return None
     if not re.fullmatch(r"[1-9]\d{0,8}", text):
-        raise UserError(f"--keep_checkpoints={text}: a number from 1 on, or all")
+        raise UserError(f"--keep_checkpoints={text}: a whole number of at least 1, or all")
     return int(text)
 
 

@@ -73,7 +73,7 @@ def main(_: list[str]) -> None:
     if args.output:
         check_output_file("output", args.output)
         check_output_file("output", evaluation_files.predictions_path(args.output))
-        evaluation_files.check_no_run_file("output", args.output)
+        evaluation_files.check_no_run_file(args.output)
     labels = read_labels(args.labels) if args.labels else None
     config = run_directory.read_config(args.run_dir)
     run_directory.check_format(args.run_dir, config)

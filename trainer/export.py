@@ -107,7 +107,9 @@ def load_litertjs() -> dict[str, bytes]:
     if args.litertjs is not None:
         return litertjs.read(args.litertjs)
     if not re.match("https?://[^/]", args.npm_registry):
-        raise UserError(f"--npm_registry: {args.npm_registry!r} is no http:// or https:// address")
+        raise UserError(
+            f"--npm_registry: {args.npm_registry!r} is not an http:// or https:// address"
+        )
     return litertjs.download(args.npm_registry.rstrip("/"))
 
 
@@ -140,7 +142,7 @@ def check_output(output: str) -> None:
     output = os.path.abspath(output)
     for path in (output, f"{output}.incomplete", f"{output}.former"):  # of job.replaced
         if os.path.lexists(path) and not _is_page(path, is_complete=path == output):
-            raise UserError(f"--output: {path} is there, and is not only a page of trainer.export")
+            raise UserError(f"--output: {path} exists and holds more than a page of trainer.export")
 
 
 def _is_page(directory: str, is_complete: bool) -> bool:

@@ -15,8 +15,8 @@ round differently.
 from absl import flags
 
 from pipeline import cli
-from pipeline.cli import UserError
-from pipeline.dataset.manifests import read_manifest
+from pipeline.cli import UserError, is_remote
+from pipeline.dataset.manifests import Manifest, read_manifest
 from trainer import config
 from trainer.config import TrainConfig
 from trainer.hardware.quiet_tensorflow import quiet_tensorflow
@@ -67,7 +67,7 @@ def main(_: list[str]) -> None:
     args = flags.FLAGS
     experiment = experiment_from_flags(args.experiment if args["experiment"].present else None)
     if args.summary:
-        labels = read_manifest(args.dataset).labels if args.dataset else ()
+        labels = read_dataset_manifest(args.dataset).labels if args.dataset else ()
         print(costs.summary(experiment, len(labels)))
         return
     settings = TrainConfig.from_flags(experiment)
@@ -81,6 +81,19 @@ def main(_: list[str]) -> None:
             "history, metrics, evaluation, checkpoints and TensorBoard events in "
             f"{settings.run_dir}"
         )
+
+
+def read_dataset_manifest(directory: str) -> Manifest:
+    """Read the manifest of --dataset as training does: TensorFlow reads gs://.
+
+    Raises:
+      UserError: there is no complete data set.
+    """
+    if not is_remote(directory):
+        return read_manifest(directory)
+    with quiet_tensorflow():
+        from trainer.hardware import storage
+    return read_manifest(directory, storage.read_file)
 
 
 def experiment_from_flags(name: str | None) -> Experiment:

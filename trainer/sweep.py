@@ -26,12 +26,12 @@ from absl import flags
 
 from pipeline import cli
 from pipeline.cli import EXIT_STOPPED, RunError, Stopped, UserError, is_remote
-from pipeline.dataset.manifests import Manifest, read_manifest
+from pipeline.dataset.manifests import Manifest
 from trainer import config as trainer_config
 from trainer import main as trainer_main
 from trainer.config import MAX_SEED, TrainConfig, describe_run
 from trainer.hardware.cluster import VARIABLE, read_cluster
-from trainer.hardware.quiet_tensorflow import quiet_tensorflow
+from trainer.hardware.signals import SIGNALS
 from trainer.models import experiments, study
 from trainer.runs import run_directory
 from trainer.runs.state import State
@@ -43,7 +43,6 @@ from trainer.training.initial_weights import known_source
 CSV = "sweep.csv"
 # Not passed to runs as they are.
 OWN_FLAGS = ("group", "experiments", "vary", "seeds", "dataset", "run_dir")
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.1  # between two looks for a signal
 
 
@@ -102,12 +101,12 @@ def main(_: list[str]) -> None:
     sweep_axes.check_axes(args.vary)
     has_files = args.architecture or any(axis[0].flag == "architecture" for axis in args.vary)
     if has_files and (args.group or args.experiments):
-        raise UserError("--architecture takes the place of --group and --experiments")
+        raise UserError("give --architecture, or --group or --experiments, not both")
     names = [None] if has_files else choose(args.group, args.experiments)
     runs = plan(names, args.vary, args.seeds)
     if is_remote(args.run_dir):
         raise UserError(f"--run_dir={args.run_dir}: it has to be a directory on this machine")
-    manifest = _read_manifest(args.dataset)
+    manifest = trainer_main.read_dataset_manifest(args.dataset)
     # Before anything runs, so that a directory of another run is refused at once.
     finished = {run.name for run in runs if _is_finished(run.config, manifest)}
     print(heading(runs, manifest), flush=True)
@@ -115,6 +114,7 @@ def main(_: list[str]) -> None:
     results = [read_result(run, failed) for run in runs]
     classes = len(manifest.labels)
     path = os.path.join(args.run_dir, CSV)
+    os.makedirs(args.run_dir, exist_ok=True)  # no run may have come as far as to make its own
     with open(path, "w", encoding="utf-8") as file:
         file.write(sweep_table.to_csv(results, classes))
     print(f"\n{sweep_table.table(results, classes)}\n\nAll runs as CSV in {path}")
@@ -129,7 +129,7 @@ def choose(group: str | None, names: Sequence[str]) -> list[str]:
       UserError: there is none of that name, or neither or both of group and names are given.
     """
     if bool(group) == bool(names):
-        raise UserError("--group or --experiments is needed, one of them (--help lists the flags)")
+        raise UserError("give either --group or --experiments (--help lists the flags)")
     if group == "all":
         in_groups = [name for members in study.GROUPS.values() for name in members]
         in_study = [name for name, each in experiments.EXPERIMENTS.items() if each.categories]
@@ -282,14 +282,6 @@ def _is_finished(config: TrainConfig, manifest: Manifest) -> bool:
     return state.is_finished(config.epochs, config.early_stopping)
 
 
-def _read_manifest(dataset: str) -> Manifest:
-    if not is_remote(dataset):
-        return read_manifest(dataset)
-    with quiet_tensorflow():
-        from trainer.hardware import storage
-    return read_manifest(dataset, storage.read_file)
-
-
 def _train(run: PlannedRun, signals: Sequence[int]) -> int:
     """Train a run in a process with its own memory and seeds; return its exit status.
 
@@ -323,7 +315,7 @@ def _flags_of(config: TrainConfig, name: str | None) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _noted_signals() -> Iterator[list[int]]:
     """Collect signals that ask to stop in the list inside; ignored ones stay ignored."""
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     noted: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:

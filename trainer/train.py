@@ -65,8 +65,8 @@ def train(
         is lost, or memory runs out.
       Stopped: SIGTERM or Ctrl-C came, to any host, and a checkpoint was saved.
     """
-    if config.deterministic:
-        devices.make_deterministic()
+    if config.deterministic:  # slower on GPUs; an operation without such a form raises an error
+        tf.config.experimental.enable_op_determinism()
     with lost_hosts(hosts), contextlib.ExitStack() as stack:
         # ---- Data: checked before anything is written ----
         data = VerifiedData(config.dataset, TRAINING_SPLITS, hosts)

@@ -57,7 +57,7 @@ def test_training_and_predicting_as_the_readme_says(data, tmp_path):
         (("--dataset=d", "--run_dir=r", "--experiment=E2_9"), "no experiment 'E2_9'; did you mean"),
         (("--dataset=d", "--run_dir=r", "--epochs=0"), "--epochs=0"),
         (("--dataset=d", "--run_dir=r", "--precision=int8"), "--precision=int8"),
-        (("--dataset=d", "--run_dir=r", "more"), "'more' is no flag"),
+        (("--dataset=d", "--run_dir=r", "more"), "'more' is not a flag"),
         (("--dataset=d", "--run_dir=r", "--checkpoint_every=soon"), "steps, or minutes as in 10m"),
         (("--dataset=d", "--run_dir=r", "--augment=shift,blur"), "no blur; there are mirror,"),
         (("--dataset=d", "--run_dir=r", "--epochs=2", "--warmup_epochs=3"), "longer than --epochs"),

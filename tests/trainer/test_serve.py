@@ -180,7 +180,7 @@ def test_the_page_opens_in_the_browser_if_asked_to(model, started, tmp_path, mon
         (["--model=none.tflite"], "none.tflite: no such file or directory"),
         (["--host=192.0.2.1"], "cannot listen on 192.0.2.1, port 0: "),
         (["--host=no such name"], "cannot listen on no such name, port 0: "),
-        (["drawing.ndjson"], "'drawing.ndjson' is no flag"),
+        (["drawing.ndjson"], "'drawing.ndjson' is not a flag"),
     ],
 )
 def test_wrong_flags_are_one_line(arguments, message):

@@ -135,8 +135,8 @@ def test_sigterm_reaches_the_run_which_saves_and_the_sweep_ends_with_its_status(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "--group or --experiments is needed, one of them"),
-        (("--group=depth53", "--experiments=E1"), "--group or --experiments is needed, one of"),
+        ((), "give either --group or --experiments"),
+        (("--group=depth53", "--experiments=E1"), "give either --group or --experiments"),
         (
             ("--group=depth",),
             "--group=depth: value should be one of <width20|width53|depth53|mod53",
@@ -146,7 +146,7 @@ def test_sigterm_reaches_the_run_which_saves_and_the_sweep_ends_with_its_status(
         (("--group=depth53", "--epochs=0"), "--epochs=0"),
         (("--group=depth53", "--experiment=E1"), "'experiment'. Did you mean: experiments"),
         (("--group=depth53", "--run_dir=gs://b/c"), "--run_dir=gs://b/c: it has to be a directory"),
-        (("--group=depth53", "--architecture=a.json"), "takes the place of --group and --exp"),
+        (("--group=depth53", "--architecture=a.json"), "give --architecture, or --group or --exp"),
         (("--group=depth53", "--seeds=0"), "--seeds=0: 0 is not an integer in the range [1, 100]"),
         (("--group=depth53", "--vary", "learning_rate=1e-3,nan"), "--learning_rate=nan: nan is no"),
         (("--group=depth53", "--vary=augment=mirror,flip"), "--augment=flip: no flip; there are"),
@@ -194,6 +194,20 @@ def test_seeds_and_settings_have_runs_of_their_own_and_more_seeds_keep_them(data
     # For an analysis of the directory each has a name that says in what it differs.
     names = analysis_runs.run_names(analysis_runs.read_runs([str(runs)], pytest.fail))
     assert names == ["small", "small-batch_norm=false", "small-seed=1"]
+
+
+def test_a_sweep_of_which_no_run_began_says_so(data, tmp_path):
+    directory, _ = data
+    source, runs = tmp_path / "source", tmp_path / "runs"
+    flags = (f"--dataset={directory}", *FLAGS)
+    command = (*flags, f"--run_dir={source}", "--experiment=small")
+    assert run_module("trainer.main", command).returncode == 0
+    for path in (source / "checkpoints").glob("*.data-*"):
+        path.write_bytes(path.read_bytes()[:1000])
+    done = run(*flags, f"--run_dir={runs}", f"--init_from={source}", "--experiments=small,medium")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: 2 of 2 runs failed: small, medium"
+    assert [row["status"] for row in rows_of(runs)] == ["failed"] * 2
 
 
 # ---- What is trained ----
@@ -318,12 +332,12 @@ def test_names_of_runs_are_one_path_each(parse):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rate", "it has to be like learning_rate=1e-3,3e-4"),
-        ("learning_rat=1", "what can vary is .*batch_norm, .*epochs, batch_size, "),
-        ("seed=1,2", "--seeds=N trains several; what can vary is "),
-        ("dataset=a,b", "what can vary is "),
-        ("verbosity=1", "what can vary is "),
-        ("experiments=E1", "what can vary is "),
+        ("learning_rate", "write NAME=V1,V2, such as learning_rate=1e-3,3e-4"),
+        ("learning_rat=1", "flags that can vary: .*batch_norm, .*epochs, batch_size, "),
+        ("seed=1,2", "--seeds=N trains several; flags that can vary: "),
+        ("dataset=a,b", "flags that can vary: "),
+        ("verbosity=1", "flags that can vary: "),
+        ("experiments=E1", "flags that can vary: "),
         ("learning_rate=1e-3,", "--learning_rate=: could not convert"),
         ("learning_rate=1e-3,inf", "--learning_rate=inf: inf is not a number in the range"),
         ("batch_size=8,0", "--batch_size=0: 0 is not an integer in the range"),

@@ -27,6 +27,7 @@ from trainer.runs.run_directory import read_config, read_state
 from trainer.runs.state import State
 from trainer.training import checkpoints
 from trainer.training.evaluation import evaluate
+from trainer.training.log import profiled
 from trainer.training.steps import make_evaluation_step
 
 
@@ -151,24 +152,23 @@ def stop_training(data, run_dir, point, number, signal, changes="{}"):
 
 
 @pytest.mark.parametrize(
-    ("point", "number"),
+    "kills",
     [
-        ("training step", 1),
-        ("training step", 6),  # checkpoints are saved every second of 7 steps
-        ("training step", 17),
-        ("validation batch", 2),
-        ("validation batch", 4),
-        ("checkpoint written, not yet on the disk", 5),
-        ("checkpoint complete, not yet named", 6),
-        ("predictions", 2),
-        ("epoch logged, not yet committed", 2),
+        # Checkpoints are saved every second of 7 steps.
+        [("training step", 1), ("training step", 6)],
+        [("checkpoint written, not yet on the disk", 5), ("validation batch", 2)],
+        [("checkpoint complete, not yet named", 6), ("training step", 10)],  # the 17th of all
+        [("predictions", 2), ("validation batch", 1)],  # the 4th of all
+        [("epoch logged, not yet committed", 2)],
     ],
 )
-def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(finished, data, tmp_path, point, number):
+def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(finished, data, tmp_path, kills):
+    """Each start goes on from what the kill before left, and counts from there."""
     config = make_config(data, tmp_path)
-    assert stop_training(data, tmp_path, point, number, "SIGKILL").returncode == -9
-    with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write('{"kind": "st')  # a line cut off
+    for point, number in kills:
+        assert stop_training(data, tmp_path, point, number, "SIGKILL").returncode == -9
+        with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write('{"kind": "st')  # a line cut off
     train.train(config)
     assert_same_run(finished, config)
     epochs = [line["epoch"] for line in metrics_lines(config) if line["kind"] == "epoch"]
@@ -178,24 +178,20 @@ def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(finished, data, tmp_pa
     assert names == state.names() | {"state"}
 
 
-@pytest.mark.parametrize(
-    ("signal", "point", "number", "step"),
-    [
-        ("SIGTERM", "training step", 4, 4),
-        ("SIGINT", "training step", 13, 13),
+def test_a_run_that_is_asked_to_stop_saves_where_it_is(finished, data, tmp_path):
+    """Each start counts from where the one before stopped."""
+    for name, point, number, step in (
         ("SIGHUP", "training step", 2, 2),
+        ("SIGTERM", "training step", 2, 4),
         ("SIGTERM", "validation batch", 1, 7),
-    ],
-)
-def test_a_run_that_is_asked_to_stop_saves_where_it_is(
-    finished, data, tmp_path, signal, point, number, step
-):
-    stopped = stop_training(data, tmp_path, point, number, signal)
-    assert stopped.returncode == 75
-    assert stopped.stderr.splitlines()[-1] == (
-        f"stopped by {signal} after step {step}, saved in {tmp_path}; rerun the command to resume"
-    )
-    assert read_state(str(tmp_path)).newest_step == step
+        ("SIGINT", "training step", 6, 13),
+    ):
+        stopped = stop_training(data, tmp_path, point, number, name)
+        assert stopped.returncode == 75
+        assert stopped.stderr.splitlines()[-1] == (
+            f"stopped by {name} after step {step}, saved in {tmp_path}; rerun the command to resume"
+        )
+        assert read_state(str(tmp_path)).newest_step == step
     config = make_config(data, tmp_path)
     train.train(config)
     assert_same_run(finished, config)
@@ -375,7 +371,7 @@ def test_a_run_goes_on_with_other_hardware_and_says_so(data, tmp_path, capsys, m
     train.train(dataclasses.replace(config, epochs=3, precision="float32"), DEVICES[:2])
     expected = (
         "changed     precision float32, mixed_bfloat16 before; devices CPU:0, CPU:1, CPU:0 "
-        "before: sums may round otherwise"
+        "before: sums may round differently"
     )
     assert expected in capsys.readouterr().out.splitlines()
     sessions = read_config(config.run_dir)["sessions"]
@@ -474,6 +470,22 @@ def test_the_average_of_the_weights_is_what_is_validated_and_restored(data, tmp_
 def test_a_profile_is_written_for_tensorboard(data, tmp_path):
     train.train(make_config(data, tmp_path, profile=True))
     assert list(tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        (7, "no profile: only 7 steps were left, and it begins after 10\n"),
+        (13, "profile of 3 steps in {directory}\n"),
+        (25, "profile of 10 steps in {directory}\n"),
+    ],
+)
+def test_a_profile_says_how_many_steps_it_has(steps, text, tmp_path, capsys):
+    with profiled(str(tmp_path)) as after_step:
+        for _ in range(steps):
+            after_step()
+    assert capsys.readouterr().out == text.format(directory=tmp_path)
+    assert bool(list(tmp_path.rglob("*.xplane.pb"))) == (steps > 10)
 
 
 def test_several_replicas_train_as_one_does(finished, data, tmp_path):

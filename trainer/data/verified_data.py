@@ -53,8 +53,9 @@ class VerifiedData(DataSet):
             a shard is missing or has another length.
         """
         super().__init__(directory, read_manifest(directory, storage.read_file), storage.read_file)
-        if self.encoding not in records.DECODERS:
-            raise UserError(f"{directory}: images of an unknown encoding, {self.encoding}")
+        encoding = self.manifest.image["encoding"]
+        if encoding not in records.DECODERS:
+            raise UserError(f"{directory}: images of an unknown encoding, {encoding}")
         self.hosts = hosts
         self.seen: Seen = {}
         self._shards: list[Shard] = []
@@ -65,11 +66,6 @@ class VerifiedData(DataSet):
         self._is_compared = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
-
-    @property
-    def encoding(self) -> str:
-        """Return how images are encoded: a key of `records.DECODERS`."""
-        return self.manifest.image["encoding"]
 
     def check_trainable(self, batch_size: int) -> None:
         """Check the training split against a batch size and the number of hosts.
@@ -139,7 +135,7 @@ class VerifiedData(DataSet):
             self.raise_if_damaged(wait=True)  # which names it
             raise RunError(f"{self.directory}: damaged ({error.message})") from None
         except _UNREADABLE as error:
-            reason = f"cannot be read any more ({error.message})"
+            reason = f"can no longer be read ({error.message})"
             raise RunError(f"{self.directory}: {reason}") from None
         except tf.errors.InvalidArgumentError as error:  # maybe of a record that is no example
             self.raise_if_damaged(wait=True)
@@ -164,7 +160,7 @@ class VerifiedData(DataSet):
                     continue
                 found = storage.sha256(path)
             except OSError as error:
-                self._problems.append(f"{path}: cannot be read any more: {error.strerror}")
+                self._problems.append(f"{path}: can no longer be read: {error.strerror}")
                 continue
             if found != shard.sha256:
                 self._problems.append(f"{path}: damaged, or of another data set")

@@ -80,7 +80,7 @@ def load_export(path: str) -> Classifier:
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file or directory")
     if os.path.exists(os.path.join(path, WEB_DESCRIPTION)):
-        return _load_page(path)
+        return _load_tflite(os.path.join(path, WEB_MODEL), read_page_labels(path))
     if os.path.isdir(path):
         return _load_saved_model(path)
     if path.endswith(".keras"):
@@ -185,10 +185,6 @@ def _load_saved_model(path: str) -> Classifier:
         return function(bitmaps=tf.constant(bitmaps))["probabilities"].numpy()
 
     return Classifier(tuple(label.decode() for label in labels), classify)
-
-
-def _load_page(path: str) -> Classifier:
-    return _load_tflite(os.path.join(path, WEB_MODEL), read_page_labels(path))
 
 
 def read_page_labels(path: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ Inputs and outputs of the formats:
                [B, classes] float32; signature `labels`: nothing → labels [classes] string
   .tflite      signature `serving_default`: image → probabilities, as of .keras; of the int8 model
                both are int8, with scale and zero point as TensorFlow Lite has it
-
   .onnx        image → probabilities, as of .keras
   web          a page to draw on, with the int8 model, whose image and probabilities are float32
 

@@ -160,7 +160,9 @@ def export_run(
         card = model_card(run.config, run.epoch, data.manifest, tested, confidences)
         _write_text(os.path.join(incomplete, CARD), card)
     if gone := sorted(before - _exports_in(target)):
-        print(f"\nearlier exports removed: {', '.join(gone)} (--formats names all to write)")
+        print(
+            f"\nearlier exports removed: {', '.join(gone)} (--formats lists every format to write)"
+        )
     print(
         f"\nms per drawing, one at a time and in batches of {BATCH_SIZE}; LiteRT on "
         f"{classifiers.litert_threads()} threads\n"
@@ -189,7 +191,8 @@ def export_pretrained(output: str, litertjs: Mapping[str, bytes]) -> None:
         raise RunError(f"{output}: cannot be written: {error.strerror or error}") from None
     print(
         f"{output}: the page to draw on, {_size_bytes(output) / 1e6:.1f} MB, with the model of "
-        f"{len(labels)} categories that comes with the package; any static host serves it, here\n"
+        f"{len(labels)} categories that comes with the package; any static host can serve it; on "
+        "this machine:\n"
         f"python -m http.server --bind=127.0.0.1 --directory={shlex.quote(output)}"
     )
 
@@ -232,7 +235,9 @@ def _open_dataset(directory: str, labels: tuple[str, ...], is_given: bool) -> Da
     except UserError as error:
         if is_given:
             raise
-        raise UserError(f"the run's data set: {error}; --dataset=DIR gives its new place") from None
+        raise UserError(
+            f"the run's data set: {error}; if it has moved, pass --dataset=DIR"
+        ) from None
     if manifest.labels != labels:
         raise UserError(f"{directory}: its labels are not the run's")
     return DataSet(directory, manifest, storage.read_file)
@@ -275,11 +280,13 @@ def _write_and_compare(
         if math.isnan(scores.largest_difference):
             raise RunError(f"{FILES[name]} gives probabilities that are NaN; not exported")
         if name in _FLOAT32 and scores.largest_difference > MAX_DIFFERENCE:
-            raise RunError(f"{FILES[name]} does not give what the checkpoint gives; not exported")
+            raise RunError(
+                f"{FILES[name]} has other probabilities than the checkpoint; not exported"
+            )
         if checkpoint.top1 - scores.top1 > MAX_LOSS:
             raise RunError(
                 f"{FILES[name]}: top-1 {scores.top1:.4f}, the checkpoint's {checkpoint.top1:.4f}; "
-                f"nothing is exported that loses more than {MAX_LOSS} (--formats leaves it out)"
+                f"an export may lose at most {MAX_LOSS}; leave this one out of --formats"
             )
         written[FILES[name]] = scores
     return written

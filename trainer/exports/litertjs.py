@@ -10,7 +10,6 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import requests
@@ -140,10 +139,9 @@ def read(directory: str) -> dict[str, bytes]:
 
 def _check_version(description: bytes, directory: str, name: str) -> None:
     try:
-        fields = json.loads(description)
-    except ValueError:
-        fields = None
-    version = fields.get("version") if isinstance(fields, Mapping) else None
+        version = json.loads(description)["version"]
+    except (ValueError, LookupError, TypeError):
+        version = None
     if version != VERSION:
         raise UserError(
             f"--litertjs: {directory}/{name} is version {version}, the page needs {VERSION}"

@@ -75,10 +75,10 @@ def model_card(
         ),
         "## Limits",
         "The model knows only these categories: it assigns every drawing to one of them. It was "
-        "trained on drawings of one collection; expect lower scores on drawings made otherwise, "
-        "on scans and on photos. Drawings from a game are made in seconds by people who may draw "
-        "stereotypes: unusual drawings of a category are often misclassified. Do not use it to "
-        "judge the people who draw.",
+        "trained on drawings of one collection; expect lower scores on drawings made in other "
+        "ways, on scans and on photos. Drawings from a game are made in seconds by people who may "
+        "draw stereotypes: unusual drawings of a category are often misclassified. Do not use it "
+        "to judge the people who draw.",
         "## Licence",
         "The code is under the Apache License 2.0. Weights and scores derive from the drawings: if "
         'these are of the Quick, Draw! Dataset, it is "made available by Google, Inc. under the '
@@ -195,7 +195,7 @@ def _confusions(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
     order = np.argsort(-confusion, axis=None, kind="stable")[:_SHOWN_CONFUSIONS]
     pairs = [divmod(int(index), len(labels)) for index in order if confusion.flat[index]]
     if not pairs:
-        return "None: every drawing was right."
+        return "None: every drawing was classified correctly."
     rows = [
         (labels[true], labels[taken], f"{confusion[true, taken]:,} of {examples[true]:,}")
         for true, taken in pairs

@@ -75,15 +75,6 @@ def hardware() -> list[str]:
     return [each.get("device_name", "GPU") for each in details] or [_cpu_name()]
 
 
-def make_deterministic() -> None:
-    """Make TensorFlow's operations bit-exactly reproducible from now on.
-
-    On the CPU they always are, though some round differently then. On GPUs some add up in a varying
-    order; these become slower, and one without a deterministic form raises an error.
-    """
-    tf.config.experimental.enable_op_determinism()
-
-
 def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:
     """Return a strategy of a replica on each device; TensorFlow's default for a single one."""
     if len(devices) > 1:

@@ -73,7 +73,7 @@ def literal(directory: str) -> Iterator[str]:
 def _os_errors(path: str) -> Iterator[None]:
     """Turn TensorFlow's errors into the OSErrors that `read_manifest` handles."""
     if path != printable(path):
-        raise OSError(0, "not UTF-8, and TensorFlow opens no other names", path)
+        raise OSError(0, "not UTF-8; TensorFlow cannot open such names", path)
     try:
         yield
     except tf.errors.NotFoundError:

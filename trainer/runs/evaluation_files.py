@@ -26,12 +26,8 @@ def predictions_path(path: str) -> str:
     return predictions.path_of(os.path.dirname(path), os.path.basename(path).removesuffix(".json"))
 
 
-def check_no_run_file(flag: str, path: str) -> None:
-    """Refuse to overwrite a file of a run directory by `path`, the value of `flag`.
-
-    Raises:
-      UserError: it is a file of a run.
-    """
+def check_no_run_file(path: str) -> None:
+    """Raise UserError if `path`, the value of --output, is a file of a run directory."""
     directory, name = os.path.split(path)
     if os.path.exists(os.path.join(directory, run_directory.CONFIG)) and name in (
         run_directory.CONFIG,
@@ -39,7 +35,7 @@ def check_no_run_file(flag: str, path: str) -> None:
         run_directory.METRICS,
         run_directory.EVALUATION,
     ):
-        raise UserError(f"--{flag}={path}: a file of the run itself; choose another name")
+        raise UserError(f"--output={path}: a file of the run itself; choose another name")
 
 
 def write(
@@ -99,8 +95,7 @@ def read_predictions(path: str, evaluation: dict[str, Any]) -> Predictions:
     Raises:
       UserError: they are missing, damaged, or of another evaluation.
     """
-    beside = _check_own(path, evaluation)
-    return predictions.load(beside)
+    return predictions.load(_check_own(path, evaluation))
 
 
 def read_map(path: str, evaluation: dict[str, Any]) -> FeatureMap | None:

@@ -340,9 +340,8 @@ def _compare(run_dir: str, description: dict[str, Any]) -> str:
         f"{resume}choose another --run_dir"
     )
     if any(each.name == "epochs" for each in found):  # with a constant rate it would resume
-        text += (
-            f"; the cosine schedule ends with them, --init_from={run_dir} starts from its weights"
-        )
+        text += "; its cosine schedule ends with its last epoch: "
+        text += f"start from its weights with --init_from={run_dir}"
     return text
 
 

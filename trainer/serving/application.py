@@ -10,8 +10,7 @@ Errors are {"error": …} with a status of 4xx or 5xx.
 """
 
 import base64
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -46,11 +45,6 @@ def make_application(classifier: Classifier, name: str, host: str) -> Guard:
     """
     batcher = Batcher(classifier)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with batcher.running():
-            yield
-
     async def health(_: Request) -> Response:
         counts = {"answered": batcher.answered, "waiting": batcher.waiting}
         return _json({"status": "ok", **counts})
@@ -76,7 +70,7 @@ def make_application(classifier: Classifier, name: str, host: str) -> Guard:
             RunError: _failed,
             Exception: _broken,
         },
-        lifespan=lifespan,
+        lifespan=lambda _: batcher.running(),
     )
     return Guard(app, host)
 
@@ -104,7 +98,7 @@ def _options(query: QueryParams, classes: int) -> tuple[int, bool]:
         raise HTTPException(400, "a parameter is given twice")
     top = options.get("top", str(_DEFAULT_TOP))
     if not (top.isascii() and top.isdecimal() and len(top) <= 6 and int(top) >= 1):
-        raise HTTPException(400, "top is not a whole number from 1 on")
+        raise HTTPException(400, "top is not a whole number of at least 1")
     bitmap = _TRUTH.get(options.get("bitmap", "false"))
     if bitmap is None:
         raise HTTPException(400, "bitmap is neither true nor false")
@@ -136,7 +130,7 @@ def _file_endpoint(file: PageFile) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
-def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
@@ -145,8 +139,7 @@ def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers) if error.headers else None
-    return _json({"error": error.detail}, error.status_code, headers)
+    return _json({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _client_has_gone(_: Request, __: Exception) -> Response:

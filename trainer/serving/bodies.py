@@ -89,15 +89,11 @@ def parse_body(body: bytes) -> tuple[list[Line], bool]:
     if len(drawings) > MAX_DRAWINGS:
         raise HTTPException(413, f"more than {MAX_DRAWINGS} drawings in a request")
     may_hold_booleans = b"true" in body or b"false" in body
-    return _parse_drawings(drawings, may_hold_booleans), is_many
-
-
-def _parse_drawings(drawings: list[Any], may_hold_booleans: bool) -> list[Line]:
     parsed = simplify_drawings([_parse(each, may_hold_booleans) for each in drawings])
-    return [
-        Line("", None, str(drawing)) if isinstance(drawing, Reject) else Line("", drawing)
-        for drawing in parsed
+    lines = [
+        Line("", None, str(each)) if isinstance(each, Reject) else Line("", each) for each in parsed
     ]
+    return lines, is_many
 
 
 def _parse(fields: Any, may_hold_booleans: bool) -> Any:

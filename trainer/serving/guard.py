@@ -4,9 +4,8 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-import orjson
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _HEADERS = {
@@ -52,9 +51,9 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_own(host) or len(headers.getlist("host")) > 1:
-            refusal = _refuse(421, "the Host header does not name this server")
+            refusal = JSONResponse({"error": "the Host header does not name this server"}, 421)
         elif headers.get("origin", f"http://{host}") not in (f"http://{host}", f"https://{host}"):
-            refusal = _refuse(403, "pages of other origins may not ask this server")
+            refusal = JSONResponse({"error": "pages of other origins may not ask this server"}, 403)
         else:
             await self._app(scope, receive, send_with_headers)
             return
@@ -75,7 +74,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _refuse(status: int, reason: str) -> Response:
-    return Response(orjson.dumps({"error": reason}), status, media_type="application/json")

@@ -42,10 +42,10 @@ class AxisParser(flags.ArgumentParser):
     def parse(self, argument: str) -> list[Setting]:
         name, equals, values = argument.partition("=")
         if not equals:
-            raise ValueError("it has to be like learning_rate=1e-3,3e-4")
+            raise ValueError("write NAME=V1,V2, such as learning_rate=1e-3,3e-4")
         if name not in self._names:
             hint = "--seeds=N trains several; " if name == "seed" else ""
-            raise ValueError(f"{hint}what can vary is {', '.join(self._names)}")
+            raise ValueError(f"{hint}flags that can vary: {', '.join(self._names)}")
         return _read_axis(flags.FLAGS[name], values.split(","))
 
     def flag_type(self) -> str:

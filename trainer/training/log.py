@@ -149,7 +149,9 @@ class Log:
             f"computing   {session.precision} on {where}\n"
             f"run         {config.run_dir}"
             + (f", resumed after step {state.newest_step:,}" if state.newest else "")
-            + (f"\nchanged     {'; '.join(changes)}: sums may round otherwise" if changes else ""),
+            + (
+                f"\nchanged     {'; '.join(changes)}: sums may round differently" if changes else ""
+            ),
             flush=True,
         )
 
@@ -237,3 +239,8 @@ def profiled(directory: str) -> Iterator[Callable[[], None]]:
     finally:
         if PROFILE_START <= steps < PROFILE_START + PROFILE_STEPS:
             tf.profiler.experimental.stop()
+    profiled_steps = min(steps - PROFILE_START, PROFILE_STEPS)
+    if profiled_steps <= 0:
+        print(f"no profile: only {steps} steps were left, and it begins after {PROFILE_START}")
+    elif profiled_steps < PROFILE_STEPS:
+        print(f"profile of {profiled_steps} steps in {directory}", flush=True)

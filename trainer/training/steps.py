@@ -63,14 +63,6 @@ class StepResult(NamedTuple):
     skipped_in_a_row: tf.Tensor
 
 
-class _Sums(NamedTuple):
-    """A replica's part of a step's result."""
-
-    loss: tf.Tensor
-    correct: tf.Tensor
-    examples: tf.Tensor
-
-
 class Outputs(NamedTuple):
     """A model's outputs for the global batch, host after host."""
 
@@ -80,6 +72,7 @@ class Outputs(NamedTuple):
 
 TrainingStep = Callable[[Batch, tf.Tensor], StepResult]  # the tensor: see make_training_step
 EvaluationStep = Callable[[Batch], Outputs]
+_Sums = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # of a replica: loss, correct, examples
 
 
 def make_training_step(
@@ -120,7 +113,7 @@ def make_training_step(
             scaled_loss = loss * scale
         gradients = tape.gradient(scaled_loss, model.trainable_variables)
         is_correct = (tf.argmax(logits, axis=1) == labels) & counts
-        sums = _Sums(loss, _count(is_correct), local.rows)
+        sums = (loss, _count(is_correct), local.rows)
         return sums, gradients, _count_nonfinite(gradients) if loss_scale else tf.constant(0)
 
     @tf.function(jit_compile=True, autograph=False)

@@ -134,7 +134,7 @@ def test_a_failed_command_leaves_the_page_as_it_was(tmp_path, registry):
     for more, status, reason in (
         (f"--npm_registry={registry.url}", 1, "its SHA-512 is not the one of LiteRT.js"),
         (f"--npm_registry={registry.url}/none", 1, "the server answers 404"),
-        ("--npm_registry=npmjs.org", 2, "is no http:// or https:// address"),
+        ("--npm_registry=npmjs.org", 2, "is not an http:// or https:// address"),
         (f"--litertjs={tmp_path}", 2, "No such file or directory"),
     ):
         done = export(*flags, more)
@@ -168,7 +168,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
 def test_nothing_but_a_page_is_replaced(tmp_path, path, content):
     (tmp_path / path).parent.mkdir(exist_ok=True)
     (tmp_path / path).write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match="is there, and is not only a page of"):
+    with pytest.raises(UserError, match="exists and holds more than a page of"):
         check_output(str(tmp_path / "page"))
 
 
@@ -180,7 +180,7 @@ def test_a_page_with_files_of_the_users_is_not_replaced(tmp_path):
         (page / name).write_text(content, encoding="utf-8")
     check_output(str(page))
     (page / "CNAME").write_text("example.org", encoding="utf-8")
-    with pytest.raises(UserError, match="is there, and is not only a page"):
+    with pytest.raises(UserError, match="exists and holds more than a page"):
         check_output(str(page))
 
 
@@ -194,7 +194,7 @@ def test_a_page_with_files_of_the_users_is_not_replaced(tmp_path):
         (["--formats=web", "--output=OUT", "--drawings=5"], "--drawings is for the export of a"),
         (["--formats=keras", "--run_dir=run", "--litertjs=L"], "--litertjs is for --formats=web"),
         (["--formats=web", "--output=gs://b/x"], "it has to be a directory on this machine"),
-        (["--formats=web", "--output=LITERTJS", "--litertjs=LITERTJS"], "LITERTJS is there, and"),
+        (["--formats=web", "--output=LITERTJS", "--litertjs=LITERTJS"], "LITERTJS exists and hol"),
     ],
 )  # fmt: skip
 def test_flags_that_do_not_go_together_are_one_line(tmp_path, monkeypatch, arguments, reason):

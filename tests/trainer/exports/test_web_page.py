@@ -207,7 +207,7 @@ def expected(drawing):
     ends = np.cumsum(unpacked.lengths)[:-1]
     axes = (np.split(axis, ends) for axis in (unpacked.x, unpacked.y))
     strokes = [[x.tolist(), y.tolist()] for x, y in zip(*axes, strict=True)]
-    return [strokes, "".join(map(str, rasterize_packed([packed])[0].ravel()))]
+    return [strokes, (rasterize_packed([packed])[0] + ord("0")).tobytes().decode()]
 
 
 def differing(driver, drawings):
@@ -341,7 +341,7 @@ def test_what_the_page_sees_and_says_is_what_predict_sees_and_says(driver, tmp_p
     (batch,) = read_batches([str(tmp_path / "drawings.ndjson")], len(words) + 1)
     assert [json.loads(line)["word"] for line in lines] == words
     seen = rasterize_packed([line.drawing.strokes for line in batch])
-    assert bitmaps == ["".join(map(str, bitmap.ravel())) for bitmap in seen]
+    assert bitmaps == [(bitmap + ord("0")).tobytes().decode() for bitmap in seen]
     outputs = predict(batch, load_export(PRETRAINED), 5)
     assert answers == [
         [(each["label"], percent(each["probability"])) for each in output["predictions"]]

@@ -27,6 +27,15 @@ from trainer.runs.run_directory import read_state
 
 # What is drawn for all hosts, and what looks at all of their gradients.
 RECIPE = {"augment": ["shift", "rotate"], "clip_norm": 1.0, "ema_decay": 0.5}
+# TensorFlow misses a host that has ended after ten seconds, which the tests would wait for.
+PROGRAM = """
+import functools, runpy
+from tensorflow.python.eager.context import Context
+Context.configure_coordination_service = functools.partialmethod(
+    Context.configure_coordination_service, heartbeat_timeout_in_ms=4000
+)
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +87,7 @@ def run_hosts(config, flags=((), ()), data=(), changes=(RECIPE, RECIPE)):
 def start_host(module, arguments, index, ports):
     """Starts a command as one of the hosts at these ports."""
     variables = os.environ | {"TF_CONFIG": cluster(index, ports)}
-    return WarmProcess(module, arguments, variables=variables)
+    return WarmProcess("-c", [PROGRAM.format(module=module), *arguments], variables=variables)
 
 
 def assert_same_but_for_rounding(one, other):

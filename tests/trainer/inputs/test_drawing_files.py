@@ -215,7 +215,7 @@ def test_a_file_in_an_archive_without_drawings_is_one_error_that_names_it(tmp_pa
     assert [f"{each.place}: {each.error}".split(";")[0] for each in batch if each.error] == [
         f"{path}/README.txt: looks like a file without drawings",
         f"{path}/a.ndjson:2: not JSON",
-        f"{path}/b.png: looks like a picture, PNG",
+        f"{path}/b.png: looks like a PNG picture",
         f"{path}/c.zip: looks like a zip archive in a compressed file",
         f"{path}/e.ndjson: no drawings in the file",
     ]

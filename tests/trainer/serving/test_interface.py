@@ -129,10 +129,10 @@ def test_a_wrong_body_is_told(server, body, status, error):
 @pytest.mark.parametrize(
     ("query", "error"),
     [
-        ("top=0", "top is not a whole number from 1 on"),
-        ("top=-1", "top is not a whole number from 1 on"),
-        ("top=1.5", "top is not a whole number from 1 on"),
-        ("top=" + "9" * 5000, "top is not a whole number from 1 on"),
+        ("top=0", "top is not a whole number of at least 1"),
+        ("top=-1", "top is not a whole number of at least 1"),
+        ("top=1.5", "top is not a whole number of at least 1"),
+        ("top=" + "9" * 5000, "top is not a whole number of at least 1"),
         ("bitmap=perhaps", "bitmap is neither true nor false"),
         ("topp=3", "no parameter 'topp'; there are top and bitmap"),
         ("top=1&top=2", "a parameter is given twice"),

@@ -26,6 +26,7 @@ from tests.support.page import page_driver
 from tests.support.page.page_driver import (
     BITMAP,
     DRAW,
+    SETTLE,
     allow_downloads,
     button,
     card,
@@ -57,6 +58,25 @@ window.fetch = (...request) => {
   if (request[1]?.body) window.asked.push(request[1].body);
   return ask(...request);
 };
+"""
+# Draws each drawing on a cleared sheet; resolves to what the page asked and showed of each.
+REPLAY = f"""
+const [drawings, done] = arguments;
+const draw = function () {{{DRAW}}};
+const settle = function () {{{SETTLE}}};
+const bitmap = () => {{{BITMAP}}};
+(async () => {{
+  const seen = [];
+  for (const strokes of drawings) {{
+    draw(strokes);
+    await new Promise((resolve) => settle(resolve));
+    const rows = [...document.querySelectorAll("#answers li:not(.empty)")];
+    const answers = rows.map((row) => row.innerText.split("\\n"));
+    seen.push([window.asked.at(-1), bitmap(), answers]);
+    document.querySelector("#clear").click();
+  }}
+  done(seen);
+}})();
 """
 
 
@@ -209,23 +229,21 @@ def test_on_a_phone_the_first_answers_are_in_sight_below_the_sheet(driver, serve
 def test_what_the_page_sees_and_says_is_what_predict_sees_and_says(driver, server, tmp_path):
     """On 200 drawings, replayed in the browser: bitmaps bit for bit."""
     open_page(driver, server)
-    lines, bitmaps, answers = [], [], []
-    for number in range(200):
-        word = LABELS[number % len(LABELS)]
-        draw(driver, json.loads(synthetic.drawing_line(word, number, seed=7))["drawing"])
-        lines.append(driver.execute_script("return window.asked.at(-1)"))
-        bitmaps.append(driver.execute_script(BITMAP))
-        answers.append(shown(driver))
-        driver.execute_script("document.querySelector('#clear').click()")
+    made_up = [
+        synthetic.drawing_line(LABELS[number % len(LABELS)], number, seed=7)
+        for number in range(200)
+    ]
+    seen = driver.execute_async_script(REPLAY, [json.loads(line)["drawing"] for line in made_up])
+    asked, bitmaps, answers = (list(part) for part in zip(*seen, strict=True))
     path = tmp_path / "drawn.ndjson"
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    (batch,) = read_batches([str(path)], len(lines))
-    assert len(set(lines)) == len(batch) == 200
+    path.write_text("".join(f"{line}\n" for line in asked), encoding="utf-8")
+    (batch,) = read_batches([str(path)], len(asked))
+    assert len(set(asked)) == len(batch) == 200
     expected = rasterize_packed([line.drawing.strokes for line in batch])
-    assert bitmaps == ["".join(map(str, bitmap.ravel())) for bitmap in expected]
+    assert bitmaps == [(bitmap + ord("0")).tobytes().decode() for bitmap in expected]
     outputs = predict(batch, ink_classifier(), 5)
     assert answers == [
-        [(each["label"], percent(each["probability"])) for each in output["predictions"]]
+        [[each["label"], percent(each["probability"])] for each in output["predictions"]]
         for output in outputs
     ]
     assert len({answer[0][0] for answer in answers}) > 3
@@ -440,6 +458,17 @@ def test_a_round_without_a_drawing_has_nothing_to_save(driver, oracle):
         assert card(driver)[1].startswith("Nothing was drawn for ")
         driver.switch_to.active_element.send_keys(ENTER)
     assert card(driver) == ["0 of 6 recognised", "Play again"]
+
+
+def test_a_round_without_an_answer_says_so(driver):
+    with page_server(ink_classifier()) as url:
+        open_page(driver, url)
+    button(driver, "Play").click()
+    button(driver, "Start").click()
+    draw(driver)
+    pass_time(driver, 20.1)
+    until(lambda: card(driver)[0] == "Time is up")
+    assert card(driver)[1] == "The model gave no answer."
 
 
 # ---- Saving ----

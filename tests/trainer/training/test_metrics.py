@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import sklearn.metrics
 
 from trainer.training.metrics import Metrics
 
@@ -59,6 +58,8 @@ def test_the_confusion_matrix_and_the_classes_agree():
 
 @pytest.mark.parametrize("classes", [3, 10])
 def test_metrics_are_those_of_scikit_learn(classes):
+    import sklearn.metrics  # a second that other tests need not wait for
+
     logits, labels = random_examples(count=300, classes=classes)
     metrics = Metrics(classes)
     metrics.add(logits, labels)

@@ -135,7 +135,7 @@ function findFarthest(path, { first, last, samples }, budget) {
   const line = [0, 1].map((axis) => last.place[axis] - first.place[axis]);
   const length = norm(...line) || 1;
   const areas = samples.map(({ place }) => area(first.place, line, place));
-  const largest = greatest(areas);
+  const [, largest] = extremes([areas]);
   const enough = Math.max(largest, EPSILON * length) * ALMOST;
   const candidates = samples.filter((_, i) => areas[i] > enough);
   if (!candidates.length) {
@@ -150,7 +150,7 @@ function findFarthest(path, { first, last, samples }, budget) {
   // So did upstream's processor or library: x² is not rounded before y², which is, is added.
   const exact = Math.sqrt(fusedSquareAdd(line[0], line[1] * line[1])) || 1;
   const distances = all.map(({ place }) => area(first.place, line, place) / exact);
-  const farthest = greatest(distances);
+  const [, farthest] = extremes([distances]);
   return farthest > EPSILON ? all[distances.indexOf(farthest)] : null;
 }
 
@@ -159,10 +159,6 @@ function findFarthest(path, { first, last, samples }, budget) {
 function area(start, [dx, dy], place) {
   const [x, y] = [start[0] - place[0], start[1] - place[1]];
   return dx === 0 && dy === 0 ? norm(x, y) : Math.abs(dx * y - dy * x);
-}
-
-function greatest(values) {
-  return values.reduce((a, b) => Math.max(a, b));
 }
 
 // As the pipeline computes it; Math.hypot rounds otherwise.

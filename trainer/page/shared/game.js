@@ -12,7 +12,7 @@ export class Game {
   #keep;
   #parts; // elements: card, task, round, word, seconds, time
   #words = [];
-  #results = []; // {word, isRecognized, seconds, strokes, guess}
+  #results = []; // {word, isRecognized, strokes}
   #start = null; // of the round, ms; null between rounds
   #clock = null;
   #told = 0; // of TOLD_AT
@@ -113,14 +113,17 @@ export class Game {
     const isLast = this.#results.length === this.#words.length;
     const outcome = isRecognized
       ? [text("h2", "Recognised!"), text("p", `${word}, after ${seconds.toFixed(1)} seconds`)]
-      : [text("h2", "Time is up"), text("p", this.#missed(word))];
+      : [text("h2", "Time is up"), text("p", this.#missed(word, strokes))];
     this.#showCard(outcome, [
       isLast ? ["See the result", () => this.#showResult()] : ["Next", () => this.#announceRound()],
     ]);
   }
 
-  #missed(word) {
-    return this.#guess ? `The model saw ${this.#guess}, not ${word}.` : `Nothing was drawn for ${word}.`;
+  #missed(word, strokes) {
+    if (!strokes.length) {
+      return `Nothing was drawn for ${word}.`;
+    }
+    return this.#guess ? `The model saw ${this.#guess}, not ${word}.` : "The model gave no answer.";
   }
 
   #showResult() {

@@ -7,10 +7,10 @@ const MARGIN = 40; // units
 // `strokes` as of a Sheet; the picture shows all of the drawing, as large as it can.
 export function thumbnail(strokes, name) {
   const [xs, ys] = [0, 1].map((axis) => strokes.flatMap((stroke) => stroke[axis]));
-  const [left, top] = [Math.min(...xs), Math.min(...ys)];
-  const side = Math.max(Math.max(...xs) - left, Math.max(...ys) - top, SIDE / 10) + 2 * MARGIN;
-  const x = (Math.min(...xs) + Math.max(...xs) - side) / 2;
-  const y = (Math.min(...ys) + Math.max(...ys) - side) / 2;
+  const [left, top] = [xs, ys].map((axis) => axis.reduce((a, b) => Math.min(a, b)));
+  const [right, bottom] = [xs, ys].map((axis) => axis.reduce((a, b) => Math.max(a, b)));
+  const side = Math.max(right - left, bottom - top, SIDE / 10) + 2 * MARGIN;
+  const [x, y] = [(left + right - side) / 2, (top + bottom - side) / 2];
   const picture = document.createElementNS(NAMESPACE, "svg");
   const path = document.createElementNS(NAMESPACE, "path");
   const lines = strokes.map(([strokeX, strokeY]) => {
