@@ -66,11 +66,10 @@ def draw_class_scores(scores: Sequence[ClassScore], accuracy: float, title: str)
         [score.label for score in ranked], [f"share of drawings (n = {number} each)"], title, key
     )
     is_small = len(scores) > category_rows.MANY
-    start = 0
+    score_of = {score.label: score for score in scores}
     with figures.style():
         for block in blocks:
-            part = ranked[start : start + len(block.labels)]
-            start += len(part)
+            part = [score_of[label] for label in block.labels]
             accuracy_intervals(part, accuracy, is_small=is_small, ax=block.panels[0])
     return figure
 

@@ -66,7 +66,8 @@ def plot_confused_pairs(
         raise UserError(f"{evaluation.description} makes no mistakes")
     indices = [index for pair in found for each in pair for index in each.indices]
     drawings = predictions.read_drawings(dataset, indices)
-    title = f"{predictions.title}: the {len(found)} most confused pairs"
+    pairs_found = "most confused pair" if len(found) == 1 else f"{len(found)} most confused pairs"
+    title = f"{predictions.title}: the {pairs_found}"
     if any(each.recognized for pair in found for each in pair):
         title += " (gray: recognized)"
     rows = [[_cell(each, drawings) for each in pair] for pair in found]

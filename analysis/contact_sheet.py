@@ -60,7 +60,7 @@ def plot_contact_sheet(
     manifest = manifests.read_manifest(directory)
     for name in split or [""]:
         if name not in manifests.SPLITS:
-            raise UserError(f"--split: {name!r} is none of {', '.join(manifests.SPLITS)}")
+            raise UserError(f"--split: {name!r} is not one of {', '.join(manifests.SPLITS)}")
     categories = bitmaps.choose_categories(directory, manifest, categories, split)
     counts = {  # of the categories' drawings in each split
         name: [manifest.splits[name].class_counts[label] for label in categories] for name in split

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
+from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -146,6 +147,8 @@ def _plot(
     if len(directories) + bool(input) != 1:
         raise UserError("either one data set directory or --input is needed")
     if input:
+        if categories or flags.FLAGS["split"].present:
+            raise UserError("--split and --categories are of a data set, not of --input")
         return draw_statistics(read_statistics(read_drawings(input, per_category)), "drawings")
     return plot_ink(directories[0], split, categories, per_category)
 

@@ -39,12 +39,6 @@ TOP = 0.88  # of the first row: the figure's title and key, the panel's title
 BOTTOM = 0.55  # of a row: ticks and axis label
 ROW_GAP = 0.35
 
-SERIES = {
-    "accuracy": "training accuracy",
-    "val_accuracy": "validation accuracy",
-    "loss": "training loss",
-    "val_loss": "validation loss",
-}
 TITLE_NAMES = 60  # characters of names of runs in the title
 
 MAIN_LINE: dict[str, Any] = {"linewidth": 1.4}
@@ -58,9 +52,13 @@ class Panel(NamedTuple):
     """Series of a history that one panel shows."""
 
     title: str
-    metric: str  # accuracy or loss
     main: str  # key of the history: its best value is marked and labelled
     beside: str | None = None  # key of the history: dashed
+
+    @property
+    def metric(self) -> str:
+        """Return accuracy or loss."""
+        return self.main.removeprefix("val_")
 
 
 class Curve(NamedTuple):
@@ -71,21 +69,10 @@ class Curve(NamedTuple):
     style: LineStyle
 
 
-OVERLAID = (
-    (
-        Panel("Accuracy", "accuracy", "val_accuracy", "accuracy"),
-        Panel("Loss", "loss", "val_loss", "loss"),
-    ),
-)
+OVERLAID = ((Panel("Accuracy", "val_accuracy", "accuracy"), Panel("Loss", "val_loss", "loss")),)
 APART = (
-    (
-        Panel("Validation accuracy", "accuracy", "val_accuracy"),
-        Panel("Training accuracy", "accuracy", "accuracy"),
-    ),
-    (
-        Panel("Validation loss", "loss", "val_loss"),
-        Panel("Training loss", "loss", "loss"),
-    ),
+    (Panel("Validation accuracy", "val_accuracy"), Panel("Training accuracy", "accuracy")),
+    (Panel("Validation loss", "val_loss"), Panel("Training loss", "loss")),
 )
 
 
@@ -180,7 +167,7 @@ def _draw_line(axes: Axes, curve: Curve, key: str, line: dict[str, Any], **style
     values = curve.run.history[key]
     label = f"{curve.name} {key}"
     epochs = range(1, len(values) + 1)
-    gid = figures.tooltip(f"{curve.name}, {SERIES[key]}")
+    gid = figures.tooltip(f"{curve.name}, {study_histories.PANELS[key].lower()}")
     axes.plot(epochs, values, color=curve.style.colour, label=label, gid=gid, **line, **style)
 
 
@@ -263,7 +250,8 @@ def _plot(
         if skipped:
             print(f"skipped, {reason}: {', '.join(skipped)}")
     if group == "all" and not reference:
-        groups = [each for each in groups if study_histories.has_runs(each, runs)] or groups
+        begun = {run.experiment for run in runs if run.epochs}
+        groups = [each for each in groups if begun & {*study.GROUPS[each]}] or groups
     pictures = {}
     for each in groups:
         for key in study_histories.PANELS if separate else [None]:

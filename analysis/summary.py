@@ -68,7 +68,7 @@ def _run_lines(run: Run) -> str:
     of_planned = f" of {run.planned_epochs}" if run.planned_epochs > run.epochs else ""
     unit = "epoch" if (of_planned or run.epochs) == 1 else "epochs"
     files = [name for name in RUN_FILES if os.path.exists(os.path.join(run.directory, name))]
-    width = max(map(len, files)) + 2
+    width = max(map(len, files), default=0) + 2
     return "\n".join(
         (
             f"run       {run.directory}",

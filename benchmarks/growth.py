@@ -50,26 +50,14 @@ class Run(NamedTuple):
     peak_bytes: int  # resident memory, all processes together
     amounts: dict[str, Amount]  # see prepare_counted
 
-    @property
-    def shuffled_bytes(self) -> int:
-        return sum(self.amounts[kind].bytes for kind in KINDS)
-
-    @property
-    def elements(self) -> int:
-        return sum(self.amounts[kind].elements for kind in KINDS)
-
-    @property
-    def largest_element(self) -> int:
-        return max(self.amounts[kind].largest for kind in KINDS)
-
 
 # Figures of a run that the table shows: heading, value, divisor of its unit, decimals.
 _FIGURES: tuple[tuple[str, Callable[[Run], float], float, int], ...] = (
     ("seconds", lambda run: run.seconds, 1, 1),
     ("memory MB", lambda run: run.peak_bytes, 1e6, 0),
-    ("elements", lambda run: run.elements, 1, 0),
-    ("largest kB", lambda run: run.largest_element, 1e3, 0),
-    ("shuffled MB", lambda run: run.shuffled_bytes, 1e6, 1),
+    ("elements", lambda run: sum(run.amounts[kind].elements for kind in KINDS), 1, 0),
+    ("largest kB", lambda run: max(run.amounts[kind].largest for kind in KINDS), 1e3, 0),
+    ("shuffled MB", lambda run: sum(run.amounts[kind].bytes for kind in KINDS), 1e6, 1),
     ("output MB", lambda run: run.amounts["shard"].bytes, 1e6, 1),
     ("shards", lambda run: run.amounts["shard"].elements, 1, 0),
 )

@@ -6,12 +6,11 @@ Markdown for each: the mean over the seeds, with their standard deviation. Rerun
 resume; what is finished is not trained again.
 """
 
-import json
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -23,6 +22,7 @@ from pipeline.dataset.manifests import MANIFEST, read_manifest
 from pipeline.sources.input_files import match_files
 from trainer.config import RECIPES
 from trainer.models import experiments
+from trainer.runs.run_directory import EVALUATION, read_json
 
 OWN = "own"  # the recipe that an experiment has by itself
 HEADERS = (
@@ -74,20 +74,23 @@ def make_dataset(patterns: Sequence[str], directory: str, train: int, validation
 
 
 def train(
-    dataset: str, runs: str, experiment: str, recipe: str, seeds: int, epochs: int | None
+    dataset: str, runs: str, experiment: str, recipe: str, seeds: int, settings: Mapping[str, Any]
 ) -> Group:
-    """Train an experiment with all seeds, and evaluate each with mirror images, too."""
+    """Train an experiment with all seeds, and evaluate each with mirror images, too.
+
+    `settings`: other flags of trainer.main.
+    """
     found = experiments.find(experiment)
     recipe = found.recipe if recipe == OWN else recipe
-    length = "" if epochs is None else f"-epochs={epochs}"
+    words = [f"{name}={_last_name(value)}" for name, value in settings.items()]
     run_dirs = []
     for seed in range(seeds):
-        run_dir = os.path.join(runs, f"{found.name}-{recipe}{length}-seed={seed}")
+        run_dir = os.path.join(runs, "-".join([found.name, recipe, *words, f"seed={seed}"]))
         run_command(
             "trainer.main",
             *(f"--dataset={dataset}", f"--run_dir={run_dir}", f"--experiment={found.name}"),
             *(f"--recipe={recipe}", f"--seed={seed}"),
-            *([] if epochs is None else [f"--epochs={epochs}"]),
+            *(f"--{name}={value}" for name, value in settings.items()),
         )
         if not os.path.exists(mirrored(run_dir)):
             run_command(
@@ -96,7 +99,8 @@ def train(
                 f"--output={mirrored(run_dir)}",
             )
         run_dirs.append(run_dir)
-    return Group(dataset, found.name, recipe, run_dirs)
+    start = f", from {_last_name(settings['init_from'])}" if "init_from" in settings else ""
+    return Group(dataset, found.name, f"{recipe}{start}", run_dirs)
 
 
 def mirrored(run_dir: str) -> str:
@@ -109,8 +113,8 @@ def row(group: Group) -> list[str]:
     runs = [read_run(run_dir) for run_dir in group.run_dirs]
     first = runs[0]
     times = [time for run in runs if (time := read_training_time(run))]
-    alone = [_read(os.path.join(run.directory, "evaluation.json")) for run in runs]
-    mirror = [_read(mirrored(run.directory)) for run in runs]
+    alone = [read_json(os.path.join(run.directory, EVALUATION)) for run in runs]
+    mirror = [read_json(mirrored(run.directory)) for run in runs]
     manifest = read_manifest(group.dataset)
     drawings = manifest.splits["train"].records
     return [
@@ -139,9 +143,8 @@ def print_row(cells: Sequence[str]) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def _read(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+def _last_name(value: object) -> str:
+    return os.path.basename(os.path.normpath(str(value)))
 
 
 def define_flags() -> None:
@@ -158,6 +161,9 @@ def define_flags() -> None:
     cli.define_integer(
         "epochs", None, "Default: those of the recipe.", lower_bound=1, upper_bound=10**6
     )
+    cli.define_path(
+        "init_from", None, "Run whose weights all start from. Default: random.", kind="PATH"
+    )
     cli.define_integer("seeds", 3, "Runs of each, from seed 0 on.", lower_bound=1, upper_bound=100)
 
 
@@ -167,6 +173,7 @@ def main(_: list[str]) -> None:
         experiments.find(experiment)
     if unknown := set(args.recipes) - {OWN, *RECIPES}:
         raise UserError(f"--recipes: no {', '.join(sorted(unknown))}; see --help")
+    settings = {name: args[name].value for name in ("epochs", "init_from") if args[name].present}
     print_row(HEADERS)
     print_row(["---"] * len(HEADERS))
     for number in args.train_per_category:
@@ -178,7 +185,7 @@ def main(_: list[str]) -> None:
         make_dataset(args.input, dataset, int(number), args.validation_per_category)
         for experiment in args.experiments:
             for recipe in args.recipes:
-                print_row(row(train(dataset, runs, experiment, recipe, args.seeds, args.epochs)))
+                print_row(row(train(dataset, runs, experiment, recipe, args.seeds, settings)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import psutil
 from absl import flags
 
 from pipeline import cli
-from pipeline.cli import RunError
+from pipeline.cli import RunError, UserError
 from pipeline.sources.input_files import match_files
 
 _MALFORMED_CLIENTS = 8
@@ -183,18 +183,8 @@ def _of_wrong_type(rng: random.Random) -> bytes:
 
 def _of_wrong_list(rng: random.Random) -> bytes:
     values: tuple[Any, ...] = (
-        None,
-        3,
-        "a",
-        {},
-        [],
-        [3],
-        [None],
-        [[]],
-        [{}],
-        [{"word": "cat"}],
-        [{}] * 101,
-    )
+        None, 3, "a", {}, [], [3], [None], [[]], [{}], [{"word": "cat"}], [{}] * 101,
+    )  # fmt: skip
     return json.dumps({"drawings": rng.choice(values)}).encode()
 
 
@@ -238,6 +228,9 @@ def define_flags() -> None:
 
 def main(_: list[str]) -> None:
     args = flags.FLAGS
+    for number in args.clients:
+        if not number.isdecimal() or not int(number):
+            raise UserError(f"--clients={number}: not a number of clients")
     bodies = read_drawings(args.input, args.drawings)
     server = Server([f"--model={args.model}"] if args.model else [])
     try:

@@ -8,6 +8,7 @@ by the size of its data set.
 
 import collections
 import glob
+import importlib.util
 import os
 import statistics
 import subprocess
@@ -122,8 +123,10 @@ def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
     inputs: dict[str, tuple[Callable[[DataSet, int], Any], DataSet]] = {
         "ours": (our_input, open_dataset(packed)),
         "usual idiom": (usual_input, open_dataset(png)),
-        "TensorFlow Datasets": (tfds_input, open_dataset(png)),
     }
+    has_tfds = importlib.util.find_spec("tensorflow_datasets") is not None
+    if has_tfds:
+        inputs["TensorFlow Datasets"] = (tfds_input, open_dataset(png))
     examples = read_manifest(packed).splits["train"].records
     rates: dict[str, list[float]] = {name: [] for name in inputs}
     for number in range(rounds + 1):
@@ -138,6 +141,8 @@ def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
     for name, of_name in rates.items():
         rate = statistics.median(of_name)
         print(f"{name:<24}{rate:>10,.0f}   ours is {ours / rate:.1f} times it", flush=True)
+    if not has_tfds:
+        print("TensorFlow Datasets is left out: it is not installed (it needs Python 3.11)")
 
 
 class Training:

@@ -188,7 +188,7 @@ class Run:
         optimizer.build(variables)
         return optimizer
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(
         self, bitmaps: tf.Tensor, classes: tf.Tensor, number: tf.Tensor, rate: tf.Tensor, size: int
     ) -> None:
@@ -312,7 +312,7 @@ def train(run: Run, drawings: Drawings, seconds: float) -> float:
 def evaluate(model: keras.Model, drawings: Drawings) -> tuple[float, float]:
     """Return top-1, and top-1 of the mean probabilities of a drawing and its mirror image."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def classify(bitmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.cast(bitmaps, model.compute_dtype)[..., tf.newaxis]
         alone = tf.nn.softmax(model(images, training=False))

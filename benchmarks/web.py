@@ -132,7 +132,7 @@ def expect(lines: Sequence[bytes], classifier: Classifier) -> list[dict[str, Any
             continue
         (bitmap,) = rasterize_packed([line.drawing.strokes])
         (best,) = output["predictions"]
-        answers.append({**best, "bitmap": "".join(map(str, bitmap.ravel()))})
+        answers.append({**best, "bitmap": (bitmap + ord("0")).tobytes().decode()})
     return answers
 
 

@@ -131,7 +131,7 @@ def check_checkpoint() -> None:
     """Raise UserError if --checkpoint is given together with --evaluation."""
     args = flags.FLAGS
     if args.evaluation and args["checkpoint"].present:
-        raise UserError("--checkpoint chooses from a run; --evaluation is of one checkpoint")
+        raise UserError("--checkpoint cannot be combined with --evaluation, which has one already")
 
 
 def given(flag: str, words: Sequence[str]) -> list[str]:

@@ -48,7 +48,7 @@ def pair(base: SplitPredictions, other: SplitPredictions) -> Pair:
         or list(base.labels) != list(other.labels)
         or not np.array_equal(base.arrays.labels, other.arrays.labels)
     ):
-        raise UserError(f"{second.description}: not of the same drawings as {first.description}")
+        raise UserError(f"{second.description}: of different drawings than {first.description}")
     return Pair(base, other)
 
 

@@ -64,17 +64,20 @@ class RunTable:
             Field("parameters", _number("parameters", "{:,}")),
             Field("mult-adds", lambda row: f"{row['multiply_adds'] / 1e6:,.0f} M"),
             Field("epochs", _epochs),
-            Field(TOP1, _top1),
+            Field(TOP1, _number("top1", "{:.3f} ± {top1_standard_error:.3f}")),
             Field("top-3", _number("top3", "{:.3f}")),
             Field("MAP@3", _number("map3", "{:.3f}")),
             Field("loss", _number("loss", "{:.3f}")),
-            Field("best top-1", _best),
+            Field("best top-1", _number("best_top1", "{:.3f} ({best_epoch})")),
             Field("images/s", _number("images_per_second", "{:,.0f}")),
             Field("training", _training_time),
         ]
         if any(row["study_top1"] for row in self.rows):
             fields.append(Field("the study's", _number("study_top1", "{:.3f}")))
-        return fields + [Field(n, _number(n, "{}")) for n in SETTINGS if n in self.rows[0]]
+        for name in (each for each in SETTINGS if each in self.rows[0]):
+            is_number = not any(isinstance(row[name], str) for row in self.rows)
+            fields.append(Field(name, _number(name, "{}"), is_number))
+        return fields
 
     @property
     def notes(self) -> list[str]:
@@ -209,20 +212,12 @@ def _escape(text: str) -> str:
 
 
 def _number(name: str, form: str) -> Callable[[Row], str]:
-    return lambda row: "-" if row[name] is None else form.format(row[name])
+    return lambda row: "-" if row[name] is None else form.format(row[name], **row)
 
 
 def _epochs(row: Row) -> str:
     epochs, planned = row["epochs"], row["planned_epochs"]
     return str(epochs) if epochs >= planned else f"{epochs}/{planned}"
-
-
-def _top1(row: Row) -> str:
-    return "-" if row["top1"] is None else f"{row['top1']:.3f} ± {row['top1_standard_error']:.3f}"
-
-
-def _best(row: Row) -> str:
-    return "-" if row["best_top1"] is None else f"{row['best_top1']:.3f} ({row['best_epoch']})"
 
 
 def _training_time(row: Row) -> str:

@@ -114,11 +114,6 @@ def plot_group(
     return figure
 
 
-def has_runs(group: str, runs: Sequence[Run]) -> bool:
-    """Return whether any run of the group has a finished epoch."""
-    return any(run.epochs and run.experiment in study.GROUPS[group] for run in runs)
-
-
 def _members(group: str, runs: Sequence[Run], reference: bool) -> list[Member]:
     """Return members with histories, in the study's order; a line style belongs to the place."""
     members = []

@@ -272,7 +272,7 @@ def read_saved(path: str) -> Evaluation:
         if [score.label for score in scores.per_class] != list(found.labels):
             raise ValueError("per_class does not match the labels")
         if scores.confusion.sum() != scores.examples or not scores.examples:
-            raise ValueError("the confusion matrix has another number of examples")
+            raise ValueError("the confusion matrix has a different number of examples")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged: {reason_of(error)}") from None
     return found
@@ -292,7 +292,8 @@ def read_saved_of(run: Run, path: str) -> Evaluation:
     ]
     if different:
         raise UserError(
-            f"{path}: of a different run than {run.directory}, which differs in {different[0]}"
+            f"{path}: belongs to a different run than {run.directory}, which differs in "
+            f"{different[0]}"
         )
     return dataclasses.replace(found, run=run)
 
@@ -320,7 +321,7 @@ def _check_predictions(path: str, arrays: Predictions, confusion: np.ndarray, cl
 
 def _typed(fields: dict[str, Any], name: str, kind: type) -> Any:
     if not isinstance(fields[name], kind):
-        raise TypeError(f"{name} is no {kind.__name__}")
+        raise TypeError(f"{name} is not a {kind.__name__}")
     return fields[name]
 
 
@@ -330,5 +331,5 @@ def _checkpoint(value: str) -> str:
 
 def _one_of(value: str, values: Sequence[str]) -> str:
     if value not in values:
-        raise ValueError(f"{value!r} is none of {', '.join(values)}")
+        raise ValueError(f"{value!r} is not one of {', '.join(values)}")
     return value

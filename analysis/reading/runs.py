@@ -362,5 +362,5 @@ def _read_lines(path: str) -> list[dict[str, Any]]:
     except ValueError as error:
         raise UserError(f"{path}: damaged: {reason_of(error)}") from None
     if not all(isinstance(line, dict) for line in lines):
-        raise UserError(f"{path}: damaged: a line is no object")
+        raise UserError(f"{path}: damaged: a line is not an object")
     return lines

@@ -67,11 +67,8 @@ def seed_groups(runs: Runs) -> dict[str, list[Run]]:
     """Return the finished runs by their settings without the seed, named by what differs."""
     done = [run for run in runs if run.is_finished]
     settings = {run.directory: _settings(run) for run in done}
-    names = (
-        [name for name in _settings(done[0]) if len({each[name] for each in settings.values()}) > 1]
-        if done
-        else []
-    )
+    first = next(iter(settings.values()), {})
+    names = [name for name in first if len({each[name] for each in settings.values()}) > 1]
     groups: dict[str, list[Run]] = {}
     for run in done:
         values = settings[run.directory]

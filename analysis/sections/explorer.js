@@ -146,6 +146,7 @@ class Explorer {
     const canvas = this.canvas;
     let from = null;
     canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return; // no click would follow
       from = { x: event.offsetX, y: event.offsetY, left: this.left, top: this.top, moved: false };
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -231,7 +232,7 @@ class Explorer {
   }
 
   scale(factor) {
-    const middle = this.labels.length / this.zoom / 2;
+    const middle = this.labels.length / this.zoom / 2 - 0.5;
     const [row, column] = this.place ?? [this.top + middle, this.left + middle];
     const most = Math.max(1, (this.labels.length * 40) / this.side);
     this.zoom = factor ? Math.max(1, Math.min(most, this.zoom * factor)) : 1;

@@ -86,12 +86,13 @@ def _of_scores(view: RunView, scores: Scores, place: Callable[[str], str]) -> It
     row[weakest] = 0
     if row.any():
         other = scores.per_class[int(row.argmax())].label
-        called = f"{row.max():,} of its {score.examples:,}"
+        verb = "is" if row.max() == 1 else "are"
+        called = f"{row.max():,} of its {score.examples:,} drawings {verb} taken for {other}"
         yield (
             "Weakest category: ",
             _link(f"{score.label} {score.recall:.3f}", explorer.link(view, score.label)),
             "; ",
-            _link(f"{called} are called {other}", explorer.link(view, score.label, other)),
+            _link(called, explorer.link(view, score.label, other)),
             ".",
         )
 

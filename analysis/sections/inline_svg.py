@@ -32,8 +32,7 @@ def inline_svg(figure: Figure) -> Element:
     """Return a figure as an <svg> element; see `figures.tooltip` for what it says of its parts."""
     root = ElementTree.fromstring(figures.render(figure, "svg"))
     root[:] = [child for child in root if _name(child) == "g"]  # no metadata, no rule for all
-    nodes = list(_named(root))
-    for node in nodes:
+    for node in root.iter():
         _adapt(node)
     width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
     root.attrib = {
@@ -47,16 +46,6 @@ def inline_svg(figure: Figure) -> Element:
 
 def _name(node: Element) -> str:
     return node.tag.rpartition("}")[2]
-
-
-def _named(root: Element) -> Iterator[Element]:
-    """Yield all elements, their names without the namespace, which HTML does not write."""
-    for node in root.iter():
-        node.tag = _name(node)
-        node.text, node.tail = ((text or "").strip() or None for text in (node.text, node.tail))
-        if _HREF in node.attrib:
-            node.set("href", node.attrib.pop(_HREF))
-        yield node
 
 
 def _references(node: Element) -> Iterator[tuple[str, re.Match[str]]]:
@@ -78,7 +67,11 @@ def separate_ids(page: Element) -> None:
 
 
 def _adapt(node: Element) -> None:
-    """Write an element's style as the page does: its colours, its font."""
+    """Write an element as the page does: name without the namespace, colours, font."""
+    node.tag = _name(node)  # HTML writes no namespace
+    node.text, node.tail = ((text or "").strip() or None for text in (node.text, node.tail))
+    if _HREF in node.attrib:
+        node.set("href", node.attrib.pop(_HREF))
     if "style" in node.attrib:
         style = re.sub(r"font-family: [^;]*;? ?", "", node.attrib["style"])
         node.set("style", re.sub(r"#\w{6}", lambda found: _colour(found[0]), style))

@@ -118,7 +118,7 @@ class DrawingMap {
   listen() {
     let from = null;
     this.canvas.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "mouse") from = [event.offsetX, event.offsetY];
+      if (event.pointerType === "mouse" && !event.button) from = [event.offsetX, event.offsetY];
     });
     this.canvas.addEventListener("pointermove", (event) => {
       if (from) this.outline(from, [event.offsetX, event.offsetY]);

@@ -120,13 +120,8 @@ def beside(picture_: Element, table_: Element) -> list[Element]:
 
 def packed_script(data: bytes) -> Element:
     """Return data that the page holds compressed, zlib in base64, for `inflate` of drawings.js."""
-    return element("script", base64.b64encode(zlib.compress(data, 9)).decode(), type="text/plain")
-
-
-def image_element(kind: str, data: bytes, alt: str, **attributes: str | int) -> Element:
-    """Return an <img> that holds its picture; `kind` is the MIME type after image/."""
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return element("img", src=source, alt=alt, **attributes)
+    # Level 9 takes seven times as long for 3 % less.
+    return element("script", base64.b64encode(zlib.compress(data, 7)).decode(), type="text/plain")
 
 
 def drawings_image(
@@ -159,7 +154,8 @@ def _image(pixels: np.ndarray, alt: str) -> Element:
     buffer = io.BytesIO()
     image.save(buffer, "png", optimize=True)
     height, width = pixels.shape
-    return image_element("png", buffer.getvalue(), alt, class_="ink", width=width, height=height)
+    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return element("img", src=source, alt=alt, class_="ink", width=width, height=height)
 
 
 def table(

@@ -132,6 +132,8 @@ def _ends(numbers: Sequence[int]) -> tuple[str, str]:
 
 def short_number(number: int) -> str:
     """Return three digits and a prefix: 262 k, 19.4 M, 1.34 G."""
+    if number >= 1000:
+        number = round(number, 2 - int(math.log10(number)))
     for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             digits = 2 - int(math.log10(number / size))

@@ -59,8 +59,8 @@ def against_the_best(views: Views) -> list[Element]:
     text = (
         f"{best.name} against each other run on the same {found[0][1].base.count:,} "
         f"{best.evaluation.split} drawings. Mended: drawings that only {best.name} recognizes; "
-        "broken: those that only the other does. p: probability of a difference as large between "
-        "equally good models (McNemar's exact test)."
+        "broken: drawings that only the other run recognizes. p: probability of a difference as "
+        "large between equally good models (McNemar's exact test)."
     )
     next_view, nearest = found[0]
     return [

@@ -51,7 +51,7 @@ def categories(view: RunView) -> list[Element]:
     names = [score.label for score in found.per_class]
     ranked = sorted(
         zip(found.per_class, found.confusion, strict=True),
-        key=lambda item: (item[0].recall, item[0].label),
+        key=lambda item: (not item[0].examples, item[0].recall, item[0].label),
     )
     rows = [
         [
@@ -110,12 +110,12 @@ def label_errors(view: RunView) -> list[Element]:
     predictions = view.evaluation.read_predictions()
     indices = likely_label_errors(predictions)
     if not indices:
-        return [element("p", "None: no drawing belongs confidently to another category.")]
+        return [element("p", "None: no drawing confidently belongs to another category.")]
     directory = view.require_drawings()
     text = (
-        f"{len(indices):,} of {predictions.count:,} {predictions.split} drawings belong "
-        "confidently to another category than their label's (confident learning). Some of their "
-        "labels are wrong; more are poor drawings, or fit both, or are the model's mistakes. Top-1 "
+        f"{len(indices):,} of {predictions.count:,} {predictions.split} drawings confidently "
+        "belong to a category other than their label (confident learning). Some of their labels "
+        "are wrong; more are poor drawings, or fit both, or are the model's mistakes. Top-1 "
         f"is {accuracy_without(predictions, indices):.3f} without them and "
         f"{predictions.correct.mean():.3f} with all. The likeliest {min(SHOWN, len(indices))}:"
     )
@@ -191,7 +191,7 @@ def thresholds(view: RunView) -> list[Element]:
         for label, *of_label in zip(predictions.labels, *found.values(), strict=True)
     ]
     text = (
-        "The lowest probability above which a category's predictions have a wanted "
+        "The lowest probability from which on a category's predictions have the wanted "
         f"precision ({', '.join(map(str, WANTED))}); how many predictions that leaves, and "
         f"the {CONFIDENCE:.0%} interval of their precision. Thresholds are chosen on these "
         "drawings, so they are optimistic: check them on others, and trust none whose interval is "

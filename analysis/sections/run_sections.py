@@ -145,11 +145,9 @@ def histories(view: RunView) -> list[Element]:
 
 def _epochs(run: Run, details: Details | None) -> Element:
     """Return the numbers of each epoch; top-3 where it is known of any."""
-    columns = [
-        Column("epoch"), Column("training accuracy"), Column("validation accuracy"),
-        Column("training loss"), Column("validation loss"),
-    ]  # fmt: skip
-    series = [run.history[key] for key in ("accuracy", "val_accuracy", "loss", "val_loss")]
+    panels = study_histories.PANELS
+    columns = [Column("epoch"), *(Column(title.lower()) for title in panels.values())]
+    series = [run.history[key] for key in panels]
     if details and details.top3:
         columns.insert(3, Column("validation top-3"))
         series.insert(2, [details.top3.get(epoch, math.nan) for epoch in range(1, run.epochs + 1)])

@@ -56,9 +56,9 @@ def lay_out(
       title: one line.
       key: labelled artists that explain the marks, drawn below the title.
     """
-    labels = texts.elide_names(labels)
+    names = texts.elide_names(labels)
     density = MANY_ROWS if len(labels) > MANY else FEW_ROWS
-    name_width = texts.text_width(labels, density.font_size) + NAME_GAP
+    name_width = texts.text_width(names, density.font_size) + NAME_GAP
     block_width = name_width + len(axis_labels) * (density.panel_width + density.gap)
     columns = figures.best_columns(len(labels), block_width, density.pitch)
     rows = math.ceil(len(labels) / columns)
@@ -84,8 +84,8 @@ def lay_out(
                     density.panel_width, len(block.labels) * density.pitch,
                     sharex=blocks[0].panels[i] if blocks else None,
                 )  # fmt: skip
-                names = block.labels if i == 0 else [""] * len(block.labels)
-                _dress(axes, names, axis_label, density)
+                shown = names[start : start + rows] if i == 0 else [""] * len(block.labels)
+                _dress(axes, shown, axis_label, density)
                 axes.tick_params(axis="x", top=is_tall, labeltop=is_tall)
                 block.panels.append(axes)
             blocks.append(block)

@@ -18,6 +18,7 @@ TEXT_GAP = 18  # between an image and the texts to its left
 CAPTION_GAP = 6  # between an image and the texts above and below
 MARGIN = 36
 TITLE_GAP = 34
+ROUNDING = 1e-4  # Matplotlib before 3.11 makes an image of 85.0000001 pixels 86 wide
 
 HEADING_SIZE = 9  # points
 HEADING_HEIGHT = 56  # pixels
@@ -210,8 +211,9 @@ def _draw_cell(
     y = top + row.above + row.overhang
     if cell.image.size:
         start = left + max(0, room - width) // 2
+        right, bottom = start + width - ROUNDING, y + height - ROUNDING
         axes.imshow(
-            cell.image, extent=(start, start + width, y + height, y), aspect="auto",
+            cell.image, extent=(start, right, bottom, y), aspect="auto",
             interpolation="none", **colours,  # in SVG, too: whole pixels with hard edges
         )  # fmt: skip
         x = start + width / 2 if room else x

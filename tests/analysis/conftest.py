@@ -9,7 +9,7 @@ from tests.support.browser import chromium
 from tests.support.report_pages import LABELS, write_data, write_whole_run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pages(tmp_path_factory):
     """Paths of pages by name, as the command writes them."""
     root = tmp_path_factory.mktemp("report")
@@ -30,7 +30,7 @@ def pages(tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def driver():
     """Headless Chromium; skips the tests where there is none."""
     with chromium() as started:

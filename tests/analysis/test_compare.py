@@ -93,6 +93,11 @@ def test_only_settings_in_which_runs_differ_are_shown(sweep):
     assert "batch_norm" in headers
     assert "seed" not in headers
     assert "augment" not in headers
+    write_run(sweep / "mirrored", NO_HISTORY, augment=["mirror"])
+    fields = make_table(read_runs([str(sweep)], pytest.fail), "last").fields
+    kinds = {field.header: field.is_number for field in fields}
+    assert kinds["learning_rate"]
+    assert not kinds["augment"]
 
 
 def test_a_run_that_started_from_trained_weights_is_shown_with_their_source(sweep):

@@ -131,7 +131,7 @@ def test_pixels_stay_sharp_in_svg(tmp_path):
         ("train", ["cats"], "has no category 'cats'; did you mean 'cat'?"),
         ("train", ["zebra"], "has no category 'zebra'; labels.txt lists them"),
         ("test", [], "no drawings in the test split"),
-        ("tests", [], "--split: 'tests' is none of train, validation, test"),
+        ("tests", [], "--split: 'tests' is not one of train, validation, test"),
     ],
 )
 def test_what_is_not_there_cannot_be_shown(tmp_path, split, categories, message):

@@ -56,6 +56,15 @@ def test_equal_counts_of_splits_do_not_hide_each_other():
     assert abs(heights).max() < 0.5  # each in its own row
 
 
+def test_names_that_are_too_long_for_a_row_are_shortened():
+    names = ["x" * 40, "x" * 39 + "y", "cat"]
+    (axes,) = draw_counts({"train": dict(zip(names, (3, 2, 1), strict=True))}).axes
+    shown_names = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(shown_names)) == 3
+    assert max(map(len, shown_names)) < 39
+    assert sorted(np.concatenate([line.get_xdata() for line in axes.lines])) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("count", [1, 60, 345])
 @pytest.mark.parametrize(("low", "high"), [(20, 100), (0, 300_000), (1, 2)])
 def test_texts_are_apart_at_any_number_and_range(count, low, high):

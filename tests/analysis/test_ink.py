@@ -129,6 +129,10 @@ def test_the_command_tells_what_it_left_out(write_lines, tmp_path):
         ((), "either one data set directory or --input is needed"),
         (("--dataset=a", "--input=b"), "either one data set directory or --input is needed"),
         (("--dataset=nowhere",), "nowhere: no such directory"),
+        (
+            ("--input=a", "--split=test"),
+            "--split and --categories are of a data set, not of --input",
+        ),
         (("--input=nowhere.ndjson",), "--input: no file matches nowhere.ndjson"),
     ],
 )

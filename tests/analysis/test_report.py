@@ -97,7 +97,10 @@ def test_axe_finds_nothing_serious(driver, pages, name, size, scheme):
     if name != "begun":
         driver.execute_script("explorers[0].show(0)")
         wait_for(driver, ".chosen h5", "Wrong")
-    found = axe_violations(driver, ".picture svg > *")  # thousands of marks, which are described
+    excluded = [".picture svg > *"]  # thousands of marks, which are described
+    if (size, scheme) != (DESKTOP, "light"):
+        excluded += ["#c3", "#c4"]  # more runs of several, whose chapters are as the first's
+    found = axe_violations(driver, *excluded)
     assert [each for each in found if each[1] in ("serious", "critical")] == []
 
 
@@ -349,7 +352,8 @@ def test_a_page_begins_with_what_was_found_and_each_sentence_leads_to_it(made):
     sentences = texts(found.encode())
     for sentence in (
         "Top-1 0.662 ± 0.097 on 24 validation drawings, in epoch 3; guessing gives 0.250.",
-        'Weakest category: a "quoted" & name 0.333 ; 4 of its 6 are called The Great Wall of China',
+        'Weakest category: a "quoted" & name 0.333 ; 4 of its 6 drawings are taken for '
+        "The Great Wall of China",
         "6 mistakes , 0 of them with a probability of 0.9 or more.",
         "The model is underconfident by 0.165 : mean confidence 0.585, accuracy 0.750.",
         "Best epoch: 3 of 4 , 0.020 above the last; training accuracy is then 0.050 below validat",
@@ -699,7 +703,7 @@ def test_cells_are_sorted_by_the_numbers_that_they_begin_with(text, value):
 @pytest.mark.parametrize(
     ("number", "text"),
     [(999, "999"), (1_000, "1.00 k"), (261_788, "262 k"), (19_375_936, "19.4 M"),
-     (1_340_000_000, "1.34 G")],
+     (999_999, "1.00 M"), (9_996_000, "10.0 M"), (1_340_000_000, "1.34 G")],
 )  # fmt: skip
 def test_short_numbers_have_three_digits(number, text):
     assert short_number(number) == text

@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from benchmarks import results
 from benchmarks.results import make_dataset, mean
 from pipeline.cli import UserError
 from tests.support.ndjson import line
@@ -24,3 +25,19 @@ def test_a_data_set_of_other_drawings_is_not_taken_for_theirs(tmp_path: pathlib.
 def test_a_mean_of_several_seeds_has_their_standard_deviation() -> None:
     assert mean([0.5]) == "0.5000"
     assert mean([0.4, 0.5, 0.6]) == "0.5000 ± 0.1000"
+
+
+def test_runs_with_other_settings_have_directories_of_their_own(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(results, "run_command", lambda *words: commands.append(words))
+    settings = {"epochs": 3, "init_from": "made/source/"}
+    group = results.train("data", str(tmp_path), "small", "best", 2, settings)
+    names = [pathlib.Path(run_dir).name for run_dir in group.run_dirs]
+    assert names == [f"small-best-epochs=3-init_from=source-seed={seed}" for seed in (0, 1)]
+    assert group.recipe == "best, from source"
+    assert {"--epochs=3", "--init_from=made/source/", "--seed=0"} < set(commands[0])
+    group = results.train("data", str(tmp_path), "small", "best", 1, {})
+    assert [pathlib.Path(run_dir).name for run_dir in group.run_dirs] == ["small-best-seed=0"]
+    assert group.recipe == "best"

@@ -14,6 +14,7 @@ import requests
 from benchmarks import serve
 from benchmarks.serve import malformed_bodies
 from tests.support.page.page_server import LABELS, ink_classifier, page_server
+from tests.support.warm_process import run_module
 from trainer.exports.classifiers import Classifier
 from trainer.serving import batching
 
@@ -32,6 +33,12 @@ def test_each_malformed_body_is_refused_and_the_server_goes_on() -> None:
         whole = json.dumps({"drawing": [[[0, 9], [0, 9]]]})
         assert session.post(f"{url}/predict", whole, headers=headers, timeout=60).ok
     assert set(statuses) == {400, 413, 422}
+
+
+def test_wrong_numbers_of_clients_are_refused_before_a_server_starts() -> None:
+    done = run_module("benchmarks.serve", ["--input=nowhere.ndjson", "--clients=1,x"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --clients=x: not a number of clients\n"
 
 
 def test_a_row_has_what_was_answered_and_what_was_not(capsys, monkeypatch) -> None:

@@ -30,7 +30,7 @@ def test_each_trial_changes_one_thing():
 def test_a_change_of_the_model_is_in_it():
     models = {}
     for name in ("none", *OF_THE_MODEL):
-        keras.backend.clear_session()  # the same names of layers
+        keras.backend.clear_session(free_memory=False)  # the same names of layers
         layers = build(TRIALS[name], 3).layers
         models[name] = [(type(layer), layer.get_config()) for layer in layers]
     usual = models.pop("none")

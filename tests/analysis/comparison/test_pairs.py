@@ -59,9 +59,9 @@ def test_many_drawings_have_a_probability_too():
 
 
 def test_runs_on_other_drawings_are_no_pair():
-    with pytest.raises(UserError, match="not of the same drawings as run: its best checkpoint"):
+    with pytest.raises(UserError, match="of different drawings than run: its best checkpoint"):
         pair(predictions([True, False]), predictions([True, False], "another"))
-    with pytest.raises(UserError, match="not of the same drawings"):
+    with pytest.raises(UserError, match="of different drawings"):
         pair(predictions([True, False]), predictions([True, False, True]))
 
 

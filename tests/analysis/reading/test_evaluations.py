@@ -219,12 +219,12 @@ def test_predictions_of_another_checkpoint_are_refused(made, tmp_path):
     ("fields", "message"),
     [
         ({"format": "another"}, r"not written by this version's trainer\.evaluate --output"),
-        ({"split": "all"}, "damaged: 'all' is none of train, validation, test"),
-        ({"run": []}, "damaged: run is no dict"),
+        ({"split": "all"}, "damaged: 'all' is not one of train, validation, test"),
+        ({"run": []}, "damaged: run is not a dict"),
         ({"run": {}}, "damaged: no experiment in it"),
         ({"labels": ["car", "cat", "cake"]}, "damaged: per_class does not match the labels"),
-        ({"examples": 5}, "damaged: the confusion matrix has another number of examples"),
-        ({"mirror": None}, "damaged: mirror is no bool"),
+        ({"examples": 5}, "damaged: the confusion matrix has a different number of examples"),
+        ({"mirror": None}, "damaged: mirror is not a bool"),
         ({"loss": None}, "damaged: a score is not a number"),
     ],
 )
@@ -239,7 +239,9 @@ def test_an_evaluation_of_another_run_is_refused(made, copied, monkeypatch, tmp_
     change(path, run=json.loads(path.read_text())["run"] | {"seed": 6})
     page = f"--output={tmp_path}/page.html"
     for module, other in ((summary, f"--dataset={made}/data"), (report, page)):
-        with pytest.raises(UserError, match=r"of a different run than .*/run, .* differs in seed$"):
+        with pytest.raises(
+            UserError, match=r"belongs to a different run than .*/run, .* differs in seed$"
+        ):
             run_main(module, monkeypatch, f"--run_dir={made}/run", other, f"--evaluation={path}")
 
 
@@ -251,8 +253,8 @@ BOTH = ("--run_dir={made}/run", "--evaluation={made}/test.json")
     [
         ("confusion", (), "either a run directory or --evaluation is needed"),
         ("confusion", BOTH, "either a run directory or --evaluation is needed"),
-        ("mistakes", (BOTH[1], "--checkpoint=best"), "--checkpoint chooses from a run; --eval"),
-        ("report", (*BOTH, "--checkpoint=last"), "--checkpoint chooses from a run; --evaluation"),
+        ("mistakes", (BOTH[1], "--checkpoint=best"), "--checkpoint cannot be combined with --eval"),
+        ("report", (*BOTH, "--checkpoint=last"), "--checkpoint cannot be combined with --eval"),
         ("report", ("--run_dir={made}/runs", BOTH[1]), "needs one run, not 2"),
         (
             "confusion",
