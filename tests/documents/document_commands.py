@@ -4,6 +4,7 @@ A command is run as a process, in the order of the documents, in a copy of the p
 was made yet. Add an entry for each new command, best `Run()`.
 """
 
+import importlib.util
 from typing import NamedTuple
 
 
@@ -56,11 +57,15 @@ _CATEGORY_ROWS = ((r"^(smiley face|[a-z]+)( +[\d.–]+){4}$", "CATEGORY"),)
 # It comes every ten seconds.
 _NO_PROGRESS = ((r"^epoch \d+/\d+  step .*", ""), (r"  \(best\)$", ""))
 _PREDICTIONS = ((r'"label":"[^"]*"', '"label":"CATEGORY"'),)
+# Python 3.10 has no TensorFlow Datasets.
+_HAS_TFDS = importlib.util.find_spec("tensorflow_datasets") is not None
+_NO_TFDS = () if _HAS_TFDS else ((r"^TensorFlow Datasets .*", ""),)
 # Fewer experiments and precisions; which operations take longest depends on machine and size.
 _TRAINER_BENCHMARK = (
     (r"\b(demo|small|E\d_\d+)\b(?=,| in)", "EXPERIMENT"),
     (r"^a step of EXPERIMENT in (float32|mixed_bfloat16)", "a step in PRECISION"),
     (r"^(?!ours|usual|other)[a-z ]+?( +\d+\.\d+ s +\d+%)$", r"OPERATION\1"),
+    *_NO_TFDS,
 )
 
 # Run before all others: the README shows pictures of the demo before it says how to make one, and
@@ -161,7 +166,14 @@ COMMANDS: dict[str, Action] = {
     "--epochs=2": Run(replacements=_NO_PROGRESS),
     "python -m trainer.main --dataset=data/shares --run_dir=runs/tuned --init_from=runs/doodles "
     "--freeze=blocks_c --epochs=1": Run(),
-    "tensorboard --logdir=runs": Run((("tensorboard", "tensorboard --inspect"),)),  # no server
+    "tensorboard --logdir=runs": Run(  # no server
+        (
+            (
+                "tensorboard",
+                "command -v tensorboard > where.txt && python -m tensorboard.main --inspect",
+            ),
+        )
+    ),
     'TF_CONFIG=\'{"cluster": {"worker": ["HOST1:2222", "HOST2:2222"]}, '
     '"task": {"type": "worker", "index": 0}}\' '
     "python -m trainer.main --dataset=data/doodles --run_dir=runs/doodles": RunBy(
@@ -235,7 +247,7 @@ COMMANDS: dict[str, Action] = {
     "python -m trainer.evaluate --run_dir=results/pretrained --checkpoint=last --mirror": Run(),
     "python -m analysis.mistakes results/pretrained --label_errors=results/label_errors.csv": Run(),
     "make bench-serve DATA=DIR": Run(
-        (("DATA=DIR", "DATA=DIR FLAGS='--seconds=1 --malformed=50'"),),
+        (("DATA=DIR", "DATA=DIR FLAGS='--seconds=0.2 --malformed=50'"),),
     ),
     "make bench-web DATA=DIR": RunBy("tests/benchmarks/test_web.py", '"benchmarks.web"'),
     "make bench-trainer DATA=DIR": Run(

@@ -72,18 +72,19 @@ def wider_than_the_page(driver: Any, hidden: str = "", scrolling: str = "") -> l
     return found
 
 
-def axe_violations(driver: Any, excluded: str = "") -> list[tuple[str, str, list[str]]]:
+def axe_violations(driver: Any, *excluded: str) -> list[tuple[str, str, list[str]]]:
     """Return what axe-core finds: rule, impact, elements; skip the test without its package.
 
     Args:
       driver: with a page.
-      excluded: selector of elements that are not looked at, with all that is in them.
+      excluded: selectors of elements that are not looked at, with all that is in them.
     """
     axe = pytest.importorskip("selenium_axe_python").Axe(driver)
     axe.inject()
     driver.set_script_timeout(300)  # seconds: a busy machine takes long
     options = {"resultTypes": ["violations"]}  # selectors of all that passed take long to make
-    found = axe.run({"exclude": [[excluded]]} if excluded else None, options)["violations"]
+    context = {"exclude": [[selector] for selector in excluded]} if excluded else None
+    found = axe.run(context, options)["violations"]
     return [
         (each["id"], each["impact"], [node["html"][:90] for node in each["nodes"]])
         for each in found

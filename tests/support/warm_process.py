@@ -33,7 +33,15 @@ from typing import Any
 from tests.support import warm_python_client
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["keras", "tensorflow", "apache_beam", "matplotlib.pyplot"])
+_CONTEXT.set_forkserver_preload(
+    [
+        *("keras", "tensorflow", "apache_beam", "matplotlib.pyplot"),
+        # What nearly every command imports of others besides.
+        "apache_beam.runners.portability.fn_api_runner",
+        "apache_beam.runners.worker.sdk_worker_main",
+        *("cv2", "google_crc32c", "orjson", "pyarrow.parquet", "requests", "tqdm"),
+    ]
+)
 TIMEOUT_SECONDS = 300
 
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-COMMAND = re.compile(r"(analysis|benchmarks|pipeline|trainer)\.\w+")
+COMMAND = re.compile(r"(analysis|benchmarks|pipeline|trainer)\.\w+|tensorboard\.main")
 WORKER = "pipeline.runners.local_worker"
 # What benchmarks start with `python -c`, and what the console script of a test does.
 PROGRAM = re.compile(r"from (benchmarks\.(growth|pipeline|trainer)|pipeline\.cli\.scripts) import ")

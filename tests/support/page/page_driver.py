@@ -20,7 +20,7 @@ for (const [xs, ys] of strokes) {
 }
 """
 # Resolves when all is answered and shown.
-_SETTLE = """
+SETTLE = """
 const done = arguments[arguments.length - 1];
 const isBusy = () => document.querySelector("#answers").ariaBusy === "true";
 const look = () => (isBusy() ? setTimeout(look, 5) : done());
@@ -53,7 +53,7 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 def settle(driver: Any) -> None:
-    driver.execute_async_script(_SETTLE)
+    driver.execute_async_script(SETTLE)
 
 
 def draw(driver: Any, strokes: Sequence[Any]) -> None:
