@@ -207,12 +207,27 @@ COMMANDS: dict[str, Action] = {
     "--train_per_category=25,50,100,200 --validation_per_category=200'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best --epochs=48 --seeds=2 "
+    "--train_per_category=25,50,100,200 --validation_per_category=200 "
+    "--init_from=results/pretrained'": Run(
+        (
+            ("--epochs=48 --seeds=2", "--epochs=1 --seeds=1"),
+            ("=25,50,100,200", "=40,45"),
+            ("validation_per_category=200", "validation_per_category=10"),
+        ),
+        ((r" ± [\d.]+", ""),),
+    ),
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=fast,best'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
-    "make results DATA=DRAWINGS FLAGS='--experiments=E3_8 --seeds=1'": Left(
+    "make results DATA=DRAWINGS FLAGS='--experiments=E3_8 --recipes=study,best --seeds=1'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best "
+    "--init_from=results/pretrained'": Left("the same with --epochs and numbers of drawings"),
     "make pretrained DATA=DRAWINGS": Left("`make pretrained DATA=DIR`, with another directory"),
     "make results DATA=DIR": Run(
         (

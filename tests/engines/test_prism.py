@@ -66,7 +66,9 @@ def test_a_worker_pool_that_is_not_there_fails_the_run_in_one_line(
 ) -> None:
     with running_pipeline(drawings, tmp_path / "data", *external("localhost:1")) as run:
         assert run.wait() == 1
-    assert run.stderr()[-1].startswith("error: no answer from the job service of PrismRunner: ")
+    # Prism ends, just before it is asked for the state of the job or a moment later.
+    said = ("no answer from the job service of PrismRunner: ", "lost sight of the job on Prism")
+    assert run.stderr()[-1].startswith(tuple(f"error: {text}" for text in said))
     assert not [line for line in run.stderr() if line.startswith("Traceback")]
     assert files_of(tmp_path / "data") == {}
 
