@@ -212,8 +212,8 @@ COMMANDS: dict[str, Action] = {
     "--init_from=results/pretrained'": Run(
         (
             ("--epochs=48 --seeds=2", "--epochs=1 --seeds=1"),
-            ("=25,50,100,200", "=40,45"),
-            ("validation_per_category=200", "validation_per_category=10"),
+            ("=25,50,100,200", "=41,45"),
+            ("validation_per_category=200", "validation_per_category=9"),
         ),
         ((r" ± [\d.]+", ""),),
     ),
@@ -224,6 +224,9 @@ COMMANDS: dict[str, Action] = {
         "`make results DATA=DIR`, with other flags"
     ),
     "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=large --recipes=best --seeds=1'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best "
