@@ -223,6 +223,9 @@ COMMANDS: dict[str, Action] = {
     "make results DATA=DRAWINGS FLAGS='--experiments=E3_8 --recipes=study,best --seeds=1'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=E3_8 --recipes=best --seeds=1'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
     "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
