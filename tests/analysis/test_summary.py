@@ -1,6 +1,7 @@
 """Summary of a data set and a run."""
 
 import itertools
+import shutil
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.support.analysis_data import (
     write_metrics,
     write_run,
 )
+from tests.support.report_pages import write_data, write_test_evaluation, write_whole_run
 from trainer.runs.uncertainty import chance
 
 COUNTS = {"cat": 30, "The Great Wall of China": 20, "car": 20, "ant": 20, "sun": 10}
@@ -118,3 +120,15 @@ def test_a_run_without_an_evaluation_is_one_line_and_status_2(made, tmp_path):
     assert result.stderr == (
         f"error: {run_dir}/evaluation.json: missing; it is written when an epoch is finished\n"
     )
+
+
+def test_the_configuration_of_a_run_is_enough_for_an_evaluation(tmp_path):
+    """As where a run was copied without its files."""
+    write_data(tmp_path / "data")
+    run_dir = write_whole_run(tmp_path / "run", tmp_path / "data")
+    path = write_test_evaluation(run_dir, tmp_path / "data", tmp_path / "test.json")
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    shutil.copy(f"{run_dir}/config.json", copied)
+    assert "last epoch" not in summarize(str(copied), evaluation=path)
+    assert "train, 36 drawings of 4 categories" in summarize(str(copied), evaluation=path)

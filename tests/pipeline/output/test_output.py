@@ -14,7 +14,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline import job, verify
 from pipeline.cli import UserError
 from pipeline.dataset.manifests import Manifest, read_manifest
+from pipeline.files import storage
 from pipeline.graph.sampling import Quotas
+from pipeline.output import staging
 from pipeline.sources import input_files
 from tests.support.ndjson import line
 from tests.support.warm_process import warm_python
@@ -181,3 +183,14 @@ def test_names_that_are_not_utf_8_are_escaped_or_refused(
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_job_that_another_run_deletes_meanwhile_is_no_error(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`refuse_foreign` lists the output before the run has its lock."""
+    job = staging.begin(str(tmp_path), {})
+    names = storage.list_files(str(tmp_path))
+    monkeypatch.setattr(storage, "list_files", lambda _: names)
+    staging.remove(job)
+    staging.refuse_foreign(str(tmp_path))
