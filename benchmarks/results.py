@@ -99,8 +99,10 @@ def train(
                 f"--output={mirrored(run_dir)}",
             )
         run_dirs.append(run_dir)
-    start = f", from {_last_name(settings['init_from'])}" if "init_from" in settings else ""
-    return Group(dataset, found.name, f"{recipe}{start}", run_dirs)
+    changes = [f"{name}={settings[name]:g}" for name in ("learning_rate",) if name in settings]
+    if "init_from" in settings:
+        changes.append(f"from {_last_name(settings['init_from'])}")
+    return Group(dataset, found.name, ", ".join([recipe, *changes]), run_dirs)
 
 
 def mirrored(run_dir: str) -> str:
@@ -161,6 +163,9 @@ def define_flags() -> None:
     cli.define_integer(
         "epochs", None, "Default: those of the recipe.", lower_bound=1, upper_bound=10**6
     )
+    cli.define_float(
+        "learning_rate", None, "Default: that of the recipe.", lower_bound=0.0, upper_bound=1e3
+    )
     cli.define_path(
         "init_from", None, "Run whose weights all start from. Default: random.", kind="PATH"
     )
@@ -173,7 +178,8 @@ def main(_: list[str]) -> None:
         experiments.find(experiment)
     if unknown := set(args.recipes) - {OWN, *RECIPES}:
         raise UserError(f"--recipes: no {', '.join(sorted(unknown))}; see --help")
-    settings = {name: args[name].value for name in ("epochs", "init_from") if args[name].present}
+    names = ("epochs", "learning_rate", "init_from")
+    settings = {name: args[name].value for name in names if args[name].present}
     print_row(HEADERS)
     print_row(["---"] * len(HEADERS))
     for number in args.train_per_category:

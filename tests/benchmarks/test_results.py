@@ -32,12 +32,15 @@ def test_runs_with_other_settings_have_directories_of_their_own(
 ) -> None:
     commands: list[tuple[str, ...]] = []
     monkeypatch.setattr(results, "run_command", lambda *words: commands.append(words))
-    settings = {"epochs": 3, "init_from": "made/source/"}
+    settings = {"epochs": 3, "learning_rate": 2e-3, "init_from": "made/source/"}
     group = results.train("data", str(tmp_path), "small", "best", 2, settings)
     names = [pathlib.Path(run_dir).name for run_dir in group.run_dirs]
-    assert names == [f"small-best-epochs=3-init_from=source-seed={seed}" for seed in (0, 1)]
-    assert group.recipe == "best, from source"
-    assert {"--epochs=3", "--init_from=made/source/", "--seed=0"} < set(commands[0])
+    start = "small-best-epochs=3-learning_rate=0.002-init_from=source"
+    assert names == [f"{start}-seed={seed}" for seed in (0, 1)]
+    assert group.recipe == "best, learning_rate=0.002, from source"
+    assert {"--epochs=3", "--learning_rate=0.002", "--init_from=made/source/"} < set(commands[0])
+    assert "--seed=0" in commands[0]
+    assert "--seed=1" in commands[2]
     group = results.train("data", str(tmp_path), "small", "best", 1, {})
     assert [pathlib.Path(run_dir).name for run_dir in group.run_dirs] == ["small-best-seed=0"]
     assert group.recipe == "best"
