@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from analysis import commands
 from analysis.reading.evaluations import Evaluation, SplitPredictions
 from analysis.style import figures, texts
+from pipeline.cli import counted
 from trainer.runs.uncertainty import CONFIDENCE, wilson_interval
 
 BINS = 15  # of equal width, as in Guo et al.
@@ -145,7 +146,7 @@ def reliability_diagram(calibration: Calibration, ax: Axes | None = None) -> Axe
         label=f"predictions in {BINS} bins, {CONFIDENCE:.0%} intervals",
     )  # fmt: skip
     for each in calibration.bins:  # marks of their own have tooltips of their own
-        count = texts.count(each.count, "prediction")
+        count = counted(each.count, "prediction")
         text = f"{count}, confidence {each.confidence:.3f}, correct"
         gid = figures.tooltip(f"{text} {each.accuracy:.3f}")
         ax.plot(

@@ -41,7 +41,7 @@ from analysis.sections.page import Chapter, Section, note, to_html
 from analysis.sections.run_sections import RunView
 from analysis.style import figures
 from pipeline import cli
-from pipeline.cli import RunError, UserError, check_output_file
+from pipeline.cli import RunError, UserError, check_output_file, counted
 from pipeline.dataset.manifests import read_manifest
 
 NAME = "report.html"
@@ -130,7 +130,7 @@ def make_report(
         chapters.append(Chapter("Comparison", [*sections[:1], *pairs, *sections[1:]]))
     for view in _best(views):
         run = view.run
-        log(f"{run.directory}: {view.name}, {run.epochs} of {run.planned_epochs} epochs")
+        log(f"{run.directory}: {view.name}, {run.epochs} of {counted(run.planned_epochs, 'epoch')}")
         makers_ = run_sections.FIRST | prediction_sections.SECTIONS | map_section.choose(view)
         makers_ |= slice_sections.choose(view) | run_sections.LAST
         title = "The run" if len(runs) == 1 else view.name

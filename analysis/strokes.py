@@ -24,7 +24,7 @@ from analysis.reading.drawings import LabelledDrawing, read_drawings
 from analysis.style import figures, texts
 from analysis.style.stroke_files import to_gif, to_svg
 from pipeline import cli
-from pipeline.cli import UserError
+from pipeline.cli import UserError, counted
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.drawings.strokes import unpack_strokes
 from pipeline.rasterize import CANVAS_SIZE, rasterize_packed
@@ -195,7 +195,7 @@ def stroke_lines(strokes: Sequence[np.ndarray], bitmap: np.ndarray, ax: Axes | N
     for number, (start, place) in enumerate(zip(starts, places, strict=True), start=1):
         if place is not None:
             _write_number(axes, number, start, corner + place * inch, LEADER_FROM * inch)
-    title = f"{texts.count(len(strokes), 'stroke')}, {texts.count(len(points), 'point')}"
+    title = f"{counted(len(strokes), 'stroke')}, {counted(len(points), 'point')}"
     _dress(axes, title, (0, 64, 128, 192, 255), "units of the drawing")
     # After the ticks, which would widen the limits.
     axes.set(xlim=(corner[0], corner[0] + CANVAS_SIZE), ylim=(corner[1] + CANVAS_SIZE, corner[1]))

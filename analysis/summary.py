@@ -15,7 +15,7 @@ from analysis.reading.runs import Run, read_run, read_training_time
 from analysis.reading.scores import ClassScore, Scores, Validation, read_validation
 from analysis.style.texts import duration
 from pipeline import cli
-from pipeline.cli import align
+from pipeline.cli import align, counted
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from trainer.runs import run_directory
 from trainer.runs.uncertainty import chance
@@ -59,21 +59,22 @@ def _dataset_lines(directory: str, manifest: Manifest) -> str:
     drawings = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
     return (
         f"data set  {directory}\n"
-        f"{INDENT}{len(manifest.labels):,} categories, {drawings} drawings\n"
+        f"{INDENT}{counted(len(manifest.labels), 'category')}, {drawings} drawings\n"
         f"{INDENT}{MANIFEST} lists its content and settings"
     )
 
 
 def _run_lines(run: Run) -> str:
-    of_planned = f" of {run.planned_epochs}" if run.planned_epochs > run.epochs else ""
-    unit = "epoch" if (of_planned or run.epochs) == 1 else "epochs"
+    epochs = counted(run.planned_epochs, "epoch")
+    if run.epochs < run.planned_epochs:
+        epochs = f"{run.epochs} of {epochs}"
     files = [name for name in RUN_FILES if os.path.exists(os.path.join(run.directory, name))]
     width = max(map(len, files), default=0) + 2
     return "\n".join(
         (
             f"run       {run.directory}",
             f"{INDENT}{run.experiment}, {run.parameters:,} parameters, "
-            f"{run.epochs}{of_planned} {unit}{_training_time(run)}",
+            f"{epochs}{_training_time(run)}",
             *(f"{INDENT}{name:<{width}}{RUN_FILES[name]}" for name in files),
         )
     )

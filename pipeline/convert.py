@@ -21,7 +21,7 @@ import pyarrow.parquet
 from absl import flags
 
 from pipeline import cli
-from pipeline.cli import RunError, UserError, is_remote
+from pipeline.cli import RunError, UserError, counted, is_remote
 from pipeline.dataset import records
 from pipeline.dataset.manifests import SPLITS, DataSet, Manifest, Shard, read_manifest
 from pipeline.files import storage
@@ -138,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
     args = flags.FLAGS
     splits = write_parquet(args.dataset, args.output).splits
     numbers = ", ".join(
-        f"{splits[name].records:,} {name} drawings in {len(splits[name].shards)}"
+        f"{counted(splits[name].records, f'{name} drawing')} in {len(splits[name].shards)}"
         for name in SPLITS
         if splits[name].shards
     )

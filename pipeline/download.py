@@ -28,7 +28,7 @@ from absl import flags
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.cli import RunError, UserError, is_remote
+from pipeline.cli import RunError, UserError, counted, is_remote
 from pipeline.dataset.manifests import read_labels
 from pipeline.sources import bucket
 from pipeline.sources.bucket import AnswerError, Source
@@ -138,7 +138,7 @@ def _fetch(file: _File) -> bool:
                 time.sleep(delay)
         part.finish()
     if file.limit and not part.drawings.is_enough:
-        file.note(f"the data set has only {part.drawings.count:,} drawings of it")
+        file.note(f"the data set has only {counted(part.drawings.count, 'drawing')} of it")
     return True
 
 
@@ -235,7 +235,7 @@ def main(argv: list[str]) -> None:
         categories = source.categories()
     downloaded = download(source, categories, output, args.drawings_per_category)
     there = len(set(categories)) - downloaded
-    print(f"{output}: {downloaded} files downloaded, {there} already there")
+    print(f"{output}: {counted(downloaded, 'file')} downloaded, {there} already there")
 
 
 if __name__ == "__main__":

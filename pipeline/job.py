@@ -165,11 +165,12 @@ def dry_run(
         settings = _prepare_settings(given, files, directory)
         _run_locally(settings._replace(is_dry_run=True), options)
         summary = publish.read_summary(directory)
+    manifest = publish.planned_manifest(summary, files)
     try:
         acceptance.check(summary, files, labels, quotas, max_reject_fraction)
     except (UserError, RunError) as error:
-        return summary, publish.planned_manifest(summary), error
-    return summary, publish.planned_manifest(summary), None
+        return summary, manifest, error
+    return summary, manifest, None
 
 
 def _check_sampling(method: str, quotas: Quotas, seed: int) -> None:

@@ -194,8 +194,7 @@ def main(argv: list[str]) -> None:
     print(report.table(summary, manifest))
     quotas = Quotas.from_settings(manifest.sampling)
     _warn(report.warnings(summary, quotas, args.output))
-    if warning := report.file_warning(summary, manifest):
-        _warn([warning])
+    _warn(report.file_warnings(summary, manifest))
     print(f"Wrote {args.output} in {time.monotonic() - start:.0f} s.")
 
 
@@ -206,6 +205,7 @@ def _dry_run(patterns: list[str], options: PipelineOptions) -> None:
     _warn(report.warnings(summary, _quotas()))
     if error:
         raise error
+    _warn(report.file_warnings(summary, manifest))
     print("Nothing was written: this was a dry run.")
 
 

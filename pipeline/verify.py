@@ -14,7 +14,7 @@ from collections import Counter
 from absl import flags
 
 from pipeline import cli
-from pipeline.cli import RunError, UserError
+from pipeline.cli import RunError, UserError, counted
 from pipeline.dataset import records
 from pipeline.dataset.manifests import SPLITS, Manifest, Shard, read_file, read_manifest
 from pipeline.dataset.tfds_metadata import CROISSANT, earlier_side_files, side_files
@@ -40,7 +40,7 @@ def check_shard(directory: str, manifest: Manifest, shard: Shard) -> tuple[list[
     except UserError as error:
         faults.append(str(error))
     if counts.total() != shard.records:
-        faults.append(f"{path}: {counts.total():,} records instead of {shard.records:,}")
+        faults.append(f"{path}: {counted(counts.total(), 'record')} instead of {shard.records:,}")
     return faults, counts
 
 
@@ -107,12 +107,11 @@ def main(argv: list[str]) -> None:
     for fault in faults:
         print(fault, file=sys.stderr)
     if faults:
-        raise RunError(f"{directory}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}")
+        raise RunError(f"{directory}: {counted(len(faults), 'fault')}")
     splits = [manifest.splits[name] for name in SPLITS]
-    print(
-        f"{directory}: {sum(len(split.shards) for split in splits)} shards with "
-        f"{sum(split.records for split in splits):,} drawings are as the manifest says"
-    )
+    shards = counted(sum(len(split.shards) for split in splits), "shard")
+    drawings = counted(sum(split.records for split in splits), "drawing")
+    print(f"{directory}: {shards} with {drawings}: all as the manifest says")
     if has_earlier_side_files(directory, manifest):
         print(
             f"{directory}: version 0.1.0 wrote its description: {CROISSANT} is missing, and "

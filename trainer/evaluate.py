@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from pipeline import cli
-from pipeline.cli import check_output_file
+from pipeline.cli import check_output_file, counted
 from pipeline.dataset.manifests import SPLITS, read_labels
 from trainer.hardware.quiet_tensorflow import quiet_tensorflow
 from trainer.runs import evaluation_files, run_directory
@@ -118,7 +118,7 @@ def _heading(evaluation: dict[str, Any]) -> str:
     kind = evaluation["checkpoint"]
     which = f"{kind} checkpoint, " if kind in ("best", "last") else ""
     return (
-        f"{evaluation['split']}, {evaluation['examples']:,} drawings{some}, "
+        f"{evaluation['split']}, {counted(evaluation['examples'], 'drawing')}{some}, "
         f"{which}epoch {evaluation['epoch']}{mirrored}"
     )
 

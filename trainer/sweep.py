@@ -25,7 +25,7 @@ from types import FrameType
 from absl import flags
 
 from pipeline import cli
-from pipeline.cli import EXIT_STOPPED, RunError, Stopped, UserError, is_remote
+from pipeline.cli import EXIT_STOPPED, RunError, Stopped, UserError, counted, is_remote
 from pipeline.dataset.manifests import Manifest
 from trainer import config as trainer_config
 from trainer import main as trainer_main
@@ -119,7 +119,7 @@ def main(_: list[str]) -> None:
         file.write(sweep_table.to_csv(results, classes))
     print(f"\n{sweep_table.table(results, classes)}\n\nAll runs as CSV in {path}")
     if failed:
-        raise RunError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
+        raise RunError(f"{len(failed)} of {counted(len(runs), 'run')} failed: {', '.join(failed)}")
 
 
 def choose(group: str | None, names: Sequence[str]) -> list[str]:

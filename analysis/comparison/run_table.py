@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from analysis.reading.runs import Run, read_training_time, run_names
 from analysis.reading.scores import read_validation
 from analysis.style import texts
-from pipeline.cli import align
+from pipeline.cli import align, counted
 from trainer.config import IDENTITY
 from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
@@ -48,7 +48,7 @@ class RunTable:
             *([row[name] for row in self.rows] for name in ("categories", *_SPLIT_COLUMNS.values()))
         )
         checkpoint = self.rows[0]["checkpoint"]
-        runs = texts.count(len(self.rows), "run")
+        runs = counted(len(self.rows), "run")
         return f"{runs} on {data}; scores of the {checkpoint} epoch"
 
     @property

@@ -22,6 +22,7 @@ from analysis.sections.page import (
     table,
 )
 from analysis.style import texts
+from pipeline.cli import counted
 from pipeline.dataset.manifests import SPLITS, Manifest
 
 SPLIT = "train"
@@ -54,7 +55,7 @@ def origin(data: Data) -> list[Element]:
         "Directory": data.directory,
         "Drawings": f"{', '.join(splits)}; {len(manifest.labels):,} categories",
         "Images": f"{image['width']}×{image['height']}, {image['encoding']}, {size / 1e6:,.1f} MB",
-        "Made from": f"{len(manifest.inputs):,} files, {made_of / 1e6:,.1f} MB",
+        "Made from": f"{counted(len(manifest.inputs), 'file')}, {made_of / 1e6:,.1f} MB",
         "Selection": ", ".join(
             f"{count:,} {name.replace('_', ' ')}"
             for name, count in (manifest.drawings | manifest.rejects).items()

@@ -13,8 +13,7 @@ from analysis.reading.scores import Scores
 from analysis.sections import explorer, pair_sections
 from analysis.sections.page import element, section_id
 from analysis.sections.run_sections import RunView
-from analysis.style import texts
-from pipeline.cli import RunError, UserError
+from pipeline.cli import RunError, UserError, counted
 from trainer.runs.uncertainty import chance, standard_error
 
 SURE = 0.9  # probability from which on a wrong prediction is told apart
@@ -113,13 +112,13 @@ def _of_predictions(
     sure = int(np.count_nonzero(wrong & (predictions.confidences >= SURE)))
     if wrong.any():
         yield (
-            _link(texts.count(int(wrong.sum()), "mistake"), place("Worst mistakes")),
+            _link(counted(int(wrong.sum()), "mistake"), place("Worst mistakes")),
             f", {sure:,} of them with a probability of {SURE} or more.",
         )
     suspects = likely_label_errors(predictions)
     if suspects:
         yield (
-            _link(f"{texts.count(len(suspects), 'label')} may be wrong", place(LABEL_ERRORS)),
+            _link(f"{counted(len(suspects), 'label')} may be wrong", place(LABEL_ERRORS)),
             f"; without these drawings top-1 is {accuracy_without(predictions, suspects):.3f}.",
         )
     result = calibrate(predictions)

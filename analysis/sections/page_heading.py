@@ -10,7 +10,7 @@ from analysis.sections import findings
 from analysis.sections.page import element
 from analysis.sections.run_sections import RunView
 from analysis.style import texts
-from pipeline.cli import UserError
+from pipeline.cli import UserError, counted
 from trainer.runs.uncertainty import chance
 
 PROJECT = "InceptionResNet QuickDraw"
@@ -61,7 +61,7 @@ def _lead(runs: Sequence[Run]) -> str:
         (run,) = runs
         stopped_early = run.is_finished and run.epochs < run.planned_epochs
         end = ", stopped early" if stopped_early else ""
-        epochs = f"{run.epochs} of {run.planned_epochs} epochs{end}"
+        epochs = f"{run.epochs} of {counted(run.planned_epochs, 'epoch')}{end}"
     else:
         epochs = f"{done} of {len(runs)} runs are finished"
     return f"{epochs}, on {training} training and {validation} validation drawings."
@@ -112,7 +112,7 @@ def _tiles_of_several(views: Sequence[RunView]) -> list[Tile]:
     runs = [view.run for view in views]
     epochs = sum(run.epochs for run in runs)
     tiles = [
-        Tile("Runs", f"{len(runs)}", f"{epochs:,} epochs"),
+        Tile("Runs", f"{len(runs)}", counted(epochs, "epoch")),
         Tile("Parameters", *_ends([run.parameters for run in runs])),
         Tile("Multiply-adds", *_ends([run.multiply_adds for run in runs])),
     ]

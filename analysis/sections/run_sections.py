@@ -29,7 +29,7 @@ from analysis.sections.page import (
 )
 from analysis.style.texts import duration
 from analysis.throughput import plot_throughput
-from pipeline.cli import UserError
+from pipeline.cli import UserError, counted
 from trainer.models import study
 from trainer.models.experiments import EXPERIMENTS
 from trainer.runs import run_directory
@@ -133,7 +133,7 @@ def histories(view: RunView) -> list[Element]:
     best = max(run.history["val_accuracy"])
     alt = (
         f"Line charts of accuracy and loss in training and validation of {view.name} over "
-        f"{run.epochs} epochs; the best validation accuracy is {best:.3f}"
+        f"{counted(run.epochs, 'epoch')}; the best validation accuracy is {best:.3f}"
     )
     numbers = element("details", element("summary", "Numbers of each epoch"), _epochs(run, details))
     text = (
@@ -169,7 +169,7 @@ def speed(view: RunView) -> list[Element]:
         seconds, images_per_second = found
         epochs = len(read_speeds(view.run.directory))
         text = (
-            f"{duration(seconds)} of training in {epochs} epochs, "
+            f"{duration(seconds)} of training in {counted(epochs, 'epoch')}, "
             f"{images_per_second:,.0f} images/s on average. {text}"
         )
     rate = " and the learning rate" if len(rates) > 1 else ""
@@ -187,7 +187,7 @@ FOLDED = {"Setup", "Speed"}
 
 def _recipe(run: Run) -> Iterator[str]:
     config = run.config
-    yield f"{run.planned_epochs} epochs of {run.steps_per_epoch:,} steps"
+    yield f"{counted(run.planned_epochs, 'epoch')} of {counted(run.steps_per_epoch, 'step')}"
     yield f"batch {config['batch_size']}"
     yield f"learning rate {config.get('learning_rate')}, {config.get('learning_rate_schedule')}"
     yield f"seed {config.get('seed')}"

@@ -13,8 +13,7 @@ from analysis.reading.evaluations import SplitPredictions
 from analysis.sections.page import Column, TableCell, element, number_cell, table
 from analysis.sections.prediction_sections import interval_cell
 from analysis.sections.run_sections import RunView
-from analysis.style import texts
-from pipeline.cli import UserError
+from pipeline.cli import UserError, counted
 from pipeline.dataset.manifests import read_manifest
 from trainer.runs.uncertainty import CONFIDENCE
 
@@ -84,7 +83,7 @@ def _by_country(values: Sequence[str | int]) -> Names:
     countries = [str(value) or _UNKNOWN for value in values]
     ranked = sorted(Counter(countries).items(), key=lambda item: (-item[1], item[0]))
     shown = {name for name, _ in ranked[:MAX_COUNTRIES]}
-    rest = texts.count(len(ranked) - MAX_COUNTRIES, "other")
+    rest = counted(len(ranked) - MAX_COUNTRIES, "other")
     return [name if name in shown else rest for name in countries]
 
 

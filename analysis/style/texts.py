@@ -96,11 +96,6 @@ def of_each_category(count: int) -> str:
     return "one category" if count == 1 else f"each of {count:,} categories"
 
 
-def count(number: int, noun: str) -> str:
-    """Return "1 stroke" or "2 strokes"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def probability(value: float) -> str:
     """Return two digits, or <0.01."""
     return "<0.01" if value < 0.005 else f"{value:.2f}"

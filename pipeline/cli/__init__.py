@@ -13,7 +13,7 @@ from pipeline.cli.command import (
 )
 from pipeline.cli.errors import ContactLost, DryRun, RunError, Stopped, UserError
 from pipeline.cli.paths import check_output_file, expand, is_remote, printable
-from pipeline.cli.tables import align
+from pipeline.cli.tables import align, counted
 
 __all__ = [
     "EXIT_STOPPED",
@@ -24,6 +24,7 @@ __all__ = [
     "UserError",
     "align",
     "check_output_file",
+    "counted",
     "define_float",
     "define_integer",
     "define_path",

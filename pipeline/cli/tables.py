@@ -1,6 +1,13 @@
-"""Tables of plain text: one layout for all commands."""
+"""Numbers and tables in plain text: one layout for all commands."""
 
 from collections.abc import Sequence
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 category" or "1,200 categories"."""
+    if number != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun}"
 
 
 def align(rows: Sequence[Sequence[str]], alignment: str, gap: str = "  ") -> list[str]:

@@ -82,7 +82,8 @@ def _dataset(manifest: Manifest) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "name": "quickdraw",
         "description": f"Drawings of {len(manifest.labels)} categories as {width}x{height} bitmaps "
-        "in TFRecords, as a rule Quick, Draw!'s; manifest.json says how they were made."
+        "in TFRecords; manifest.json says how they were made. License, creator and citation are "
+        "those of Quick, Draw!: drawings of other origin have their own."
         + (f" Records also hold {', '.join(manifest.fields)}." if manifest.fields else ""),
         "conformsTo": [
             "http://mlcommons.org/croissant/1.0",

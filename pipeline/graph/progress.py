@@ -12,6 +12,8 @@ import threading
 import time
 from collections import Counter
 
+from pipeline.cli import counted
+
 INTERVAL_SECONDS = 5.0
 
 
@@ -66,10 +68,11 @@ class ProgressLines:
         share = totals["bytes_read"] / max(self._input_bytes, 1)
         line = (
             f"{seconds:5.0f} s  read {share:4.0%} of {self._input_bytes / 1e6:,.0f} MB, "
-            f"{totals['drawings_read']:,} drawings"
+            f"{counted(totals['drawings_read'], 'drawing')}"
         )
         if totals["rejected"]:
             line += f", {totals['rejected']:,} rejected"
         if totals["shards_written"]:
-            line += f"; wrote {totals['drawings_written']:,} in {totals['shards_written']} shards"
+            shards = counted(totals["shards_written"], "shard")
+            line += f"; wrote {totals['drawings_written']:,} in {shards}"
         return line

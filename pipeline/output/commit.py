@@ -23,7 +23,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.cli import RunError, is_remote
+from pipeline.cli import RunError, counted, is_remote
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from pipeline.dataset.tfds_metadata import SIDE_FILES, side_files
 from pipeline.files import storage
@@ -143,7 +143,9 @@ def _locate(job: Job, written: Mapping[str, str]) -> dict[str, str]:
             if name not in in_place:
                 missing.append(name)
     if missing:
-        raise FileNotFoundError(0, f"{len(missing)} files of the job are gone, {missing[0]} first")
+        raise FileNotFoundError(
+            0, f"{counted(len(missing), 'file')} of the job gone: {missing[0]} first"
+        )
     return found
 
 

@@ -113,15 +113,7 @@ def make_manifest(
         splits=splits,
         rasterizer=rasterize.SETTINGS,
         sampling=sampling_settings,
-        inputs=[
-            {
-                "file": file.path,
-                "bytes": file.bytes,
-                "form": file.form,
-                "drawings": summary.drawings["file_read"].get(str(index), 0),
-            }
-            for index, file in enumerate(files)
-        ],
+        inputs=_inputs(summary, files),
         drawings={
             kind: summary.total(kind)
             for kind in (
@@ -144,13 +136,27 @@ def make_manifest(
     return manifest
 
 
-def planned_manifest(summary: Summary) -> Manifest:
-    """Return labels and splits of a job that wrote no shards, as a manifest."""
+def planned_manifest(summary: Summary, files: Sequence[InputFile]) -> Manifest:
+    """Return labels, splits and inputs of a job that wrote no shards, as a manifest."""
     splits = {}
     for position, name in enumerate(summary.splits):
         counts = {label: summary.counts[label][position] for label in summary.labels}
         splits[name] = Split(sum(counts.values()), counts, ())
-    return Manifest(tuple(summary.labels), {}, splits, {}, {}, [], {}, {}, versions())
+    inputs = _inputs(summary, files)
+    return Manifest(tuple(summary.labels), {}, splits, {}, {}, inputs, {}, {}, versions())
+
+
+def _inputs(summary: Summary, files: Sequence[InputFile]) -> list[dict[str, Any]]:
+    read = summary.drawings.get("file_read", {})
+    return [
+        {
+            "file": file.path,
+            "bytes": file.bytes,
+            "form": file.form,
+            "drawings": read.get(str(index), 0),
+        }
+        for index, file in enumerate(files)
+    ]
 
 
 def shard_paths(summary: Summary, manifest: Manifest, directory: str) -> Mapping[str, str]:

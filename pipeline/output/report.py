@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.cli import align
+from pipeline.cli import align, counted
 from pipeline.dataset.manifests import MANIFEST, SPLITS, Manifest
 from pipeline.forms.readers import CAN_BE_CUT
 from pipeline.graph.sampling import Quotas
@@ -34,37 +34,39 @@ def table(summary: Summary, manifest: Manifest) -> str:
     lines = _category_lines(summary, manifest)
     lines.append("")
     if other := summary.total("other_category"):
-        lines.append(f"{other:,} drawings of categories not in --labels dropped.")
+        lines.append(f"{counted(other, 'drawing')} of categories not in --labels dropped.")
     if not_recognized := summary.total("not_recognized"):
-        lines.append(f"{not_recognized:,} unrecognized drawings dropped.")
+        lines.append(f"{counted(not_recognized, 'unrecognized drawing')} dropped.")
     if excluded := summary.total("excluded"):
-        lines.append(f"{excluded:,} drawings of --exclude dropped.")
+        lines.append(f"{counted(excluded, 'drawing')} of --exclude dropped.")
     if repeated := summary.total("repeated"):
-        lines.append(f"{repeated:,} duplicate drawings dropped.")
+        lines.append(f"{counted(repeated, 'duplicate drawing')} dropped.")
     if elsewhere := summary.drawings.get("kept_elsewhere"):
         of = some([f"{number:,} of {label}" for label, number in elsewhere.items()])
         lines.append(f"Of these, another category keeps {of}.")
     if other_strokes := summary.total("other_strokes"):
         lines.append(
-            f"{other_strokes:,} drawings have the key_id of a different drawing: all are kept, "
-            "distinguished by their strokes."
+            f"{counted(other_strokes, 'drawing')} with the key_id of a different drawing: all are "
+            "kept, distinguished by their strokes."
         )
     unit = _unit(summary)
     if normalised := summary.total("normalised"):
         lines.append(
-            f"{normalised:,} drawings do not lie in Google's frame (integers from 0 to 255, "
-            "starting near 0) and were normalised; --frame=keep leaves them as they are."
+            f"{counted(normalised, 'drawing')} outside of Google's frame (integers from 0 to 255, "
+            "starting near 0) normalised; --frame=keep leaves them as they are."
         )
     if displaced := summary.displaced():
         lines.append(
-            f"{sum(displaced.values()):,} drawings do not begin near 0 on both axes: they are cut "
+            f"{counted(sum(displaced.values()), 'drawing')} not beginning near 0 on both axes: cut "
             "off at the border or off-centre."
         )
-    for reason, count in summary.drawings.get("rejected", {}).items():
-        lines.append(f"{count:,} {unit} rejected: {reason}.")
+    for reason, number in summary.drawings.get("rejected", {}).items():
+        lines.append(f"{counted(number, unit)} rejected: {reason}.")
     shards = [shard for split in SPLITS for shard in manifest.splits[split].shards]
     if shards:
-        lines.append(f"{len(shards)} shards, {sum(s.bytes for s in shards) / 1e6:,.1f} MB.")
+        lines.append(
+            f"{counted(len(shards), 'shard')}, {sum(s.bytes for s in shards) / 1e6:,.1f} MB."
+        )
     return "\n".join(lines)
 
 
@@ -95,11 +97,11 @@ def _row(name: str, *numbers: int) -> tuple[str, ...]:
 
 
 def _unit(summary: Summary) -> str:
-    """Return the word for what was rejected: lines, records of files without lines, or both."""
+    """Return the word for what was rejected: line, record of a file without lines, or any."""
     records = summary.total("rejected_records")
     if not records:
-        return "lines"
-    return "records" if records == summary.total("rejected") else "lines and records"
+        return "line"
+    return "record" if records == summary.total("rejected") else "entry"
 
 
 def warnings(summary: Summary, quotas: Quotas, output: str = "") -> Iterator[str]:
@@ -116,7 +118,8 @@ def warnings(summary: Summary, quotas: Quotas, output: str = "") -> Iterator[str
             if got[split] < wanted[split]
         ]
         if short and (number_short := number_short + 1) <= _MAX_WARNINGS:
-            yield f"{label}: only {summary.available[label]:,} drawings; {', '.join(short)}"
+            available = counted(summary.available[label], "drawing")
+            yield f"{label}: only {available}; {', '.join(short)}"
     if number_short > _MAX_WARNINGS:
         more = number_short - _MAX_WARNINGS
         where = "the table" if len(summary.labels) <= _MAX_ROWS else f"class_counts in {MANIFEST}"
@@ -131,7 +134,7 @@ def warnings(summary: Summary, quotas: Quotas, output: str = "") -> Iterator[str
             f"{some([f'{number:,} of {label}' for label, number in most])}"
         )
     if rejected := summary.total("rejected"):
-        line = f"{rejected:,} {_unit(summary)} rejected ({summary.reject_fraction:.2%})"
+        line = f"{counted(rejected, _unit(summary))} rejected ({summary.reject_fraction:.2%})"
         line += f", see {output}/{REJECTS}" if output else ""
         if output and (not_listed := summary.total("not_listed")):
             line += f", which lists all but {not_listed:,} of them"
@@ -142,9 +145,8 @@ def no_drawings(summary: Summary, files: Sequence[InputFile]) -> str:
     """Return the error for an input without a single usable drawing."""
     line = f"no drawings to use in the {len(files)} input files"
     if rejected := summary.total("rejected"):
-        line += (
-            f"; {rejected:,} {_unit(summary)} rejected: {', '.join(summary.drawings['rejected'])}"
-        )
+        reasons = ", ".join(summary.drawings["rejected"])
+        line += f"; {counted(rejected, _unit(summary))} rejected: {reasons}"
     return line
 
 
@@ -155,14 +157,12 @@ def unknown_label(label: str, summary: Summary) -> str:
     return f"--labels: no drawing of category {label!r} in the input{hint}"
 
 
-def file_warning(summary: Summary, manifest: Manifest) -> str:
-    """Return a warning that names the input files without a drawing; empty without any."""
+def file_warnings(summary: Summary, manifest: Manifest) -> Iterator[str]:
+    """Yield a warning that names the input files without a drawing, if there are any."""
     files = [InputFile(entry["file"], entry["bytes"], entry["form"]) for entry in manifest.inputs]
-    without = files_without_drawings(summary, files)
-    named = _name_files(without, files, summary)
-    return f"{len(without):,} of {len(files):,} input files gave no drawing: {named}" * bool(
-        without
-    )
+    if without := files_without_drawings(summary, files):
+        named = _name_files(without, files, summary)
+        yield f"{len(without):,} of {len(files):,} input files gave no drawing: {named}"
 
 
 def files_without_drawings(summary: Summary, files: Sequence[InputFile]) -> list[int]:
@@ -174,10 +174,10 @@ def files_without_drawings(summary: Summary, files: Sequence[InputFile]) -> list
 def _why(index: int, files: Sequence[InputFile], summary: Summary) -> str:
     """Return the reason why a file gave no drawing."""
     rejected = summary.drawings.get("file_rejected", {}).get(str(index), 0)
-    unit = "lines" if files[index].form in CAN_BE_CUT else "records"
+    unit = "line" if files[index].form in CAN_BE_CUT else "record"
     if rejected:
-        return f"{rejected:,} {unit} rejected"
-    return f"no {unit} in it" if files[index].bytes else "0 bytes"
+        return f"{counted(rejected, unit)} rejected"
+    return f"no {unit}s in it" if files[index].bytes else "0 bytes"
 
 
 def _name_files(indices: Sequence[int], files: Sequence[InputFile], summary: Summary) -> str:
@@ -255,7 +255,7 @@ def too_many_rejects(summary: Summary, allowed: float, rejects: str) -> str:
     listed = f"all but {not_listed:,} of them" if not_listed else "they"
     where = f"; {listed} are listed in {rejects}" if rejects else ""
     return (
-        f"{summary.total('rejected'):,} {_unit(summary)} rejected, "
+        f"{counted(summary.total('rejected'), _unit(summary))} rejected, "
         f"{summary.reject_fraction:.2%} of all, more than --max_reject_fraction={allowed:g}; "
         f"most often: {most} ({reasons[most]:,}){where}"
     )

@@ -68,9 +68,9 @@ def test_says_what_it_did(bucket: Bucket, tmp_path: pathlib.Path) -> None:
     flags = [f"--output={output}", "--drawings_per_category=900", f"--base_url={bucket.url}/"]
     status, out, err = run(f"--labels={tmp_path}/labels.txt", *flags)
     assert (status, err) == (0, "1 of 1 files: sun.ndjson\n")
-    assert out == f"{output}: 1 files downloaded, 0 already there\n"
+    assert out == f"{output}: 1 file downloaded, 0 already there\n"
     status, out, err = run("--categories=all", *flags)
-    assert (status, out) == (0, f"{output}: 1 files downloaded, 1 already there\n")
+    assert (status, out) == (0, f"{output}: 1 file downloaded, 1 already there\n")
     assert contents(output).keys() == {"cat.ndjson", "sun.ndjson"}
 
 

@@ -188,7 +188,7 @@ def test_drawings_that_share_a_key_are_told_apart_by_their_strokes(
     shared = 100 if key == "counts in each file" else 149
     assert manifest.drawings["other_strokes"] == shared
     assert (
-        f"{shared} drawings have the key_id of a different drawing: all are kept"
+        f"{shared} drawings with the key_id of a different drawing: all are kept"
         in report.table(summary, manifest)
     )
 

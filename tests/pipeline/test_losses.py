@@ -109,7 +109,7 @@ def test_a_binary_record_without_a_drawing_costs_only_itself(
     summary, manifest = run([f"{tmp_path}/cat.bin"], tmp_path / "data")
     assert manifest.drawings["read"] == 499
     assert manifest.rejects == {reason: 1}
-    assert f"1 records rejected: {reason}." in report.table(summary, manifest)
+    assert f"1 record rejected: {reason}." in report.table(summary, manifest)
     (reject_file,) = (tmp_path / "data" / "rejects").iterdir()
     assert json.loads(reject_file.read_text())["byte_offset"] == len(data[0])
 
@@ -214,7 +214,7 @@ def test_a_file_without_a_drawing_is_named(
     write_lines("sun.ndjson", [line("sun", 200 + n) for n in range(200)])
     (tmp_path / "dog.ndjson").write_bytes(content)
     patterns = [f"{tmp_path}/*.ndjson"]
-    why = {b"": "0 bytes", b"\n\n": "no lines in it"}.get(content, "1 lines rejected")
+    why = {b"": "0 bytes", b"\n\n": "no lines in it"}.get(content, "1 line rejected")
     with pytest.raises(
         UserError, match=rf"of {tmp_path}/dog\.ndjson \({why}\); repair these files"
     ):
@@ -222,7 +222,7 @@ def test_a_file_without_a_drawing_is_named(
     assert not (tmp_path / "data" / "manifest.json").exists()
     # With --labels it is known which categories are wanted.
     summary, manifest = run(patterns, tmp_path / "data", labels=("cat", "sun"))
-    warning = report.file_warning(summary, manifest)
+    [warning] = report.file_warnings(summary, manifest)
     assert warning == f"1 of 3 input files gave no drawing: {tmp_path}/dog.ndjson ({why})"
     assert [entry["drawings"] for entry in manifest.inputs] == [200, 0, 200]
 
@@ -233,7 +233,8 @@ def test_an_empty_part_of_a_category_is_named_and_no_error(
     write_lines("part-0.ndjson", [line("cat", n) for n in range(50)])
     write_lines("part-1.ndjson", [])
     summary, manifest = run([f"{tmp_path}/*.ndjson"], tmp_path / "data")
-    assert report.file_warning(summary, manifest).endswith("part-1.ndjson (0 bytes)")
+    [warning] = report.file_warnings(summary, manifest)
+    assert warning.endswith("part-1.ndjson (0 bytes)")
 
 
 def test_an_empty_split_is_an_error_that_says_what_to_do(
@@ -409,8 +410,8 @@ def test_drawings_outside_of_the_frame_are_moved_into_it_and_counted(
     summary, manifest = run([path], tmp_path / "off", quotas=quotas)
     assert list(report.warnings(summary, quotas, "data")) == []
     assert manifest.drawings["normalised"] == 5
-    text = "5 drawings do not lie in Google's frame (integers from 0 to 255, starting near 0) and "
-    assert text + "were normalised; --frame=keep" in report.table(summary, manifest)
+    text = "5 drawings outside of Google's frame (integers from 0 to 255, starting near 0) "
+    assert text + "normalised; --frame=keep" in report.table(summary, manifest)
 
 
 def test_drawings_kept_outside_of_the_frame_are_counted_and_blank_ones_rejected(
@@ -422,7 +423,7 @@ def test_drawings_kept_outside_of_the_frame_are_counted_and_blank_ones_rejected(
     (warning,) = report.warnings(summary, Quotas(None, 10), "data")
     assert warning.startswith("5 of 45 drawings do not begin near 0 on both axes, as nearly all")
     assert warning.endswith(": 5 of cat")
-    text = "5 drawings do not begin near 0 on both axes: they are cut off at the border"
+    text = "5 drawings not beginning near 0 on both axes: cut off at the border"
     assert text in report.table(summary, off)
 
     path = write_lines("blank.ndjson", [*NEAR, *(moved(100 + n, 190) for n in range(5))])

@@ -42,11 +42,11 @@ def test_prints_a_table_warnings_and_nothing_else(
         ["ice", "cream", "31", "30", "20", "10", "0"],
         ["total", "71", "70", "45", "20", "0"],
     ]
-    assert "1 duplicate drawings dropped" in rest
-    assert "1 lines rejected: not JSON." in rest
+    assert "1 duplicate drawing dropped" in rest
+    assert "1 line rejected: not JSON." in rest
     assert [text for text in done.stderr.splitlines() if " s  read " not in text] == [
         "warning: ice cream: only 30 drawings; train has 20 of 25",
-        f"warning: 1 lines rejected (1.39%), see {tmp_path}/data/rejects",
+        f"warning: 1 line rejected (1.39%), see {tmp_path}/data/rejects",
     ]
 
 

@@ -129,14 +129,15 @@ def test_a_dry_run_counts_as_a_run_does_and_writes_nothing(
     write_lines: Writer, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [line("cat", n) for n in range(40)] + [line("dog", 100 + n) for n in range(30)]
-    path = write_lines("all.ndjson", [*lines, lines[0], "bad"])
-    flags_given = [f"--input={path}", f"--output={tmp_path}/data", "--validation_share=0.25"]
+    paths = [write_lines("all.ndjson", [*lines, lines[0], "bad"]), write_lines("more.ndjson", [])]
+    inputs = f"--input={','.join(paths)}"
+    flags_given = [inputs, f"--output={tmp_path}/data", "--validation_share=0.25"]
     before = {found: found.stat().st_mtime_ns for found in tmp_path.rglob("*")}
     printed, warnings, error = dry_run(capsys, *flags_given, "--max_reject_fraction=0.1")
     assert {found: found.stat().st_mtime_ns for found in tmp_path.rglob("*")} == before
     assert error == ""
     summary, manifest = job.run(
-        patterns=[path],
+        patterns=paths,
         output=str(tmp_path / "data"),
         quotas=Quotas(None, validation_share=0.25),
         max_reject_fraction=0.1,
@@ -145,7 +146,8 @@ def test_a_dry_run_counts_as_a_run_does_and_writes_nothing(
     table = report.table(summary, manifest).splitlines()
     assert printed.splitlines() == [*table[:-1], "Nothing was written: this was a dry run."]
     assert table[-1].startswith("2 shards")
-    assert "warning: 1 lines rejected (1.39%)\n" in warnings
+    assert "warning: 1 line rejected (1.39%)\n" in warnings
+    assert f"warning: 1 of 2 input files gave no drawing: {paths[1]} (0 bytes)\n" in warnings
 
 
 def test_a_dry_run_ends_as_the_run_would(
@@ -155,7 +157,7 @@ def test_a_dry_run_ends_as_the_run_would(
     printed, _, error = dry_run(capsys, f"--input={path}", "--validation_share=0.25")
     assert printed.splitlines()[1].split() == ["cat", "40", "40", "30", "10", "0"]
     assert error == (
-        "1 lines rejected, 2.44% of all, more than --max_reject_fraction=0.01; most often: not "
+        "1 line rejected, 2.44% of all, more than --max_reject_fraction=0.01; most often: not "
         "JSON (1)"
     )
 

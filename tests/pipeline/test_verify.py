@@ -133,7 +133,7 @@ def test_damage_to_a_data_set_of_an_earlier_version_is_named(
 def test_the_command_exits_with_1_for_faults(data: pathlib.Path, train: str) -> None:
     sound = run_module("pipeline.verify", [f"--dataset={data}"])
     assert (sound.returncode, sound.stderr) == (0, "")
-    assert sound.stdout == f"{data}: 2 shards with 50 drawings are as the manifest says\n"
+    assert sound.stdout == f"{data}: 2 shards with 50 drawings: all as the manifest says\n"
     (data / train).unlink()
     broken = run_module("pipeline.verify", [f"--dataset={data}"])
     assert broken.returncode == 1

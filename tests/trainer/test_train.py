@@ -475,7 +475,7 @@ def test_a_profile_is_written_for_tensorboard(data, tmp_path):
 @pytest.mark.parametrize(
     ("steps", "text"),
     [
-        (7, "no profile: only 7 steps were left, and it begins after 10\n"),
+        (7, "no profile: it begins after 10 steps, and only 7 were left\n"),
         (13, "profile of 3 steps in {directory}\n"),
         (25, "profile of 10 steps in {directory}\n"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.cli import RunError
+from pipeline.cli import RunError, counted
 from pipeline.dataset.manifests import Manifest
 from trainer.config import TrainConfig
 from trainer.models import costs
@@ -143,7 +143,8 @@ class Log:
             + f"data set    {config.dataset}: {classes} classes, "
             f"{splits['train'].records:,} training and "
             f"{splits['validation'].records:,} validation drawings\n"
-            f"training    {config.epochs} epochs of {self._steps_per_epoch:,} steps, "
+            f"training    {counted(config.epochs, 'epoch')} of "
+            f"{counted(self._steps_per_epoch, 'step')}, "
             f"batch {config.batch_size}, learning rate {config.learning_rate:g}, "
             f"seed {config.seed}\n"
             f"computing   {session.precision} on {where}\n"
@@ -172,7 +173,9 @@ class Log:
         images_left = (self._config.epochs * self._steps_per_epoch - step) * self._config.batch_size
         seconds_left = images_left / totals.images_per_second  # without validation
         left = f"{seconds_left / 60:.0f} min" if seconds_left >= 90 else f"{seconds_left:.0f} s"
-        skipped = f"{totals.skipped_steps} steps skipped  " if totals.skipped_steps else ""
+        skipped = (
+            f"{counted(totals.skipped_steps, 'step')} skipped  " if totals.skipped_steps else ""
+        )
         print(
             f"epoch {epoch}/{self._config.epochs}  step {step_of_epoch}/{self._steps_per_epoch}  "
             f"loss {totals.loss:.4f}  accuracy {totals.accuracy:.4f}  "
@@ -241,6 +244,6 @@ def profiled(directory: str) -> Iterator[Callable[[], None]]:
             tf.profiler.experimental.stop()
     profiled_steps = min(steps - PROFILE_START, PROFILE_STEPS)
     if profiled_steps <= 0:
-        print(f"no profile: only {steps} steps were left, and it begins after {PROFILE_START}")
+        print(f"no profile: it begins after {PROFILE_START} steps, and only {steps} were left")
     elif profiled_steps < PROFILE_STEPS:
-        print(f"profile of {profiled_steps} steps in {directory}", flush=True)
+        print(f"profile of {counted(profiled_steps, 'step')} in {directory}", flush=True)

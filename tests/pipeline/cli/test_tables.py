@@ -1,6 +1,14 @@
 import pytest
 
-from pipeline.cli import align
+from pipeline.cli import align, counted
+
+
+def test_a_number_stands_before_a_noun_in_its_form():
+    assert [counted(number, "line") for number in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]
+    assert [counted(number, "category") for number in (1, 1200)] == [
+        "1 category",
+        "1,200 categories",
+    ]
 
 
 def test_columns_line_up_and_lines_end_with_their_last_character():

@@ -241,7 +241,7 @@ def test_finish_names_what_the_job_has_lost(cut: Cut) -> None:
     cut.reset()
     shard = next((cut.output / "_incomplete").glob("*/quickdraw-*"))
     shard.unlink()
-    with pytest.raises(RunError, match=r"cannot complete .*: 1 files of the job are gone"):
+    with pytest.raises(RunError, match=r"cannot complete .*: 1 file of the job gone"):
         job.finish(str(cut.output))
     assert cut.old is not None
     assert read_manifest(str(cut.output)) == cut.old
