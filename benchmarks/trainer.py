@@ -2,8 +2,8 @@
 
 Repeats the drawings of DIR, with new keys, up to the number asked for, makes data sets of them, and
 prints: examples/s of our input, of the usual idiom and of TensorFlow Datasets; images/s of training
-from memory, from disk, and the study's way; the parts of a step; and the memory of a training run
-by the size of its data set.
+from memory, from disk, and the study's way, and the parts of a step; what batch normalisation adds
+to a step; and the memory of a training run by the size of its data set.
 """
 
 import collections
@@ -23,6 +23,7 @@ from absl import flags
 
 from benchmarks import pipeline
 from pipeline import cli
+from pipeline.cli import UserError
 from pipeline.dataset.manifests import DataSet, read_manifest
 from pipeline.dataset.records import IMAGE_SIZE
 from pipeline.sources.input_files import match_files
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _SHUFFLED_IMAGES = 10_000  # a usual buffer; 289 MB of float32 images
 _WARM_UP_STEPS = 3
+PARTS = ("input", "training", "batch_norm", "memory")
 
 
 def make_datasets(
@@ -146,9 +148,20 @@ def compare_inputs(packed: str, png: str, batch_size: int, rounds: int) -> None:
 
 
 class Training:
-    """Training of an experiment in a precision, by our steps."""
+    """Training of an experiment in a precision, by our steps.
 
-    def __init__(self, experiment: str, precision: str, packed: str, batch_size: int) -> None:
+    Args:
+      batch_norm: whether with batch normalisation; None: as the experiment has it.
+    """
+
+    def __init__(
+        self,
+        experiment: str,
+        precision: str,
+        packed: str,
+        batch_size: int,
+        batch_norm: bool | None = None,
+    ) -> None:
         import tensorflow as tf
 
         from trainer.config import TrainConfig
@@ -159,7 +172,10 @@ class Training:
         self._from_disk = _endless(data, batch_size)
         self._in_memory = next(self._from_disk)
         strategy = tf.distribute.get_strategy()
-        config = TrainConfig(packed, "", experiments.find(experiment), batch_size=batch_size)
+        found = experiments.find(experiment)
+        if batch_norm is not None:
+            found = found.with_batch_norm(batch_norm)
+        config = TrainConfig(packed, "", found, batch_size=batch_size)
         state = make_train_state(config, precision, data.manifest.labels, strategy)
         self._step = make_training_step(strategy, state, config)
         self._number = tf.constant(1, tf.int64)
@@ -239,6 +255,23 @@ def compare_training(
         print(f"{precision} from disk is {ratio:.3f} of in memory", flush=True)
 
 
+def compare_batch_norm(
+    experiment: str, packed: str, batch_size: int, count: int, rounds: int
+) -> None:
+    """Print how much longer a step with batch normalisation takes, the median of rounds."""
+    trainings = [
+        Training(experiment, "mixed_bfloat16", packed, batch_size, batch_norm=batch_norm)
+        for batch_norm in (True, False)
+    ]
+    rates = [[training.from_memory(count) for training in trainings] for _ in range(rounds)]
+    ratio = statistics.median(without / with_norm for with_norm, without in rates)
+    print(
+        f"a step of {experiment} in mixed_bfloat16 with batch normalisation takes {ratio:.2f} "
+        "times as long as without",
+        flush=True,
+    )
+
+
 def profile_convolutions(
     experiment: str, precision: str, packed: str, batch_size: int, count: int
 ) -> None:
@@ -272,6 +305,39 @@ def profile_convolutions(
         print(f"{kind:<34}{of_kind:>6.2f} s  {of_kind / step:>4.0%}")
     rest = step - sum(of_kind for _, of_kind in largest)
     print(f"{'other':<34}{rest:>6.2f} s  {rest / step:>4.0%}", flush=True)
+
+
+def measure_steps(
+    patterns: list[str],
+    drawings: int,
+    parts: Sequence[str],
+    names: Sequence[str],
+    batch_size: int,
+    count: int,
+    rounds: int,
+) -> None:
+    """Print the parts that are measured on one data set.
+
+    Args:
+      patterns, drawings: of the data set.
+      parts: of PARTS.
+      names: of the experiments.
+      batch_size, count: of the steps of a measurement.
+      rounds: measurements of each kind.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        encodings = ["packed", "png"] if "input" in parts else ["packed"]
+        packed, *png = make_datasets(patterns, directory, drawings, encodings)
+        if png:
+            compare_inputs(packed, png[0], batch_size, rounds)
+        if "training" in parts:
+            for name in names:
+                compare_training(name, packed, batch_size, count, rounds)
+                for precision in ("float32", "mixed_bfloat16"):
+                    profile_convolutions(name, precision, packed, batch_size, count)
+        if "batch_norm" in parts:
+            for name in names:
+                compare_batch_norm(name, packed, batch_size, count, rounds)
 
 
 def compare_memory(patterns: list[str], numbers: Sequence[int], batch_size: int) -> None:
@@ -309,6 +375,7 @@ def _arrays(directory: str, batch_size: int, count: int) -> tuple[np.ndarray, np
 def define_flags() -> None:
     cli.define_paths("input", None, "Globs of simplified ndjson files.", kind="GLOB", required=True)
     flags.DEFINE_list("experiments", ["E2_7", "E3_8"], "To train.")
+    flags.DEFINE_list("parts", list(PARTS), f"What to measure, any of {','.join(PARTS)}.")
     cli.define_integer(
         "drawings",
         200_000,  # three times what the shuffle holds, so that its start does not count too much
@@ -334,20 +401,18 @@ def main(_: list[str]) -> None:
     args = flags.FLAGS
     for experiment in args.experiments:
         experiments.find(experiment)
+    if unknown := set(args.parts) - set(PARTS):
+        raise UserError(f"--parts: no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     categories = len(match_files(args.input))
     pipeline.parse_numbers("drawings", [str(args.drawings)], categories)
     memory_drawings = pipeline.parse_numbers("memory_drawings", args.memory_drawings, categories)
     with quiet_tensorflow():
         import keras  # noqa: F401 - with TensorFlow
     sizes = (args.batch_size, args.steps)
-    with tempfile.TemporaryDirectory() as directory:
-        packed, png = make_datasets(args.input, directory, args.drawings, ["packed", "png"])
-        compare_inputs(packed, png, args.batch_size, args.rounds)
-        for experiment in args.experiments:
-            compare_training(experiment, packed, *sizes, args.rounds)
-            for precision in ("float32", "mixed_bfloat16"):
-                profile_convolutions(experiment, precision, packed, *sizes)
-    compare_memory(args.input, memory_drawings, args.batch_size)
+    if set(args.parts) != {"memory"}:
+        measure_steps(args.input, args.drawings, args.parts, args.experiments, *sizes, args.rounds)
+    if "memory" in args.parts:
+        compare_memory(args.input, memory_drawings, args.batch_size)
 
 
 if __name__ == "__main__":

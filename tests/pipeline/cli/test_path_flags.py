@@ -37,6 +37,7 @@ NO_PATHS = {
     "key_id",
     "memory_drawings",
     "npm_registry",
+    "parts",
     "recipes",
     "split",
     "train_per_category",
