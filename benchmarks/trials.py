@@ -3,7 +3,7 @@
 Each trial changes one thing and trains for the same processor time (of all cores together, without
 validation and start). All take turns, seed after seed; then the command prints a row of Markdown
 for each: top-1 on the validation drawings, alone and averaged with the mirror image, as the mean
-over the seeds with their standard deviation. docs/results.md says what came of it.
+over the seeds with their standard deviation. docs/trials.md says what came of it.
 """
 
 import dataclasses

@@ -41,9 +41,7 @@ _QUOTAS = (
 )
 _INSTALLS = Left("installs packages")
 _NO_DOCKER = Left("needs Docker")
-_SMALL_BENCHMARK = (
-    "--experiments=small --drawings=30 --memory_drawings=30 --batch_size=4 --steps=1 --rounds=1"
-)
+_SMALL_STEPS = "--experiments=small --drawings=30 --batch_size=4 --steps=1 --rounds=1"
 # It handles SIGTERM a moment after it has printed its address.
 _SERVED_AND_STOPPED = (
     "python -m trainer.serve --port=0 > served.txt & "
@@ -209,13 +207,19 @@ COMMANDS: dict[str, Action] = {
     ),
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best --epochs=48 --seeds=2 "
     "--train_per_category=25,50,100,200 --validation_per_category=200 "
-    "--init_from=results/pretrained'": Run(
+    "--init_from=results/pretrained'": Left("the next one, with other flags"),
+    "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --epochs=48 "
+    "--learning_rate=2e-3 --seeds=2 --train_per_category=25,100 --validation_per_category=200 "
+    "--init_from=results/runs-190+10/medium-best-seed=0'": Run(
         (
-            ("--epochs=48 --seeds=2", "--epochs=1 --seeds=1"),
-            ("=25,50,100,200", "=41,45"),
+            ("--experiments=medium", "--experiments=small"),
+            ("results/runs-190+10/medium-best-seed=0", "results/pretrained"),
+            ("--epochs=48", "--epochs=1"),
+            ("--seeds=2", "--seeds=1"),
+            ("=25,100", "=41,45"),
             ("validation_per_category=200", "validation_per_category=9"),
         ),
-        ((r" ± [\d.]+", ""),),
+        ((r" ± [\d.]+", ""), (r"(small|medium) \| best[^|]*", "EXPERIMENT | RECIPE ")),
     ),
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=fast,best'": Left(
         "`make results DATA=DIR`, with other flags"
@@ -234,6 +238,18 @@ COMMANDS: dict[str, Action] = {
     ),
     "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best "
     "--init_from=results/pretrained'": Left("the same with --epochs and numbers of drawings"),
+    "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --epochs=8 "
+    "--learning_rate=2e-3 --init_from=results/runs-190+10/medium-best-seed=0'": Left(
+        "the same with --epochs and numbers of drawings"
+    ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --seeds=1 "
+    "--train_per_category=190 --validation_per_category=10'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=E3_8 --recipes=study --epochs=2 --seeds=1 "
+    "--train_per_category=190 --validation_per_category=10'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
     "make pretrained DATA=DRAWINGS": Left("`make pretrained DATA=DIR`, with another directory"),
     "make results DATA=DIR": Run(
         (
@@ -266,13 +282,26 @@ COMMANDS: dict[str, Action] = {
         )
     ),
     "python -m trainer.evaluate --run_dir=results/pretrained --checkpoint=last --mirror": Run(),
+    "cat DRAWINGS/*.ndjson | python -m trainer.predict --format=csv - | awk -F, "
+    "'NR > 1 {n++; right += $2 == $4} "
+    'END {printf "%d drawings, top-1 %.3f\\n", n, right / n}\'': Run(),
     "python -m analysis.mistakes results/pretrained --label_errors=results/label_errors.csv": Run(),
     "make bench-serve DATA=DIR": Run(
         (("DATA=DIR", "DATA=DIR FLAGS='--seconds=0.2 --malformed=50'"),),
     ),
     "make bench-web DATA=DIR": RunBy("tests/benchmarks/test_web.py", '"benchmarks.web"'),
     "make bench-trainer DATA=DIR": Run(
-        (("DATA=DIR", f"DATA=DIR FLAGS='{_SMALL_BENCHMARK}'"),), _TRAINER_BENCHMARK
+        (
+            (
+                "DATA=DIR",
+                "DATA=DIR FLAGS='--parts=input,training,memory --memory_drawings=30 "
+                f"{_SMALL_STEPS}'",
+            ),
+        ),
+        _TRAINER_BENCHMARK,
+    ),
+    "make bench-trainer DATA=DIR FLAGS='--parts=batch_norm --experiments=small,E3_8'": Run(
+        (("--experiments=small,E3_8", _SMALL_STEPS),), _TRAINER_BENCHMARK
     ),
     # Analyse
     "python -m analysis.report runs/doodles": Run(),
