@@ -300,8 +300,9 @@ COMMANDS: dict[str, Action] = {
         ),
         _TRAINER_BENCHMARK,
     ),
-    "make bench-trainer DATA=DIR FLAGS='--parts=batch_norm --experiments=small,E3_8'": Run(
-        (("--experiments=small,E3_8", _SMALL_STEPS),), _TRAINER_BENCHMARK
+    "make bench-trainer DATA=DIR "
+    "FLAGS='--parts=batch_norm --experiments=small,E3_8 --drawings=20000'": Run(
+        (("--experiments=small,E3_8 --drawings=20000", _SMALL_STEPS),), _TRAINER_BENCHMARK
     ),
     # Analyse
     "python -m analysis.report runs/doodles": Run(),
