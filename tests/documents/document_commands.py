@@ -246,6 +246,10 @@ COMMANDS: dict[str, Action] = {
     "--train_per_category=190 --validation_per_category=10'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=large --recipes=best --epochs=4 --seeds=1 "
+    "--train_per_category=190 --validation_per_category=10'": Left(
+        "`make results DATA=DIR`, with other flags"
+    ),
     "make results DATA=DRAWINGS FLAGS='--experiments=E3_8 --recipes=study --epochs=2 --seeds=1 "
     "--train_per_category=190 --validation_per_category=10'": Left(
         "`make results DATA=DIR`, with other flags"
