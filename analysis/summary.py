@@ -65,7 +65,7 @@ def _dataset_lines(directory: str, manifest: Manifest) -> str:
 
 
 def _run_lines(run: Run) -> str:
-    epochs = counted(run.planned_epochs, "epoch")
+    epochs = counted(max(run.epochs, run.planned_epochs), "epoch")
     if run.epochs < run.planned_epochs:
         epochs = f"{run.epochs} of {epochs}"
     files = [name for name in RUN_FILES if os.path.exists(os.path.join(run.directory, name))]

@@ -74,6 +74,16 @@ def test_a_run_still_going_on_tells_how_far_it_is(made, tmp_path):
     assert "          E3_8, 1,000,000 parameters, 3 of 12 epochs\n" in summarize(run_dir, data)
 
 
+def test_a_run_of_more_epochs_than_it_was_last_asked_for_tells_all(made, tmp_path):
+    data, _ = made
+    fingerprint = read_manifest(data).fingerprint
+    run_dir = write_run(
+        tmp_path / "more", labels=list(COUNTS), epochs=1, dataset_fingerprint=fingerprint
+    )
+    write_evaluation(run_dir, CORRECT, examples=10)
+    assert "          E3_8, 1,000,000 parameters, 4 epochs\n" in summarize(run_dir, data)
+
+
 def test_a_run_on_another_data_set_is_refused(made, tmp_path):
     _, run_dir = made
     write_dataset(tmp_path / "other", {"cat": 3, "car": 3})
