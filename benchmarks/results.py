@@ -99,7 +99,9 @@ def train(
                 f"--output={mirrored(run_dir)}",
             )
         run_dirs.append(run_dir)
-    changes = [f"{name}={settings[name]:g}" for name in ("learning_rate",) if name in settings]
+    changes = []
+    if "learning_rate" in settings:
+        changes.append(f"learning_rate={settings['learning_rate']:g}")
     if "init_from" in settings:
         changes.append(f"from {_last_name(settings['init_from'])}")
     return Group(dataset, found.name, ", ".join([recipe, *changes]), run_dirs)

@@ -409,7 +409,7 @@ def main(_: list[str]) -> None:
     with quiet_tensorflow():
         import keras  # noqa: F401 - with TensorFlow
     sizes = (args.batch_size, args.steps)
-    if set(args.parts) != {"memory"}:
+    if set(args.parts) - {"memory"}:
         measure_steps(args.input, args.drawings, args.parts, args.experiments, *sizes, args.rounds)
     if "memory" in args.parts:
         compare_memory(args.input, memory_drawings, args.batch_size)
