@@ -22,9 +22,9 @@ def define_flags() -> None:
     cli.define_paths("input", None, "Globs of ndjson files.", kind="GLOB", required=True)
     cli.define_path("output", "results", "Directory of the data set and the run.", kind="DIR")
     cli.define_path("package", "trainer/pretrained", "Where the model goes.", kind="DIR")
-    flags.DEFINE_string("experiment", "small", "To train, with the recipe best.")
+    flags.DEFINE_string("experiment", "medium", "To train, with the recipe best.")
     counts = {
-        "epochs": (45, "Passes over the training split."),
+        "epochs": (20, "Passes over the training split."),
         "train_per_category": (190, "Training drawings of each category."),
         "validation_per_category": (10, "Validation drawings of each category."),
     }
