@@ -110,12 +110,14 @@ model-index:
 
 _KERAS = """
 import keras, numpy as np
+
 model = keras.saving.load_model("model.keras")
 image = np.zeros((1, 85, 85, 1), np.float32)
 print(model.predict(image).argmax())  # unzip -p model.keras labels.txt: its line, from 0
 """
 _SAVED_MODEL = """
 import numpy as np, tensorflow as tf
+
 signatures = tf.saved_model.load("saved_model").signatures
 bitmaps = tf.constant(np.zeros((1, 85, 85), np.uint8))
 best = signatures["serving_default"](bitmaps=bitmaps)["probabilities"].numpy().argmax()
@@ -124,12 +126,14 @@ print(signatures["labels"]()["labels"].numpy()[best].decode())
 _TFLITE = """
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+
 classify = Interpreter("FILE").get_signature_runner()
 image = np.zeros((1, 85, 85, 1), np.float32)
 print(classify(image=image)["probabilities"].argmax())
 """
 _ONNX = """
 import numpy as np, onnxruntime
+
 session = onnxruntime.InferenceSession("model.onnx")
 image = np.zeros((1, 85, 85, 1), np.float32)
 best = session.run(["probabilities"], {"image": image})[0].argmax()
@@ -138,6 +142,7 @@ print(session.get_modelmeta().custom_metadata_map["labels"].splitlines()[best])
 _TFLITE_INT8 = """
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+
 classify = Interpreter("FILE").get_signature_runner()
 image = np.zeros((1, 85, 85, 1), np.uint8)  # 1 becomes 127, 0 becomes -128
 print(classify(image=(image * 255 - 128).astype(np.int8))["probabilities"].argmax())
