@@ -205,18 +205,13 @@ COMMANDS: dict[str, Action] = {
     "--train_per_category=25,50,100,200 --validation_per_category=200'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
-    "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best --epochs=48 --seeds=2 "
-    "--train_per_category=25,50,100,200 --validation_per_category=200 "
-    "--init_from=results/pretrained'": Left("the next one, with other flags"),
     "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --epochs=48 "
-    "--learning_rate=2e-3 --seeds=2 --train_per_category=25,100 --validation_per_category=200 "
-    "--init_from=results/runs-190+10/medium-best-seed=0'": Run(
+    "--learning_rate=2e-3 --seeds=2 --train_per_category=25,50,100 --validation_per_category=200 "
+    "--init_from=results/pretrained'": Run(
         (
-            ("--experiments=medium", "--experiments=small"),
-            ("results/runs-190+10/medium-best-seed=0", "results/pretrained"),
             ("--epochs=48", "--epochs=1"),
             ("--seeds=2", "--seeds=1"),
-            ("=25,100", "=41,45"),
+            ("=25,50,100", "=41,45"),
             ("validation_per_category=200", "validation_per_category=9"),
         ),
         ((r" ± [\d.]+", ""), (r"(small|medium) \| best[^|]*", "EXPERIMENT | RECIPE ")),
@@ -236,10 +231,8 @@ COMMANDS: dict[str, Action] = {
     "make results DATA=DRAWINGS FLAGS='--experiments=large --recipes=best --seeds=1'": Left(
         "`make results DATA=DIR`, with other flags"
     ),
-    "make results DATA=DRAWINGS FLAGS='--experiments=small --recipes=best "
-    "--init_from=results/pretrained'": Left("the same with --epochs and numbers of drawings"),
     "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --epochs=8 "
-    "--learning_rate=2e-3 --init_from=results/runs-190+10/medium-best-seed=0'": Left(
+    "--learning_rate=2e-3 --init_from=results/pretrained'": Left(
         "the same with --epochs and numbers of drawings"
     ),
     "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --seeds=1 "

@@ -292,7 +292,7 @@ def test_the_card_says_what_was_measured_and_its_snippets_run(exported, trained,
     for each in scores["per_class"]:
         row = f"| {each['label']} | {each['examples']} | {each['recall']:.2f} |"
         assert row in body
-    snippets = re.findall(r"^`(.+)`:\n\n```python\n((?:.+\n)+)```$", body, re.MULTILINE)
+    snippets = re.findall(r"^`(.+)`:\n\n```python\n((?:.*\n)+?)```$", body, re.MULTILINE)
     assert [name for name, _ in snippets] == [name for name in FILES.values() if name != "web"]
     assert "`web`: a page to draw on" in body
     monkeypatch.chdir(directory)
