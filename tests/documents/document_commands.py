@@ -235,6 +235,10 @@ COMMANDS: dict[str, Action] = {
     "--learning_rate=2e-3 --init_from=results/pretrained'": Left(
         "the same with --epochs and numbers of drawings"
     ),
+    "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --epochs=8 "
+    "--learning_rate=2e-3 --seeds=3 --init_from=results/pretrained'": Left(
+        "the same with --epochs and numbers of drawings"
+    ),
     "make results DATA=DRAWINGS FLAGS='--experiments=medium --recipes=best --seeds=1 "
     "--train_per_category=190 --validation_per_category=10'": Left(
         "`make results DATA=DIR`, with other flags"
